@@ -1,0 +1,75 @@
+"""saecircuits: circuits whose nodes are SAE features - found, validated, published.
+
+    model = load_model("stories")                       a model with dictionaries spliced in
+    task = load_task("pronoun", model)                  prompt pairs; train and test never overlap
+    graph = attribute(model, task.train)                effects of nodes and edges
+    circuit = prune(graph, faithfulness=0.9)            the part that is kept
+    report = validate(model, circuit, task.test)        what it does by itself, on held-out prompts
+    publish(circuit, report, folder)                    a folder to open
+
+`discover(model, task, folder)` does all of it. Names are looked up when first used, so that
+importing the package is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saecircuits.circuits import Circuit as Circuit
+    from saecircuits.circuits import prune as prune
+    from saecircuits.discover import Run as Run
+    from saecircuits.discover import discover as discover
+    from saecircuits.edges.attribute import attribute as attribute
+    from saecircuits.edges.graph import AttributionGraph as AttributionGraph
+    from saecircuits.edges.settings import AttributionSettings as AttributionSettings
+    from saecircuits.errors import InputError as InputError
+    from saecircuits.errors import SaecircuitsError as SaecircuitsError
+    from saecircuits.publication import publish as publish
+    from saecircuits.publication import read_run as read_run
+    from saecircuits.splice import SplicedModel as SplicedModel
+    from saecircuits.splice import splice as splice
+    from saecircuits.splice.loading import load_model as load_model
+    from saecircuits.splice.loading import model_names as model_names
+    from saecircuits.tasks import Task as Task
+    from saecircuits.tasks import load_task as load_task
+    from saecircuits.tasks import task_names as task_names
+    from saecircuits.validation import ValidationReport as ValidationReport
+    from saecircuits.validation import calibrate as calibrate
+    from saecircuits.validation import validate as validate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AttributionGraph": "edges.graph",
+    "AttributionSettings": "edges.settings",
+    "Circuit": "circuits",
+    "InputError": "errors",
+    "Run": "discover",
+    "SaecircuitsError": "errors",
+    "SplicedModel": "splice",
+    "Task": "tasks",
+    "ValidationReport": "validation",
+    "attribute": "edges.attribute",
+    "calibrate": "validation",
+    "discover": "discover",
+    "load_model": "splice.loading",
+    "load_task": "tasks",
+    "model_names": "splice.loading",
+    "prune": "circuits",
+    "publish": "publication",
+    "read_run": "publication",
+    "splice": "splice",
+    "task_names": "tasks",
+    "validate": "validation",
+}
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'saecircuits' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"saecircuits.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -1,0 +1,4 @@
+"""Circuits: what is kept of a graph, and how it was chosen."""
+
+from saecircuits.circuits.circuit import Circuit as Circuit
+from saecircuits.circuits.prune import prune as prune

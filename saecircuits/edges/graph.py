@@ -1,0 +1,225 @@
+"""The attribution graph: nodes and edges as tables, with everything they depend on.
+
+Node ids are unique, stable and readable: `blocks.1.hook_resid_post.f217@name` is feature 217 of
+the dictionary at that site in the span `name`; `...error@name` its error node; `token@name` the
+token embedding there; `metric` the sink.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from saecircuits.edges.settings import AttributionSettings
+from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.nodes.contrast import TOKENS
+from saecircuits.nodes.effects import NodeEffects, bootstrap_interval
+from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.nodes.units import Units
+from saecircuits.splice import SplicedModel
+
+METRIC: Final = "metric"
+NODE_COLUMNS: Final = (
+    "node",
+    "site",
+    "layer",
+    "kind",
+    "feature",
+    "position",
+    "span",
+    "token",
+    "activation",
+    "baseline",
+    "effect",
+    "effect_low",
+    "effect_high",
+)
+EDGE_COLUMNS: Final = ("source", "target", "effect", "direct", "effect_low", "effect_high")
+
+
+@dataclass(frozen=True, eq=False)
+class AttributionGraph:
+    """Nodes and edges of one task on one model.
+
+    Attributes:
+        nodes: one row per node that differs from its baseline on some prompt, strongest first.
+            `effect` is the mean over prompts, signed, in logits: metric when the node is clean
+            minus metric when it is at its baseline, as estimated; `effect_low` and `effect_high`
+            are the 95% bootstrap interval over prompts (NaN for one prompt). `activation` and
+            `baseline` are means over prompts and over the unit's tokens (for error and token
+            nodes: of the norm). `feature` is empty for other kinds; `position` numbers the units.
+        edges: one row per direct edge among the strongest nodes and to the metric. `direct` is the
+            linear weight `da_target/da_source`, mean over prompts; empty where an end is no
+            feature.
+        settings: how it was computed.
+        summary: figures about the whole: metric clean and at baseline, completeness gap per site,
+            how many nodes edges were computed among and what share of all |effect| they carry.
+        provenance: model, dictionaries and prompts, by digest.
+        faithfulness: measures node faithfulness of a set of node ids on the prompts that the
+            graph was computed from; None for a graph read from disk.
+    """
+
+    nodes: pd.DataFrame
+    edges: pd.DataFrame
+    settings: AttributionSettings
+    summary: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    faithfulness: Callable[[Sequence[str]], float] | None = field(default=None, repr=False)
+
+
+def node_id(model: SplicedModel, units: Sequence[str], spot: Spot) -> str:
+    """The id of a node."""
+    place = units[spot.unit]
+    if spot.place == TOKENS:
+        return f"token@{place}"
+    what = "error" if spot.feature == ERROR else f"f{spot.feature}"
+    return f"{model.hooks[spot.place]}.{what}@{place}"
+
+
+def parse_node_id(model: SplicedModel, units: Sequence[str], node: str) -> Spot:
+    """The node that an id stands for: the inverse of `node_id`.
+
+    Raises:
+        UnknownNameError: a site that is not spliced, or a unit that the prompts do not have.
+        InputError: no id of a feature, error or token node.
+    """
+    what, _, unit = node.partition("@")
+    hook, _, member = what.rpartition(".")
+    is_feature = member.startswith("f") and member[1:].isdigit()
+    if not (what == "token" or (hook and (is_feature or member == "error"))):
+        raise InputError(
+            f"{node!r} is no node id; ids look like 'blocks.1.hook_resid_post.f217@name', "
+            "'blocks.1.hook_resid_post.error@name' or 'token@name'"
+        )
+    if unit not in units:
+        raise UnknownNameError(f"span or position in node {node!r}:", unit, units)
+    place = units.index(unit)
+    if what == "token":
+        return Spot(TOKENS, place, ERROR)
+    index = model.index(hook)
+    feature = int(member[1:]) if is_feature else ERROR
+    if feature >= model.splices[index].dictionary.d_sae:
+        raise InputError(
+            f"node {node!r} asks for feature {feature}, but the dictionary at {hook!r} has "
+            f"{model.splices[index].dictionary.d_sae}"
+        )
+    return Spot(index, place, feature)
+
+
+def node_table(
+    model: SplicedModel, units: Units, effects: NodeEffects, *, seed: int
+) -> pd.DataFrame:
+    """The rows of `graph.nodes` for every node that differs from its baseline, strongest first."""
+    changed = np.union1d(
+        (effects.activations - effects.baselines).nonzero()[1], effects.effects.nonzero()[1]
+    )
+    per_prompt = effects.effects[:, changed]
+    low, high = bootstrap_interval(per_prompt, seed=seed)
+    spots = [effects.index.spot(int(column)) for column in changed]
+    table = pd.DataFrame(
+        {
+            "node": [node_id(model, units.names, spot) for spot in spots],
+            "site": ["hook_embed" if s.place == TOKENS else model.hooks[s.place] for s in spots],
+            "layer": [_layer(model, spot) for spot in spots],
+            "kind": [_kind(spot) for spot in spots],
+            "feature": pd.array(
+                [spot.feature if _kind(spot) == "feature" else None for spot in spots],
+                dtype="Int64",
+            ),
+            "position": [spot.unit for spot in spots],
+            "span": [units.names[spot.unit] for spot in spots],
+            "token": [units.tokens[spot.unit] for spot in spots],
+            "activation": _mean(effects.activations[:, changed]),
+            "baseline": _mean(effects.baselines[:, changed]),
+            "effect": _mean(per_prompt),
+            "effect_low": low,
+            "effect_high": high,
+        },
+        columns=list(NODE_COLUMNS),
+    )
+    # Ties are broken by id, so that equal runs give equal files.
+    order = np.lexsort((table["node"].to_numpy(str), -table["effect"].abs().to_numpy()))
+    return table.iloc[order].reset_index(drop=True)
+
+
+def metric_row(
+    model: SplicedModel, units: Units, ends: NDArray[np.float64], *, seed: int
+) -> pd.DataFrame:
+    """The metric as a node: its effect is the whole change from baseline to clean.
+
+    Args:
+        ends: `[2, prompt]`: the metric with every node clean, and with every node at baseline.
+    """
+    changes = ends[0] - ends[1]
+    low, high = bootstrap_interval(changes[:, None], seed=seed)
+    row = {
+        "node": METRIC,
+        "site": "",
+        "layer": int(model.bridge.cfg.n_layers),
+        "kind": METRIC,
+        "feature": pd.NA,
+        "position": len(units) - 1,
+        "span": units.names[-1],
+        "token": units.tokens[-1],
+        "activation": float(ends[0].mean()),
+        "baseline": float(ends[1].mean()),
+        "effect": float(changes.mean()),
+        "effect_low": low[0],
+        "effect_high": high[0],
+    }
+    return pd.DataFrame([row], columns=list(NODE_COLUMNS)).astype({"feature": "Int64"})
+
+
+def edge_table(
+    sources: Sequence[str],
+    targets: Sequence[str],
+    effects: NDArray[np.float64],
+    direct: NDArray[np.float64],
+    *,
+    seed: int,
+) -> pd.DataFrame:
+    """The rows of `graph.edges` that are not zero, strongest first.
+
+    Args:
+        sources, targets: node ids, one per edge.
+        effects: `[edge, prompt]`.
+        direct: mean linear weight per edge; NaN where an end is no feature.
+    """
+    low, high = bootstrap_interval(effects.T, seed=seed)
+    table = pd.DataFrame(
+        {
+            "source": list(sources),
+            "target": list(targets),
+            "effect": effects.mean(axis=1),
+            "direct": direct,
+            "effect_low": low,
+            "effect_high": high,
+        },
+        columns=list(EDGE_COLUMNS),
+    )
+    table = table[np.any(effects != 0, axis=1)]
+    keys = (
+        table["target"].to_numpy(str),
+        table["source"].to_numpy(str),
+        -table["effect"].abs().to_numpy(),
+    )
+    return table.iloc[np.lexsort(keys)].reset_index(drop=True)
+
+
+def _mean(per_prompt: sparse.csr_matrix) -> NDArray[np.float64]:
+    return np.asarray(per_prompt.mean(axis=0)).ravel()
+
+
+def _kind(spot: Spot) -> str:
+    if spot.place == TOKENS:
+        return "token"
+    return "error" if spot.feature == ERROR else "feature"
+
+
+def _layer(model: SplicedModel, spot: Spot) -> int:
+    # The embedding stands below the first block.
+    return -1 if spot.place == TOKENS else model.splices[spot.place].site.layer

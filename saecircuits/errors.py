@@ -1,0 +1,48 @@
+"""The one exception family.
+
+Every error says what was asked, what was found, and what would be right. `InputError` and its
+children are the caller's to mend (the command line exits with 2); any other exception that leaves
+the package is a fault of ours (exit 1).
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SaecircuitsError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class InputError(SaecircuitsError):
+    """What the caller gave cannot be used; the message says what would be right."""
+
+
+class UnknownNameError(InputError):
+    """A name that is not among the known ones; near alternatives are listed."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        choices = sorted(known)
+        near = get_close_matches(name, choices, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        shown = ", ".join(choices[:12]) + (", ..." if len(choices) > 12 else "")
+        super().__init__(f"unknown {what} {name!r}; {hint}known: {shown or 'none'}")
+
+
+class SiteError(InputError):
+    """A hook point that cannot carry a dictionary, or does not exist in the model."""
+
+
+class DictionaryError(InputError):
+    """A dictionary that does not fit the model, or whose kind is not supported."""
+
+
+class TaskError(InputError):
+    """A task file or prompt pair that cannot be used."""
+
+
+class RunFolderError(InputError):
+    """A run's folder that is missing, incomplete, or in the way."""
+
+
+class ModelError(InputError):
+    """A model that cannot be loaded, or whose files are not what their manifest says."""

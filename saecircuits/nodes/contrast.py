@@ -1,0 +1,148 @@
+"""One batch of prompts, ready to be explained: the clean run, the baseline, and what lies between.
+
+Everything that estimates or measures an effect starts from a `Contrast`: estimators move along it,
+interventions jump along it, and all of them read the same metric under the same operator and the
+same error policy.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saecircuits.nodes.baselines import Baseline, BaselineKind, UnitMeans, make_baseline
+from saecircuits.nodes.units import Units
+from saecircuits.splice import Observation, SplicedModel, observe
+from saecircuits.splice.observation import ErrorPolicy, pass_through
+from saecircuits.splice.operators import Linearization, Operator, record_operator
+from saecircuits.tasks import Prompts, last_position_logits, logit_difference
+
+# The token embedding is treated as one more place where the stream can be moved, before all sites.
+TOKENS: Literal[-1] = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """A batch of prompt pairs under one operator, one baseline and one error policy."""
+
+    model: SplicedModel
+    prompts: Prompts
+    units: Units
+    clean: Observation
+    baseline: Baseline
+    operator: Operator
+    error_policy: ErrorPolicy
+
+    @property
+    def tokens(self) -> Int[Tensor, "batch pos"]:
+        """The clean prompts' tokens, on the model's device."""
+        return self.prompts.clean_tokens.to(self.model.device)
+
+    @property
+    def places(self) -> range:
+        """`TOKENS` and then the index of every spliced site, in forward order."""
+        return range(TOKENS, len(self.model.splices))
+
+    def clean_value(self, place: int) -> Float[Tensor, "batch pos d_out"]:
+        """What is written at a place in the clean run."""
+        if place == TOKENS:
+            return self.clean.tokens
+        return self.clean.written(self.model, place)
+
+    def change(self, place: int) -> Float[Tensor, "batch pos d_out"]:
+        """Clean minus baseline of everything written at a place: all its nodes together."""
+        if place == TOKENS:
+            return self.clean.tokens - self.baseline.tokens
+        W_dec = self.model.splices[place].dictionary.W_dec
+        return self.feature_change(place) @ W_dec + self.error_change(place)
+
+    def feature_change(self, place: int) -> Float[Tensor, "batch pos d_sae"]:
+        """Clean minus baseline activation of every feature at a site."""
+        return self.clean.sites[place].features - self.baseline.sites[place].features
+
+    def error_change(self, place: int) -> Float[Tensor, "batch pos d_out"]:
+        """Clean minus baseline of the error at a site."""
+        return self.clean.sites[place].error - self.baseline.sites[place].error
+
+    def held_errors(self, times: int = 1) -> Sequence[Tensor] | None:
+        """Clean errors for the policy `hold`, the batch laid `times` times; None to recompute."""
+        if self.error_policy == "recompute":
+            return None
+        return [site.error.repeat(times, 1, 1) for site in self.clean.sites]
+
+    def metric(self, logits: Float[Tensor, "many pos d_vocab"]) -> Float[Tensor, "times batch"]:
+        """The metric of every prompt, for logits of the batch laid one or more times over."""
+        copies = logits.unflatten(0, (-1, len(self.prompts)))
+        return torch.stack(
+            [
+                logit_difference(
+                    last_position_logits(copy, self.prompts.clean_lengths), self.prompts
+                )
+                for copy in copies
+            ]
+        )
+
+    def run_with(
+        self, place: int, values: Float[Tensor, "many pos d_out"]
+    ) -> Float[Tensor, "times batch"]:
+        """The metric when `values` is written at one place and everything after follows.
+
+        Args:
+            values: the batch laid one or more times over; gradients flow back to it.
+        """
+        times = values.shape[0] // len(self.prompts)
+        through = pass_through(self.model, self.held_errors(times))
+
+        def at_site(index: int, read: Tensor, write: Tensor) -> Tensor | None:
+            if index < place:
+                return None  # overwritten later: nothing before the place can matter
+            return values if index == place else through(index, read, write)
+
+        logits = self.model.forward(
+            self.tokens.repeat(times, 1),
+            at_site=at_site,
+            at_tokens=(lambda tokens: values) if place == TOKENS else None,
+            operator=self.operator.repeated(times),
+        )
+        return self.metric(logits)
+
+
+def contrasts(
+    model: SplicedModel,
+    prompts: Prompts,
+    units: Units,
+    *,
+    baseline: BaselineKind = "corrupted",
+    means: UnitMeans | None = None,
+    linearization: Linearization = "full",
+    error_policy: ErrorPolicy = "recompute",
+    batch_size: int = 32,
+) -> Iterator[Contrast]:
+    """The prompts as contrasts of at most `batch_size` pairs each, in order."""
+    for start in range(0, len(prompts), batch_size):
+        rows = slice(start, min(start + batch_size, len(prompts)))
+        some = prompts.subset(range(rows.start, rows.stop))
+        # A subset is cut to its own longest prompt; the units are cut alike.
+        part = Units(
+            units.names,
+            units.tokens,
+            units.clean[rows, : some.clean_tokens.shape[1]],
+            units.corrupted[rows, : some.corrupted_tokens.shape[1]],
+        ).to(model.device)
+        clean = observe(model, some.clean_tokens.to(model.device))
+        yield Contrast(
+            model=model,
+            prompts=some,
+            units=part,
+            clean=clean,
+            baseline=make_baseline(
+                model, some, kind=baseline, units=part, clean=clean, means=means
+            ),
+            operator=record_operator(
+                model.bridge, some.clean_tokens.to(model.device), kind=linearization
+            ),
+            error_policy=error_policy,
+        )

@@ -1,0 +1,129 @@
+"""What a node's place is counted in: a token position, a named span, or the whole prompt.
+
+Nodes of several prompts can only be one node if their places correspond. `positions="each"` takes
+the token position (all prompts equally long), `"span"` the task's named spans (any lengths), and
+`"sum"` the prompt as a whole. BOS and padding are in no unit: nothing can change them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saecircuits.errors import TaskError, UnknownNameError
+from saecircuits.tasks import Prompts
+
+Positions: TypeAlias = Literal["each", "span", "sum"]
+NO_UNIT = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Which unit each token of each prompt belongs to.
+
+    Attributes:
+        names: one per unit, in the order of the prompt.
+        tokens: what stands there: the token, or the commonest text of the span.
+        clean: index into `names` per token of the clean prompts; -1 for BOS and padding.
+        corrupted: the same for the corrupted prompts.
+    """
+
+    names: tuple[str, ...]
+    tokens: tuple[str, ...]
+    clean: Int[Tensor, "batch pos"]
+    corrupted: Int[Tensor, "batch pos_corrupted"]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def membership(self) -> Float[Tensor, "batch pos unit"]:
+        """1.0 where a clean token belongs to a unit."""
+        return _membership(self.clean, len(self))
+
+    @cached_property
+    def alignment(self) -> Float[Tensor, "batch pos pos_corrupted"]:
+        """Which corrupted tokens supply the baseline of a clean token; rows add up to 1 or 0.
+
+        Within a unit of equal length on both sides, token for token; otherwise each clean token
+        takes the mean over the unit's corrupted tokens.
+        """
+        clean, corrupted = self.membership, _membership(self.corrupted, len(self))
+        n_clean, n_corrupted = clean.sum(1), corrupted.sum(1)  # [batch, unit]
+        rank_clean = (clean.cumsum(1) * clean).sum(-1)
+        rank_corrupted = (corrupted.cumsum(1) * corrupted).sum(-1)
+        same_rank = rank_clean[:, :, None] == rank_corrupted[:, None, :]
+        is_equal = (n_clean == n_corrupted).to(clean)
+        shared = torch.einsum("bpu,bcu->bpc", clean * is_equal[:, None], corrupted) * same_rank
+        spread = clean * ((1 - is_equal) / n_corrupted.clamp(min=1))[:, None]
+        return shared + torch.einsum("bpu,bcu->bpc", spread, corrupted)
+
+    def rows(self, batch: slice) -> "Units":
+        """The units of some of the prompts."""
+        return Units(self.names, self.tokens, self.clean[batch], self.corrupted[batch])
+
+    def to(self, device: torch.device) -> "Units":
+        """The same units with index tensors on `device`."""
+        return Units(self.names, self.tokens, self.clean.to(device), self.corrupted.to(device))
+
+
+def make_units(prompts: Prompts, positions: Positions, *, tokenizer: Any) -> Units:
+    """The units of `prompts` under `positions`.
+
+    Raises:
+        TaskError: `each` with prompts of different lengths, or `span` without spans.
+        UnknownNameError: `positions` is none of each, span, sum.
+    """
+    match positions:
+        case "each":
+            clean, corrupted, names = _each(prompts)
+        case "span":
+            prompts.require_spans()
+            clean, corrupted = prompts.clean_spans, prompts.corrupted_spans
+            names = prompts.span_names
+        case "sum":
+            clean = _inside(prompts.clean_tokens, prompts.clean_lengths)
+            corrupted = _inside(prompts.corrupted_tokens, prompts.corrupted_lengths)
+            names = ("prompt",)
+        case _:
+            raise UnknownNameError("positions", positions, get_args(Positions))
+    texts = _unit_texts(prompts, clean, len(names), tokenizer)
+    return Units(names=names, tokens=texts, clean=clean, corrupted=corrupted)
+
+
+def _each(prompts: Prompts) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    lengths = torch.cat([prompts.clean_lengths, prompts.corrupted_lengths])
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest != longest:
+        raise TaskError(
+            f"positions='each' needs prompts of one length, found {shortest} to {longest} tokens; "
+            "use positions='span' with named spans, or positions='sum'"
+        )
+    index = torch.arange(longest) - 1  # BOS becomes NO_UNIT
+    clean = index.expand(len(prompts), -1).clone()
+    return clean, clean.clone(), tuple(str(position) for position in range(1, longest))
+
+
+def _inside(tokens: Tensor, lengths: Tensor) -> Tensor:
+    position = torch.arange(tokens.shape[1])[None]
+    is_inside = (position >= 1) & (position < lengths[:, None])
+    return torch.where(is_inside, 0, NO_UNIT)
+
+
+def _membership(units: Tensor, n_units: int) -> Tensor:
+    one_hot = torch.nn.functional.one_hot(units.clamp(min=0), n_units)
+    return (one_hot * (units >= 0)[..., None]).to(torch.get_default_dtype())
+
+
+def _unit_texts(prompts: Prompts, clean: Tensor, n_units: int, tokenizer: Any) -> tuple[str, ...]:
+    texts = []
+    for unit in range(n_units):
+        found: dict[str, int] = {}
+        for row in range(len(prompts)):
+            text = tokenizer.decode(prompts.clean_tokens[row][clean[row] == unit].tolist())
+            found[text] = found.get(text, 0) + 1
+        texts.append(max(found, key=lambda text: found[text]))
+    return tuple(texts)

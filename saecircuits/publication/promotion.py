@@ -1,0 +1,83 @@
+"""What a feature does to the logits directly, past everything that later blocks make of it.
+
+    promotion_v = d . (w * U_v)  -  its mean over the vocabulary
+
+with decoder row d (its mean removed where the final norm removes the stream's), weight w of the
+final norm and unembedding column U_v. The norm's scale is one positive number per token; it is left
+out, so values compare features with each other but are not logits.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import log, sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saecircuits.splice import Splice, SplicedModel
+
+_LISTED = 10
+_FEATURES_AT_ONCE = 64
+# The largest of n normal values is about sqrt(2 ln n) deviations; a clear effect is well above.
+_CLEARLY = 1.5
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """Tokens by direct effect, as (token id, value), strongest first.
+
+    Attributes:
+        stands_out: the first promoted token is well above what a random direction would give.
+    """
+
+    promoted: tuple[tuple[int, float], ...] = ()
+    suppressed: tuple[tuple[int, float], ...] = ()
+    stands_out: bool = False
+
+
+def promotions(model: SplicedModel, site: str, features: Sequence[int]) -> Iterator[Promotion]:
+    """The promotion of each feature; empty for a site that does not write to the stream."""
+    splice = model.splices[model.index(site)]
+    if not _writes_to_stream(splice):
+        yield from (Promotion() for _ in features)
+        return
+    # Vocabularies are padded for speed; ids beyond the tokenizer stand for nothing.
+    n_known = min(model.bridge.W_U.shape[1], len(model.tokenizer))
+    for start in range(0, len(features), _FEATURES_AT_ONCE):
+        rows = splice.dictionary.W_dec[list(features[start : start + _FEATURES_AT_ONCE])]
+        for values in direct_logit_effects(model, rows)[:, :n_known]:
+            yield _strongest(values.float().cpu())
+
+
+@torch.no_grad()
+def direct_logit_effects(
+    model: SplicedModel, directions: Float[Tensor, "n_node d_model"]
+) -> Float[Tensor, "n_node d_vocab"]:
+    """`promotion_v` for directions of the residual stream, for every token v."""
+    cfg, norm = model.bridge.cfg, model.bridge.ln_final
+    weight = getattr(norm, "weight", None)
+    if weight is not None:
+        if getattr(cfg, "rmsnorm_uses_offset", False):
+            weight = 1 + weight
+        if str(cfg.normalization_type).startswith("LN"):
+            directions = directions - directions.mean(-1, keepdim=True)
+        directions = directions * weight
+    effects = directions @ model.bridge.W_U
+    return effects - effects.mean(-1, keepdim=True)
+
+
+def _writes_to_stream(splice: Splice) -> bool:
+    # `z` is what heads hand to their output weights, often as wide as the stream but not of it.
+    return not splice.site.label.endswith(" z")
+
+
+def _strongest(values: Float[Tensor, " d_vocab"]) -> Promotion:
+    count = min(_LISTED, len(values) // 2)
+    up, down = values.topk(count), (-values).topk(count)
+    limit = _CLEARLY * sqrt(2 * log(len(values))) * float(values.std())
+    return Promotion(
+        promoted=tuple(zip(up.indices.tolist(), up.values.tolist(), strict=True)),
+        suppressed=tuple(zip(down.indices.tolist(), (-down.values).tolist(), strict=True)),
+        stands_out=bool(up.values[0] > limit),
+    )

@@ -1,0 +1,88 @@
+"""Activations of a few features over a corpus, kept sparse.
+
+A corpus is token ids with a mask of the tokens to look at: BOS and padding are never looked at.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from scipy import sparse
+from torch import Tensor
+
+from saecircuits.splice import SplicedModel
+from saecircuits.tasks import Prompts
+
+_TOKENS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Texts of one origin.
+
+    Attributes:
+        tokens: ids, BOS first.
+        looked_at: False for BOS and padding.
+    """
+
+    tokens: Int[Tensor, "text pos"]
+    looked_at: Bool[Tensor, "text pos"]
+    origin: Literal["text", "task"]
+
+    @property
+    def size(self) -> int:
+        """How many tokens are looked at."""
+        return int(self.looked_at.sum())
+
+
+def corpus_of_text(text: Int[Tensor, "text pos"]) -> Corpus:
+    """Texts without padding."""
+    looked_at = torch.ones_like(text, dtype=torch.bool)
+    looked_at[:, 0] = False
+    return Corpus(tokens=text, looked_at=looked_at, origin="text")
+
+
+def corpus_of_prompts(prompts: Prompts) -> Corpus:
+    """The clean and the corrupted prompts."""
+    width = max(prompts.clean_tokens.shape[1], prompts.corrupted_tokens.shape[1])
+    tokens = torch.cat(
+        [
+            torch.nn.functional.pad(side, (0, width - side.shape[1]))
+            for side in (prompts.clean_tokens, prompts.corrupted_tokens)
+        ]
+    )
+    lengths = torch.cat([prompts.clean_lengths, prompts.corrupted_lengths])
+    position = torch.arange(width)
+    looked_at = (position >= 1) & (position < lengths[:, None])
+    return Corpus(tokens=tokens, looked_at=looked_at, origin="task")
+
+
+@torch.no_grad()
+def read_features(
+    model: SplicedModel, corpus: Corpus, wanted: Mapping[str, Sequence[int]]
+) -> dict[str, sparse.csc_matrix]:
+    """Activations `[text * pos, feature]` of the wanted features of every site.
+
+    Args:
+        wanted: hook name to feature indices, which number the columns.
+    """
+    columns = {model.index(hook): list(features) for hook, features in wanted.items()}
+    blocks: dict[int, list[sparse.csr_matrix]] = {index: [] for index in columns}
+    together = max(1, _TOKENS_AT_ONCE // corpus.tokens.shape[1])
+    for start in range(0, len(corpus.tokens), together):
+        rows = slice(start, start + together)
+        looked_at = corpus.looked_at[rows, :, None].to(model.device)
+
+        def at_site(index: int, read: Tensor, write: Tensor, kept: Tensor = looked_at) -> None:
+            if index in columns:
+                acts = model.splices[index].dictionary.encode(read)[..., columns[index]] * kept
+                dense = acts.flatten(0, 1).float().cpu().numpy()
+                blocks[index].append(sparse.csr_matrix(dense.astype(np.float64)))
+
+        model.forward(corpus.tokens[rows].to(model.device), at_site=at_site)
+    return {
+        model.hooks[index]: sparse.vstack(parts, format="csc") for index, parts in blocks.items()
+    }

@@ -1,0 +1,241 @@
+"""The schemas of a run's JSON files: what is written, and what is accepted when read back.
+
+Every model is frozen and refuses unknown keys, so a misspelt or foreign file is an error with the
+key's name in it. Numbers that do not exist (an interval over one prompt) are null, never NaN.
+"""
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from saecircuits.edges.settings import AttributionSettings
+
+FORMAT: Final = "saecircuits/1"
+
+Number: TypeAlias = float | None
+Count: TypeAlias = Annotated[int, Field(ge=0)]
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """What all schemas have in common: frozen, and no key beyond the named ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Example(Record):
+    """One prompt pair, for readers.
+
+    Attributes:
+        answer, wrong: the tokens themselves, leading spaces included.
+    """
+
+    clean: str
+    corrupted: str
+    answer: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+class TaskRecord(Record):
+    """What was asked.
+
+    Attributes:
+        digest: sha256 over the prompts of both halves.
+        train, test: how many prompt pairs select the circuit, and how many judge it.
+        example: the first training pair.
+    """
+
+    name: str
+    description: str
+    digest: Sha256
+    train: Count
+    test: Count
+    example: Example
+
+
+class Versions(Record):
+    """The software that computed the run."""
+
+    saecircuits: str
+    torch: str
+    transformer_lens: str
+    python: str
+
+
+class Counts(Record):
+    """Sizes of the graph and of the circuit in it (zeros until one is chosen).
+
+    Attributes:
+        nodes, edges: rows of the graph.
+        members: features and error nodes of the circuit; `errors` of them are error nodes.
+        circuit_edges: edges of the circuit.
+    """
+
+    nodes: Count
+    edges: Count
+    members: Count
+    errors: Count
+    circuit_edges: Count
+
+
+class CircuitRecord(Record):
+    """`circuit.json`: everything about a run that is not a table.
+
+    Attributes:
+        task: what was asked; None if the graph was made from prompts without a named task.
+        prompts: digest of the prompts that the graph was computed from.
+        command: the command line that repeats the run; None if it was made from Python.
+        selection: how the circuit was chosen; None until it is.
+        candidates: ids that could have been kept, strongest first; None where these are exactly
+            the features and error nodes of `nodes.parquet`.
+        circuit_digest: sha256 over the circuit's node ids and edges; None until it is chosen.
+        files: sha256 of each table, so that a mixed-up folder is noticed.
+    """
+
+    format: Literal["saecircuits/1"] = FORMAT
+    versions: Versions
+    task: TaskRecord | None
+    prompts: str
+    command: str | None
+    seed: int
+    dtype: str
+    settings: AttributionSettings
+    selection: dict[str, Any] | None
+    summary: dict[str, Any]
+    provenance: dict[str, Any]
+    counts: Counts
+    candidates: tuple[str, ...] | None
+    circuit_digest: Sha256 | None
+    files: dict[str, Sha256]
+
+
+class CurveRow(Record):
+    """Faithfulness of the strongest `nodes` members of the ranking."""
+
+    nodes: Count
+    faithfulness: Number
+    faithfulness_low: Number
+    faithfulness_high: Number
+    faithfulness_without_errors: Number
+
+
+class RandomCircuits(Record):
+    """Faithfulness of random circuits; `size` is left out where it is the circuit's own."""
+
+    size: Count | None = None
+    count: Count
+    median: Number
+    low: Number
+    high: Number
+    values: tuple[float, ...]
+
+
+class Agreement(Record):
+    """Estimated against measured effects over a sample."""
+
+    sample: Count
+    pearson: Number
+    pearson_low: Number = None
+    pearson_high: Number = None
+    spearman: Number
+    spearman_low: Number
+    spearman_high: Number
+    sign_agreement: Number = None
+    estimated: tuple[float, ...] = ()
+    measured: tuple[float, ...] = ()
+
+
+class Calibration(Record):
+    """Agreement for nodes and edges, and which of the two node effects was measured."""
+
+    against: str | None = None
+    nodes: Agreement
+    edges: Agreement
+
+
+class ReportRecord(Record):
+    """`validation.json`: the keys of `ValidationReport`, and the circuit that they belong to."""
+
+    format: Literal["saecircuits/1"] = FORMAT
+    circuit_digest: Sha256
+    ablate: str
+    baseline: str
+    error_policy: str
+    prompts: Count
+    nodes: Count
+    errors: Count
+    metric_clean: Number
+    metric_baseline: Number
+    faithfulness: Number
+    faithfulness_low: Number
+    faithfulness_high: Number
+    completeness: Number
+    faithfulness_without_errors: Number
+    all_features_without_errors: Number
+    error_share: Number
+    random: RandomCircuits
+    curve: tuple[CurveRow, ...]
+    accuracy: dict[str, Number]
+    calibration: Calibration | None
+
+
+class TokenScore(Record):
+    """A token and a number about it."""
+
+    token: str
+    score: float
+
+
+class FeatureContext(Record):
+    """Tokens around a strong activation.
+
+    Attributes:
+        tokens: as they are, spaces included.
+        activations: of the feature at each token.
+        peak: index of the token that was looked for.
+        origin: `text`, or `task` for a prompt of the task.
+    """
+
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+    peak: Count
+    origin: Literal["text", "task"]
+
+
+class FeatureLabel(Record):
+    """What a feature fires on and what it promotes, as far as some text shows.
+
+    Attributes:
+        site: hook name of the dictionary.
+        feature: index in the dictionary.
+        text: the short label; "too few examples" below 5 activations.
+        top_tokens: where it fires: share of the summed activation over its 100 strongest, in the
+            text (in the task's prompts where the text has fewer than 5 activations).
+        contexts: the strongest ones, one from each text, no two alike.
+        promoted, suppressed: direct effect on the logits of one unit of activation, less the mean
+            over the vocabulary and up to the final norm's scale; empty where the dictionary does
+            not write to the residual stream.
+        density: share of the text's tokens on which it is active; the task's prompts do not count.
+        n_tokens: how many tokens of text that is a share of.
+        examples: activations found, in text and prompts together.
+        auto: nobody has looked at it.
+    """
+
+    site: str
+    feature: Count
+    text: str
+    top_tokens: tuple[TokenScore, ...]
+    contexts: tuple[FeatureContext, ...]
+    promoted: tuple[TokenScore, ...]
+    suppressed: tuple[TokenScore, ...]
+    density: float
+    n_tokens: Count
+    examples: Count
+    auto: Literal[True] = True
+
+
+class LabelsRecord(Record):
+    """`features.json`: the labels of the circuit's features."""
+
+    format: Literal["saecircuits/1"] = FORMAT
+    labels: tuple[FeatureLabel, ...]

@@ -1,0 +1,118 @@
+"""From sae_lens's objects to `Dictionary`: what is supported, and what is refused and why.
+
+sae_lens 6 keeps its kinds in classes with state and hooks of their own, and attaches them to a
+model with several silent traps (skip weights dropped, unknown hooks ignored, errors without
+gradient). Here a SAE is read once, into plain tensors, and checked against the width it will meet.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saecircuits.errors import DictionaryError
+from saecircuits.splice.dictionary import Dictionary, GateKind
+
+_GATES: dict[str, GateKind] = {
+    "standard": "relu",
+    "transcoder": "relu",
+    "skip_transcoder": "relu",
+    "jumprelu": "jumprelu",
+    "jumprelu_transcoder": "jumprelu",
+    "jumprelu_skip_transcoder": "jumprelu",
+    "topk": "topk",
+    "gated": "gated",
+}
+
+
+def dictionary_from_sae(sae: Any, site: str) -> Dictionary:
+    """The plain tensors of a sae_lens SAE or transcoder (inference classes of sae_lens 6).
+
+    Weights are copied and detached, so the caller's object is never touched. A SAE whose registry
+    entry says that it was trained on a centred stream (`center_writing_weights`) reads the stream
+    with its mean over d_model removed; the mean itself then stays in the error node.
+
+    Raises:
+        DictionaryError: a kind or a normalisation that has no exact linear reading.
+    """
+    kind = _supported_kind(sae, site)
+    gate = _GATES[kind]
+    weights = {name: value.detach().clone() for name, value in sae.named_parameters()}
+    W_enc, W_dec = weights["W_enc"], weights["W_dec"]
+    b_dec = weights["b_dec"]
+    b_enc = weights["b_mag"] if gate == "gated" else weights["b_enc"]
+    b_gate = weights.get("b_gate")
+    magnitude = weights["r_mag"].exp() if gate == "gated" else None
+    if gate == "topk" and sae.cfg.rescale_acts_by_decoder_norm:
+        # Features are then measured in units of their decoder norm: fold it in, once.
+        norm = W_dec.norm(dim=-1)
+        W_enc, b_enc, W_dec = W_enc * norm, b_enc * norm, W_dec / norm[:, None]
+    shift = b_dec if sae.cfg.apply_b_dec_to_input else torch.zeros_like(W_enc[:, 0])
+    if _reads_centred_stream(sae):
+        mean_row = W_enc.mean(dim=0)
+        W_enc = W_enc - mean_row
+        from_shift = shift.sum() * mean_row  # the shift itself is not centred
+        b_enc = b_enc - (from_shift if magnitude is None else from_shift * magnitude)
+        b_gate = None if b_gate is None else b_gate - from_shift
+    skip = weights.get("W_skip")
+    return Dictionary(
+        kind=gate,
+        W_enc=W_enc,
+        b_enc=b_enc,
+        W_dec=W_dec,
+        b_dec=b_dec,
+        shift=shift,
+        threshold=weights.get("threshold"),
+        k=int(sae.cfg.k) if gate == "topk" else None,
+        b_gate=b_gate,
+        magnitude=magnitude,
+        W_skip=None if skip is None else skip.T.contiguous(),
+        neuronpedia_id=sae.cfg.metadata.neuronpedia_id,
+    )
+
+
+def check_widths(dictionary: Dictionary, site: str, *, d_read: int, d_write: int) -> None:
+    """Refuses a dictionary whose widths differ from the tensors it would read and write.
+
+    Raises:
+        DictionaryError: naming both widths.
+    """
+    for verb, found, expected in (
+        ("reads", dictionary.d_in, d_read),
+        ("writes", dictionary.d_out, d_write),
+    ):
+        if found != expected:
+            raise DictionaryError(
+                f"dictionary for {site!r} {verb} width {found}, but the model's tensor there has "
+                f"width {expected}; load a dictionary trained on this model at this hook point"
+            )
+
+
+def _supported_kind(sae: Any, site: str) -> str:
+    kind = sae.cfg.architecture()
+    if kind not in _GATES:
+        raise DictionaryError(
+            f"dictionary for {site!r} is of kind {kind!r}, whose features are not an affine "
+            f"function of what is read; supported kinds: {', '.join(sorted(_GATES))}"
+        )
+    normalisation = sae.cfg.normalize_activations
+    if normalisation != "none":
+        raise DictionaryError(
+            f"dictionary for {site!r} normalises what it reads ({normalisation!r}); fold the "
+            "normalisation into the weights first (sae_lens: "
+            "fold_activation_norm_scaling_factor), or use one with normalize_activations='none'"
+        )
+    return kind
+
+
+def _reads_centred_stream(sae: Any) -> bool:
+    if "transcoder" in sae.cfg.architecture() or sae.cfg.reshape_activations == "hook_z":
+        return False  # what a norm or a head gives out is the same on a centred stream
+    settings = sae.cfg.metadata.model_from_pretrained_kwargs
+    return bool(settings and settings.get("center_writing_weights"))
+
+
+def flatten_heads(x: Float[Tensor, "batch pos head d_head"]) -> Float[Tensor, "batch pos d_in"]:
+    """Heads side by side: how a dictionary on `hook_z` reads them."""
+    return x.flatten(start_dim=2)

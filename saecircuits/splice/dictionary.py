@@ -1,0 +1,123 @@
+"""One dictionary of features as plain tensors, whatever sae_lens calls its kind.
+
+A dictionary turns what it reads, `x`, into features `a` and writes a reconstruction:
+
+    pre = (x - shift) @ W_enc + b_enc
+    a   = gate(pre)                                one of the gates below
+    x'  = a @ W_dec + b_dec (+ x @ W_skip)         W_skip: skip transcoders only
+
+Gates (sae_lens 6): ReLU; JumpReLU, `a = relu(pre) * [pre > threshold]`; TopK, the k largest of
+relu(pre); gated, `a = [gate > 0] * relu(magnitude)`.
+BatchTopK dictionaries are saved by sae_lens as JumpReLU. For a fixed set of active features every
+gate is affine in x, which is what gradients and the frozen operator use: `a_j = x . e_j + const`
+with encoder row `e_j` for active j, and 0 otherwise.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+GateKind = Literal["relu", "jumprelu", "topk", "gated"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dictionary:
+    """Features at one site. Rows of `W_dec` are the features' directions.
+
+    Attributes:
+        W_enc: `[d_in, d_sae]`. For gated dictionaries, the shared encoder of gate and magnitude.
+        magnitude: gated only: multiplies the shared pre-activation (`exp(r_mag)`); else None.
+        b_gate: gated only: the bias of the gate path; `b_enc` is then the magnitude's bias.
+    """
+
+    kind: GateKind
+    W_enc: Float[Tensor, "d_in d_sae"]
+    b_enc: Float[Tensor, " d_sae"]
+    W_dec: Float[Tensor, "d_sae d_out"]
+    b_dec: Float[Tensor, " d_out"]
+    shift: Float[Tensor, " d_in"]
+    threshold: Float[Tensor, " d_sae"] | None = None
+    k: int | None = None
+    b_gate: Float[Tensor, " d_sae"] | None = None
+    magnitude: Float[Tensor, " d_sae"] | None = None
+    W_skip: Float[Tensor, "d_in d_out"] | None = None
+    neuronpedia_id: str | None = None
+
+    @property
+    def d_in(self) -> int:
+        """Width of what is read."""
+        return self.W_enc.shape[0]
+
+    @property
+    def d_out(self) -> int:
+        """Width of what is written."""
+        return self.W_dec.shape[1]
+
+    @property
+    def d_sae(self) -> int:
+        """Number of features."""
+        return self.W_enc.shape[1]
+
+    def encode(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_sae"]:
+        """Feature activations of `x`; differentiable with the set of active features held."""
+        shared = (x - self.shift) @ self.W_enc
+        match self.kind:
+            case "relu":
+                return torch.relu(shared + self.b_enc)
+            case "jumprelu":
+                pre = shared + self.b_enc
+                return torch.relu(pre) * (pre > self.threshold)
+            case "topk":
+                acts = torch.relu(shared + self.b_enc)
+                chosen = acts.topk(self.k, dim=-1).indices
+                return acts * torch.zeros_like(acts).scatter(-1, chosen, 1.0)
+            case "gated":
+                return (shared + self.b_gate > 0) * torch.relu(shared * self.magnitude + self.b_enc)
+
+    def decode(self, acts: Float[Tensor, "*lead d_sae"]) -> Float[Tensor, "*lead d_out"]:
+        """The part of the reconstruction that the features write, `b_dec` included."""
+        return acts @ self.W_dec + self.b_dec
+
+    def skip(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_out"] | float:
+        """What a skip transcoder writes beside its features; 0.0 for every other kind."""
+        return 0.0 if self.W_skip is None else x @ self.W_skip
+
+    def reconstruct(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_out"]:
+        """`decode(encode(x))` plus the skip term."""
+        return self.decode(self.encode(x)) + self.skip(x)
+
+    def encoder_rows(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, "n_node d_in"]:
+        """`e_j`, the derivative of an active feature j with respect to what is read."""
+        rows = self.W_enc[:, features].T
+        return rows if self.magnitude is None else rows * self.magnitude[features, None]
+
+    def pull_back(
+        self, cotangent: Float[Tensor, "*lead d_sae"], active: Bool[Tensor, "*lead d_sae"]
+    ) -> Float[Tensor, "*lead d_in"]:
+        """Vector-Jacobian product of `encode`, the set of active features held."""
+        through = cotangent * active
+        if self.magnitude is not None:
+            through = through * self.magnitude
+        return through @ self.W_enc.T
+
+    def to(self, like: Tensor) -> "Dictionary":
+        """The same dictionary in the dtype and on the device of `like`."""
+        moved = {
+            name: value.to(like) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def digest(self) -> str:
+        """SHA-256 over kind and weights: two dictionaries with one digest are the same."""
+        sha = hashlib.sha256(f"{self.kind} {self.k}".encode())
+        for name, value in sorted(vars(self).items()):
+            if isinstance(value, Tensor):
+                sha.update(name.encode())
+                # As bytes: numpy has no bfloat16.
+                raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+                sha.update(raw.numpy().tobytes())
+        return sha.hexdigest()

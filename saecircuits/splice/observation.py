@@ -1,0 +1,95 @@
+"""What the dictionaries see in a forward pass: features, errors and token embeddings as values.
+
+    written_s = sum_i a_{s,i} d_{s,i} + b_s (+ skip) + e_s           (exact, for every site s)
+
+Two error policies say what becomes of the errors when something upstream is changed:
+
+    recompute   the splice is the identity: errors are recomputed from the changed stream, so
+                effects also pass through error nodes
+    hold        errors stay at their clean value, as sources of their own; what passes a site
+                passes through its features (and skip weights) alone
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saecircuits.errors import UnknownNameError
+from saecircuits.splice.model import AtSite, SplicedModel
+
+ErrorPolicy: TypeAlias = Literal["recompute", "hold"]
+
+
+def check_error_policy(name: str) -> None:
+    """Raises UnknownNameError unless `name` is recompute or hold."""
+    if name not in get_args(ErrorPolicy):
+        raise UnknownNameError("error policy", name, get_args(ErrorPolicy))
+
+
+@dataclass(frozen=True, eq=False)
+class SiteValues:
+    """One site in one run.
+
+    Attributes:
+        features: activations of every feature.
+        error: what the dictionary leaves out of the written tensor.
+        rest: the part of the written tensor that belongs to no node: `b_dec` and skip weights.
+    """
+
+    features: Float[Tensor, "batch pos d_sae"]
+    error: Float[Tensor, "batch pos d_out"]
+    rest: Float[Tensor, "*batch_pos d_out"]
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """A run: token embeddings, the values at every spliced site, and the logits."""
+
+    tokens: Float[Tensor, "batch pos d_model"]
+    sites: tuple[SiteValues, ...]
+    logits: Float[Tensor, "batch pos d_vocab"]
+
+    def written(self, model: SplicedModel, index: int) -> Float[Tensor, "batch pos d_out"]:
+        """The tensor that site `index` writes, put together from its nodes."""
+        values = self.sites[index]
+        W_dec = model.splices[index].dictionary.W_dec
+        return values.features @ W_dec + values.error + values.rest
+
+
+@torch.no_grad()
+def observe(model: SplicedModel, tokens: Int[Tensor, "batch pos"]) -> Observation:
+    """One forward pass of the model as it is, read through its dictionaries."""
+    embeddings: list[Tensor] = []
+    found: list[SiteValues] = []
+
+    def at_site(index: int, read: Tensor, write: Tensor) -> None:
+        dictionary = model.splices[index].dictionary
+        features = dictionary.encode(read)
+        rest = dictionary.b_dec + dictionary.skip(read)
+        found.append(
+            SiteValues(
+                features=features, error=write - features @ dictionary.W_dec - rest, rest=rest
+            )
+        )
+
+    logits = model.forward(tokens, at_site=at_site, at_tokens=embeddings.append)
+    return Observation(tokens=embeddings[0], sites=tuple(found), logits=logits)
+
+
+def pass_through(model: SplicedModel, held_errors: Sequence[Tensor] | None) -> AtSite:
+    """What a site writes when nothing is done to it: itself, or its features plus a held error.
+
+    Args:
+        held_errors: for the policy `hold`, the clean error of every site; None for `recompute`.
+    """
+
+    def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
+        if held_errors is None:
+            return write
+        return model.splices[index].dictionary.reconstruct(read) + held_errors[index]
+
+    return at_site

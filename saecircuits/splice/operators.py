@@ -1,0 +1,130 @@
+"""The model as an operator: as it is, or with its non-linearities frozen at a prompt.
+
+    full     the model itself
+    frozen   attention patterns and norm scales are constants, recorded at the clean prompt;
+             activation functions are the model's own (their derivative is the tangent gate)
+    secant   as frozen, and each activation function is multiplication by its recorded secant gate
+             phi(z)/z; a gated MLP holds its gate branch. The operator is affine in the stream and
+             reproduces the clean run exactly (THEORY: the repaired expansion; the gates are the
+             rule set known as RelP)
+
+An operator is a function of the stream like any other, so gradients, integrated gradients and
+interventions all have a meaning under it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from saecircuits.errors import UnknownNameError
+from saecircuits.splice import sites
+
+Linearization: TypeAlias = Literal["full", "frozen", "secant"]
+Hook: TypeAlias = tuple[str, Callable[..., Tensor | None]]
+
+
+def check_linearization(name: str) -> None:
+    """Raises UnknownNameError unless `name` is full, frozen or secant."""
+    if name not in get_args(Linearization):
+        raise UnknownNameError("linearization", name, get_args(Linearization))
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """What is held constant in a forward pass: tensor by hook name, for one batch of prompts.
+
+    Attributes:
+        constants: hook name to the value that replaces the tensor there.
+        gates: hook name after an activation function to (hook name of what it multiplies, gate).
+    """
+
+    kind: Linearization
+    constants: dict[str, Tensor]
+    gates: dict[str, tuple[str, Tensor]]
+
+    def repeated(self, times: int) -> "Operator":
+        """The same operator for the batch laid `times` times one after the other."""
+        return Operator(
+            kind=self.kind,
+            constants={name: _tile(value, times) for name, value in self.constants.items()},
+            gates={name: (pre, _tile(gate, times)) for name, (pre, gate) in self.gates.items()},
+        )
+
+    def hooks(self) -> list[Hook]:
+        """Hooks that turn the bridge's forward pass into this operator."""
+        held = [(name, _replace_by(value)) for name, value in self.constants.items()]
+        gated = []
+        for post, (pre, gate) in self.gates.items():
+            seen: list[Tensor] = []
+            gated.append((pre, remember(seen)))
+            gated.append((post, _multiply(seen, gate)))
+        return [*held, *gated]
+
+
+FULL = Operator(kind="full", constants={}, gates={})
+
+
+def record_operator(
+    bridge: Any, tokens: Int[Tensor, "batch pos"], *, kind: Linearization
+) -> Operator:
+    """The operator of `kind` at these prompts, from one forward pass of the unspliced model."""
+    check_linearization(kind)
+    if kind == "full":
+        return FULL
+    names = set(bridge.hook_dict)
+    constant_names = [*sites.attention_pattern_hooks(names), *sites.norm_scale_hooks(names)]
+    mlps = sites.mlp_hooks(names) if kind == "secant" else ()
+    wanted = [*constant_names, *(name for mlp in mlps for name in (mlp.pre, mlp.post, mlp.up))]
+    seen = _record(bridge, tokens, [name for name in wanted if name is not None])
+    gates = {}
+    for mlp in mlps:
+        multiplied = mlp.up or mlp.pre
+        gates[mlp.post] = (multiplied, _secant(seen[mlp.post], seen[multiplied]))
+    return Operator(kind=kind, constants={name: seen[name] for name in constant_names}, gates=gates)
+
+
+def _record(bridge: Any, tokens: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(value: Tensor, hook: Any) -> None:
+            seen[name] = value.detach()
+
+        return hook
+
+    with torch.no_grad(), bridge.hooks(fwd_hooks=[(name, keep(name)) for name in names]):
+        bridge(tokens)
+    return seen
+
+
+def _secant(post: Tensor, multiplied: Tensor) -> Tensor:
+    # Where the input is zero so is the output, and any gate reproduces it: 1/2, the limit of
+    # GELU's and SiLU's, is as good as any.
+    is_zero = multiplied == 0
+    return torch.where(is_zero, 0.5, post / torch.where(is_zero, 1.0, multiplied))
+
+
+def _tile(value: Tensor, times: int) -> Tensor:
+    # A pattern or scale that does not depend on the prompt may come with batch size 1.
+    return value if value.shape[0] == 1 else value.repeat(times, *[1] * (value.ndim - 1))
+
+
+def _replace_by(value: Tensor) -> Callable[..., Tensor]:
+    return lambda tensor, hook: value
+
+
+def remember(seen: list[Tensor]) -> Callable[..., None]:
+    """A hook that leaves the tensor as it is and keeps it as the one entry of `seen`."""
+
+    def hook(tensor: Tensor, hook: Any) -> None:
+        seen[:] = [tensor]
+
+    return hook
+
+
+def _multiply(seen: list[Tensor], gate: Tensor) -> Callable[..., Tensor]:
+    return lambda tensor, hook: seen[0] * gate

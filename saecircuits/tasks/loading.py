@@ -1,0 +1,169 @@
+"""A task by name or from a file: prompts to choose a circuit with, and others to judge it on.
+
+The two halves never share a prompt, neither as clean nor as corrupted text. A file may assign its
+pairs itself (`split`); otherwise they are divided here:
+
+1. pairs that share a prompt, directly or through others, form a group that stays together;
+2. the groups are ordered by a hash of their texts, so the order of the lines does not matter;
+3. each goes to the half that has fewer pairs so far.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from saecircuits.errors import TaskError, UnknownNameError
+from saecircuits.tasks.families import FAMILIES
+from saecircuits.tasks.files import read_pairs
+from saecircuits.tasks.pairs import PromptPair
+from saecircuits.tasks.prompts import Prompts, tokenize
+from saecircuits.tasks.tokens import Tokenizer
+
+SPLIT_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Prompts of one behaviour, in two halves that share no prompt.
+
+    Attributes:
+        name: the family's name, or the file's without its ending.
+        description: one sentence for reports.
+        train: the pairs that select a circuit.
+        test: the pairs that judge it; the same span names as `train`.
+        digest: sha256 over both halves.
+    """
+
+    name: str
+    description: str
+    train: Prompts
+    test: Prompts
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the digests of both halves; name and description have no part in it."""
+        return hashlib.sha256(f"{self.train.digest} {self.test.digest}".encode()).hexdigest()
+
+
+def task_names() -> tuple[str, ...]:
+    """The names of the shipped tasks."""
+    return tuple(FAMILIES)
+
+
+def load_task(
+    name_or_path: str | Path, tokenizer: Tokenizer, *, n_ctx: int, limit: int | None = None
+) -> Task:
+    """A shipped task, or the task of a JSON lines file, tokenised.
+
+    Args:
+        name_or_path: one of `task_names()`, or a path (a `Path`, or a string that ends in .jsonl
+            or .json or contains a separator).
+        tokenizer: the model's own.
+        n_ctx: the longest sequence the model reads, BOS included.
+        limit: at most this many pairs in each half, the first ones; for a quick look.
+
+    Raises:
+        UnknownNameError: no shipped task has this name.
+        TaskError: a file that is missing or cannot be used; the message begins with its path.
+    """
+    if limit is not None and limit < 1:
+        raise TaskError(f"limit is {limit}; it must be at least 1, or None for all pairs")
+    path = _as_path(name_or_path)
+    if path is None:
+        name = str(name_or_path)
+        if name not in FAMILIES:
+            raise UnknownNameError("task", name, FAMILIES)
+        source = f"task {name!r}"
+    else:
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "no such file"
+            raise TaskError(f"{path}: {what}; give a .jsonl file or one of {', '.join(FAMILIES)}")
+        name, source = path.stem, str(path)
+    try:
+        pairs = FAMILIES[name].make_pairs(tokenizer) if path is None else read_pairs(path)
+        train, test = _halves(pairs)
+        # Before the limit: a file is refused for any of its lines, and all limits share the spans.
+        prompts = tokenize(pairs, tokenizer, n_ctx=n_ctx)
+    except TaskError as error:
+        raise TaskError(f"{source}: {error}") from None
+    description = (
+        FAMILIES[name].description if path is None else f"{len(pairs)} pairs of {path.name}"
+    )
+    return Task(
+        name=name,
+        description=description,
+        train=prompts.subset(train[:limit]),
+        test=prompts.subset(test[:limit]),
+    )
+
+
+def _as_path(name_or_path: str | Path) -> Path | None:
+    if isinstance(name_or_path, Path):
+        return name_or_path
+    looks_like_path = name_or_path.endswith((".jsonl", ".json")) or "/" in name_or_path
+    return Path(name_or_path) if looks_like_path or "\\" in name_or_path else None
+
+
+def _halves(pairs: Sequence[PromptPair]) -> tuple[list[int], list[int]]:
+    """The indices of the training and of the test pairs, each in the order given."""
+    if all(pair.split is None for pair in pairs):
+        return _divided(pairs)
+    for pair in pairs:
+        if pair.split is None:
+            raise TaskError(f"{pair.label}: no split, but other pairs have one; add 'split'")
+    train = [index for index, pair in enumerate(pairs) if pair.split == "train"]
+    test = [index for index, pair in enumerate(pairs) if pair.split == "test"]
+    if not train or not test:
+        raise TaskError(
+            f"{len(train)} train and {len(test)} test pairs; both are needed, or leave 'split' out "
+            "and the pairs are divided"
+        )
+    known = {text: pairs[i].label for i in train for text in (pairs[i].clean, pairs[i].corrupted)}
+    for index in test:
+        for text in (pairs[index].clean, pairs[index].corrupted):
+            if text in known:
+                raise TaskError(
+                    f"{pairs[index].label}: the test prompt {text!r} is a train prompt too "
+                    f"({known[text]}); keep it on one side"
+                )
+    return train, test
+
+
+def _divided(pairs: Sequence[PromptPair]) -> tuple[list[int], list[int]]:
+    train: list[int] = []
+    test: list[int] = []
+    groups = sorted(_groups(pairs), key=lambda group: _group_key([pairs[i] for i in group]))
+    if len(groups) < 2:
+        raise TaskError(
+            f"the {len(pairs)} pairs all share prompts with each other, so no test pairs can be "
+            "held out; add pairs with other prompts"
+        )
+    for group in groups:
+        (train if len(train) <= len(test) else test).extend(group)
+    return sorted(train), sorted(test)
+
+
+def _groups(pairs: Sequence[PromptPair]) -> list[list[int]]:
+    """The pairs that hang together through prompts they share, as lists of indices."""
+    parent = list(range(len(pairs)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first_with: dict[str, int] = {}
+    for index, pair in enumerate(pairs):
+        for text in (pair.clean, pair.corrupted):
+            parent[root(index)] = root(first_with.setdefault(text, index))
+    groups: dict[int, list[int]] = {}
+    for index in range(len(pairs)):
+        groups.setdefault(root(index), []).append(index)
+    return list(groups.values())
+
+
+def _group_key(group: Sequence[PromptPair]) -> str:
+    texts = sorted({text for pair in group for text in (pair.clean, pair.corrupted)})
+    return hashlib.sha256("\0".join([str(SPLIT_SEED), *texts]).encode()).hexdigest()

@@ -1,0 +1,76 @@
+"""Random models with unequal prime sizes, their dictionaries and prompts: what the laws run on."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models import (
+    Toy,
+    build_gemma2,
+    build_llama,
+    build_rotary_toy,
+    build_toy,
+    uneven_prompts,
+)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """A random GPT-2 in float64 with a dictionary at every residual site."""
+    return build_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="session")
+def toy_mixed(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """The same with SAEs at every kind of site and a skip transcoder."""
+    return build_toy(tmp_path_factory.mktemp("toy_mixed"), mixed=True)
+
+
+@pytest.fixture(scope="session")
+def toy_uneven(toy: Toy) -> Toy:
+    """The first toy's model with prompts of unequal lengths and spans."""
+    return Toy(model=toy.model, prompts=uneven_prompts(toy.model.bridge))
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """A random Llama in float64 with a dictionary at every kind of site."""
+    bridge = build_llama(tmp_path_factory.mktemp("llama"))
+    return build_rotary_toy(bridge, d_model=20, d_heads=24)
+
+
+@pytest.fixture(scope="session")
+def gemma2(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """A random Gemma 2 in float64 with a dictionary at every kind of site."""
+    bridge = build_gemma2(tmp_path_factory.mktemp("gemma2"))
+    return build_rotary_toy(bridge, d_model=28, d_heads=24)
+
+
+@pytest.fixture(params=["toy", "toy_mixed"])
+def each_toy(request: pytest.FixtureRequest) -> Toy:
+    """Residual sites only, then every kind of site."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["toy_mixed", "llama", "gemma2"])
+def each_family(request: pytest.FixtureRequest) -> Toy:
+    """Every kind of site, on each architecture."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder that does not exist yet."""
+    return tmp_path / "run"

@@ -1,0 +1,44 @@
+"""A toy tokenizer, trained in a moment on the words of the shipped families."""
+
+from itertools import islice
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from saecircuits.tasks import FAMILIES
+
+BOS = "<|endoftext|>"
+
+
+def byte_level_tokenizer(texts: list[str], *, vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer like the shipped one, of at most `vocabulary` tokens."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[BOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=BOS, eos_token=BOS)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Every word of the families is one token; "uncle" and other rare words are several."""
+    texts = []
+    for family in FAMILIES.values():
+        sides = [side for contrast in islice(family.contrasts(), 3000) for side in contrast]
+        texts += list({text for side in sides for _, text in side.pieces})
+        texts += [side.answer for side in sides]
+    texts += ["The quick dog"] * 5
+    return byte_level_tokenizer(texts, vocabulary=4000)
+
+
+@pytest.fixture(scope="session")
+def letters() -> PreTrainedTokenizerFast:
+    """A tokenizer that knows single bytes only."""
+    return byte_level_tokenizer([], vocabulary=257)

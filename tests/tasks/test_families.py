@@ -1,0 +1,114 @@
+"""Every shipped family keeps what a circuit needs: no overlap, alignment, both directions."""
+
+from collections import Counter
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from saecircuits.errors import TaskError
+from saecircuits.tasks import FAMILIES, load_task
+from saecircuits.tasks.tokens import encode_text
+
+EVERY_FAMILY = pytest.mark.parametrize("name", FAMILIES)
+
+
+@EVERY_FAMILY
+def test_counts_and_no_shared_prompt(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    pairs = FAMILIES[name].make_pairs(tokenizer)
+    assert Counter(pair.split for pair in pairs) == {"train": 120, "test": 120}
+    # Stronger than no overlap between the halves: no text occurs twice at all.
+    assert len({text for pair in pairs for text in (pair.clean, pair.corrupted)}) == 480
+    assert len({pair.id for pair in pairs}) == 240
+
+
+@EVERY_FAMILY
+def test_answers_are_one_token_and_prompts_align(
+    name: str, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    task = load_task(name, tokenizer, n_ctx=64)
+    for prompts in (task.train, task.test):
+        assert len(prompts) == 120 and prompts.has_spans and prompts.is_aligned
+        assert prompts.answer_mask.shape == prompts.wrong_mask.shape == (120, 1)
+        # Every span occurs in every prompt, so nothing is averaged over different prompts.
+        for row in prompts.clean_spans:
+            assert set(row.tolist()) - {-1} == set(range(len(prompts.span_names)))
+    assert task.train.span_names == task.test.span_names
+
+
+@EVERY_FAMILY
+def test_both_directions_equally_often(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    family = FAMILIES[name]
+    sides = {(first.text, second.text) for first, second in family.contrasts()}
+    for split in ("train", "test"):
+        chosen = [pair for pair in family.make_pairs(tokenizer) if pair.split == split]
+        forward = sum((pair.clean, pair.corrupted) in sides for pair in chosen)
+        backward = sum((pair.corrupted, pair.clean) in sides for pair in chosen)
+        assert (forward, backward) == (60, 60)
+
+
+@EVERY_FAMILY
+def test_both_halves_use_the_same_words(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """The words that differ within a pair: those are what the task is about."""
+    about: dict[str, set[str]] = {"train": set(), "test": set()}
+    for pair in FAMILIES[name].make_pairs(tokenizer):
+        clean, corrupted = (encode_text(t, tokenizer) for t in (pair.clean, pair.corrupted))
+        differing = {
+            token for a, b in zip(clean, corrupted, strict=True) if a != b for token in (a, b)
+        }
+        about[pair.split] |= {tokenizer.decode([token]) for token in differing}
+    assert about["train"] == about["test"]
+    assert 2 <= len(about["train"]) <= 12
+
+
+@EVERY_FAMILY
+def test_the_same_pairs_every_time(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    family = FAMILIES[name]
+    assert family.make_pairs(tokenizer) == family.make_pairs(tokenizer)
+
+
+@EVERY_FAMILY
+def test_the_first_pairs_are_balanced_too(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """A run on the first pairs alone sees both directions."""
+    sides = {(first.text, second.text) for first, second in FAMILIES[name].contrasts()}
+    task = load_task(name, tokenizer, n_ctx=64, limit=8)
+    assert sum(texts in sides for texts in task.train.texts) == 4
+
+
+def test_a_tokenizer_that_splits_the_words_is_refused(letters: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(TaskError) as caught:
+        FAMILIES["pronoun"].make_pairs(letters)
+    assert str(caught.value) == (
+        "0 usable pairs with this tokenizer, 240 needed; it splits too many of the words, so use a "
+        "task file made for it"
+    )
+
+
+def test_known_prompts() -> None:
+    """One pair of each kind of contrast, as a reader would write it down."""
+    expected = {
+        "agreement": ("Today, the dog", "Today, the dogs", " was", " were"),
+        "noun_copy": (
+            "Tom had a red ball and a blue hat. He lost the red",
+            "Tom had a red hat and a blue ball. He lost the red",
+            " ball",
+            " hat",
+        ),
+        "quotation": (
+            'Lily said, "I like the cake',
+            "Lily said that now I like the cake",
+            '."',
+            ".",
+        ),
+        "induction": (
+            "Look: ball cup hat fish. ball cup hat",
+            "Look: ball cup hat duck. ball cup hat",
+            " fish",
+            " duck",
+        ),
+    }
+    for name, (clean, corrupted, answer, wrong) in expected.items():
+        found = {
+            (first.text, second.text, first.answer, second.answer)
+            for first, second in FAMILIES[name].contrasts()
+        }
+        assert (clean, corrupted, answer, wrong) in found

@@ -1,0 +1,61 @@
+"""BOS exactly once, and answers of exactly one token."""
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from saecircuits.errors import TaskError
+from saecircuits.tasks.tokens import encode_answer, encode_prompt, encode_text
+
+
+def test_bos_comes_first_and_once(tokenizer: PreTrainedTokenizerFast) -> None:
+    ids = encode_prompt("The dog", tokenizer, n_ctx=16)
+    assert ids == [tokenizer.bos_token_id, *encode_text("The dog", tokenizer)]
+    assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_a_text_with_its_own_bos_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(TaskError, match=r"already starts with BOS; leave it out"):
+        encode_prompt("<|endoftext|>The dog", tokenizer, n_ctx=16)
+
+
+def test_a_tokenizer_without_bos_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    without = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
+    with pytest.raises(TaskError, match=r"no BOS token; .* set `bos_token`"):
+        encode_prompt("The dog", without, n_ctx=16)
+
+
+def test_the_context_counts_bos(letters: PreTrainedTokenizerFast) -> None:
+    assert len(encode_prompt("abcd", letters, n_ctx=5)) == 5
+    with pytest.raises(TaskError) as caught:
+        encode_prompt("abcde", letters, n_ctx=5)
+    assert str(caught.value) == (
+        "the prompt 'abcde' has 6 tokens with BOS, but the model reads 5; shorten it"
+    )
+
+
+def test_an_answer_is_taken_literally(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert [encode_answer(" dog", tokenizer)] == encode_text(" dog", tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            "ab",
+            "the answer 'ab' is 2 tokens ('a', 'b'); give one that is exactly one (perhaps ' ab'"
+            ", with a leading space?)",
+        ),
+        (" a", "the answer ' a' is 2 tokens (' ', 'a'); give one that is exactly one"),
+    ],
+)
+def test_an_answer_of_several_tokens_is_refused(
+    answer: str, message: str, letters: PreTrainedTokenizerFast
+) -> None:
+    with pytest.raises(TaskError) as caught:
+        encode_answer(answer, letters)
+    assert str(caught.value) == message
+
+
+def test_an_empty_answer_is_refused(letters: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(TaskError, match=r"the answer '' is 0 tokens \(none\)"):
+        encode_answer("", letters)
