@@ -143,7 +143,9 @@ class Raw:
         return hooks
 
     def _secant_hooks(self, mlp: str) -> list[tuple[str, Callable]]:
-        linear = "hook_pre_linear" if f"{mlp}hook_pre_linear" in self.bridge.hook_dict else "hook_pre"
+        linear = (
+            "hook_pre_linear" if f"{mlp}hook_pre_linear" in self.bridge.hook_dict else "hook_pre"
+        )
         gate = self.cache[f"{mlp}hook_post"] / self.cache[mlp + linear]
         seen: dict[str, Tensor] = {}
 

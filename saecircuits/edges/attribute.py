@@ -7,7 +7,8 @@
 5. tables, with bootstrap intervals over prompts.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,7 @@ from saecircuits.nodes.estimators import (
 from saecircuits.nodes.interventions import ERROR, Spot, intervene
 from saecircuits.nodes.units import Units, make_units
 from saecircuits.splice import SplicedModel
+from saecircuits.splice.operators import FULL
 from saecircuits.tasks import Prompts
 
 Progress = Callable[[str, float], None]
@@ -88,7 +90,7 @@ def attribute(
     nodes = node_table(model, units, effects, seed=settings.seed)
     kept = _strongest(effects, settings.max_nodes)
     edges = _edge_stage(batches, gradients, kept, units, settings, progress)
-    ends = ablate_all(batches, [keep(model, len(units)) for keep in (keep_all, keep_none)])
+    ends = _ends(as_it_is := _unfrozen(batches))
     sink = metric_row(model, units, ends, seed=settings.seed)
     return AttributionGraph(
         nodes=pd.concat([sink, nodes], ignore_index=True),
@@ -103,8 +105,37 @@ def attribute(
             "places": _place_summaries(model, gradients),
         },
         provenance={**model.describe(), "prompts": prompts.digest},
-        faithfulness=partial(_faithfulness, batches, ends),
+        faithfulness=partial(_faithfulness, as_it_is, ends),
     )
+
+
+def measurable(graph: AttributionGraph, model: SplicedModel, prompts: Prompts) -> AttributionGraph:
+    """A graph read from disk, able again to measure faithfulness on its own prompts.
+
+    Raises:
+        InputError: a model or prompts other than the graph's.
+    """
+    expected = {**model.describe(), "prompts": prompts.digest}
+    for key, value in expected.items():
+        if graph.provenance.get(key) != value:
+            raise InputError(
+                f"the graph was computed with {key} {graph.provenance.get(key)!r}, but "
+                f"{value!r} was given; give the graph's own model and prompts"
+            )
+    units = make_units(prompts, graph.settings.positions, tokenizer=model.tokenizer)
+    batches = _unfrozen(_batches(model, prompts, units, graph.settings))
+    return replace(graph, faithfulness=partial(_faithfulness, batches, _ends(batches)))
+
+
+def _unfrozen(batches: Iterable[Contrast]) -> list[Contrast]:
+    """The same contrasts on the model as it is: whatever ranks nodes, circuits run in the model."""
+    return [replace(batch, operator=FULL) for batch in batches]
+
+
+def _ends(batches: Sequence[Contrast]) -> NDArray[np.float64]:
+    """The metric of every prompt with every node clean, and with every node at its baseline."""
+    model, units = batches[0].model, batches[0].units
+    return ablate_all(batches, [keep(model, len(units)) for keep in (keep_all, keep_none)])
 
 
 def _batches(

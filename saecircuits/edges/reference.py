@@ -118,6 +118,8 @@ def _metric_blocks(
     contrast: Contrast, run: _CutRun, by_place: dict[int, tuple[Spot, ...]]
 ) -> Iterator[EdgeBlock]:
     places = [place for place in contrast.places if by_place[place]]
+    if not places:
+        return
     gradients = torch.autograd.grad(
         run.metric.sum(), [run.leaves[p] for p in places], retain_graph=True, allow_unused=True
     )

@@ -78,8 +78,9 @@ class Contrast:
         copies = logits.unflatten(0, (-1, len(self.prompts)))
         return torch.stack(
             [
+                # The last logits are few, and prompts stay where they were made: on the CPU.
                 logit_difference(
-                    last_position_logits(copy, self.prompts.clean_lengths), self.prompts
+                    last_position_logits(copy, self.prompts.clean_lengths).cpu(), self.prompts
                 )
                 for copy in copies
             ]

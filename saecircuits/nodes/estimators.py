@@ -135,4 +135,4 @@ def _mean_gradient(
 
 
 def _explained(contrast: Contrast, place: int, gradient: Tensor) -> Tensor:
-    return (gradient * contrast.change(place)).sum((1, 2))
+    return (gradient * contrast.change(place)).sum((1, 2)).cpu()

@@ -123,7 +123,9 @@ def _unit_texts(prompts: Prompts, clean: Tensor, n_units: int, tokenizer: Any) -
     for unit in range(n_units):
         found: dict[str, int] = {}
         for row in range(len(prompts)):
-            text = tokenizer.decode(prompts.clean_tokens[row][clean[row] == unit].tolist())
-            found[text] = found.get(text, 0) + 1
-        texts.append(max(found, key=lambda text: found[text]))
+            is_here = clean[row] == unit
+            if is_here.any():
+                text = tokenizer.decode(prompts.clean_tokens[row][is_here].tolist())
+                found[text] = found.get(text, 0) + 1
+        texts.append(max(found, key=lambda text: found[text], default=""))
     return tuple(texts)

@@ -1,0 +1,29 @@
+"""Publication: a run's folder, automatic labels, the picture and the card.
+
+Read `publish` for the way through, `folder` for what a run's folder holds.
+"""
+
+from saecircuits.publication.card import write_card as write_card
+from saecircuits.publication.figure import draw_figure as draw_figure
+from saecircuits.publication.files import plain as plain
+from saecircuits.publication.folder import open_folder as open_folder
+from saecircuits.publication.folder import run_identity as run_identity
+from saecircuits.publication.labels import label_features as label_features
+from saecircuits.publication.publish import describe_task as describe_task
+from saecircuits.publication.publish import publish as publish
+from saecircuits.publication.reading import StoredRun as StoredRun
+from saecircuits.publication.reading import read_circuit as read_circuit
+from saecircuits.publication.reading import read_graph as read_graph
+from saecircuits.publication.reading import read_labels as read_labels
+from saecircuits.publication.reading import read_record as read_record
+from saecircuits.publication.reading import read_report as read_report
+from saecircuits.publication.reading import read_run as read_run
+from saecircuits.publication.records import CircuitRecord as CircuitRecord
+from saecircuits.publication.records import Example as Example
+from saecircuits.publication.records import FeatureLabel as FeatureLabel
+from saecircuits.publication.records import TaskRecord as TaskRecord
+from saecircuits.publication.texts import generate_text as generate_text
+from saecircuits.publication.writing import write_circuit as write_circuit
+from saecircuits.publication.writing import write_graph as write_graph
+from saecircuits.publication.writing import write_labels as write_labels
+from saecircuits.publication.writing import write_report as write_report

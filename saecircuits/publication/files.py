@@ -76,10 +76,14 @@ def read_bytes(path: Path) -> bytes:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def to_json(value: Any) -> bytes:
-    """Canonical JSON: sorted keys, two spaces, `plain` values, a newline at the end."""
+def to_json(value: Any, *, indent: int | None = 2) -> bytes:
+    """Canonical JSON: sorted keys, `plain` values, a newline at the end.
+
+    Args:
+        indent: spaces a level; None puts everything on one line.
+    """
     text = json.dumps(
-        plain(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False
+        plain(value), sort_keys=True, indent=indent, ensure_ascii=False, allow_nan=False
     )
     # A lone surrogate (half of a broken character in some vocabulary) has no UTF-8.
     return (text + "\n").encode("utf-8", errors="replace")

@@ -63,7 +63,8 @@ def label_features(
 ) -> tuple[FeatureLabel, ...]:
     """Labels of the circuit's features, by site in forward order and by index.
 
-    BOS (position 0) is left out: features fire there that mean nothing elsewhere.
+    BOS (position 0, and between two texts) is left out: features fire there that mean nothing
+    elsewhere.
 
     Args:
         text: token ids, BOS first, no padding; `generate_text` makes some.
@@ -73,11 +74,11 @@ def label_features(
         InputError: text that leaves no token to look at.
         UnknownNameError: a site that is not spliced.
     """
-    if text.shape[0] < 1 or text.shape[1] < 2:
+    corpora = [corpus_of_text(text, bos=model.tokenizer.bos_token_id)]
+    if corpora[0].size == 0:
         raise InputError(
-            f"the text has shape {list(text.shape)}; give at least one text of two tokens"
+            f"a text of shape {list(text.shape)} has no token behind BOS; give longer text"
         )
-    corpora = [corpus_of_text(text)]
     if prompts is not None:
         corpora.append(corpus_of_prompts(prompts))
     wanted = _features_by_site(model, circuit)
@@ -124,9 +125,7 @@ def _label(
             else TOO_FEW
         ),
         top_tokens=top,
-        contexts=tuple(
-            context for firing in firings for context in _contexts(firing, tokenizer)
-        ),
+        contexts=tuple(context for firing in firings for context in _contexts(firing, tokenizer)),
         promoted=promoted,
         suppressed=_named(promotion.suppressed, tokenizer),
         density=len(text.order) / text.corpus.size,
@@ -154,10 +153,11 @@ def _short_text(top: Sequence[TokenScore], promoted: Sequence[TokenScore]) -> st
     if len(top) > 1 and top[1].score >= _WORTH_NAMING * top[0].score:
         named.append(top[1].token)
     # " Girl" and "girl" are one word to a reader.
-    words = list(dict.fromkeys(shown_token(token) for token in named))
-    return " | ".join(
-        [", ".join(words), *(f"+{shown_token(score.token)}" for score in promoted)]
-    )
+    words = {shown_token(token).casefold(): shown_token(token) for token in reversed(named)}
+    # Where embeddings are tied, an early feature promotes the token that it fires on.
+    news = [shown_token(score.token) for score in promoted]
+    news = [f"+{token}" for token in news if token.casefold() not in words]
+    return " | ".join([", ".join(reversed(words.values())), *news])
 
 
 def _contexts(firing: _Firing, tokenizer: Any) -> list[FeatureContext]:
@@ -177,7 +177,11 @@ def _contexts(firing: _Firing, tokenizer: Any) -> list[FeatureContext]:
                 tokenizer.decode([token])
                 for token in firing.corpus.tokens[row, start:stop].tolist()
             ),
-            activations=tuple(firing.values[row * width + start : row * width + stop].tolist()),
+            # Four digits are more than a reader of contexts needs, and a third of the file.
+            activations=tuple(
+                float(f"{value:.4g}")
+                for value in firing.values[row * width + start : row * width + stop]
+            ),
             peak=peak - start,
             origin=firing.corpus.origin,
         )

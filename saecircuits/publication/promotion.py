@@ -19,8 +19,9 @@ from saecircuits.splice import Splice, SplicedModel
 
 _LISTED = 10
 _FEATURES_AT_ONCE = 64
-# The largest of n normal values is about sqrt(2 ln n) deviations; a clear effect is well above.
-_CLEARLY = 1.5
+# The largest of n normal values is about sqrt(2 ln n) deviations. Unembeddings are not normal: on a
+# small trained model 1 in 100 random directions came to 1.2 times that.
+_CLEARLY = 1.2
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ class Corpus:
         return int(self.looked_at.sum())
 
 
-def corpus_of_text(text: Int[Tensor, "text pos"]) -> Corpus:
-    """Texts without padding."""
-    looked_at = torch.ones_like(text, dtype=torch.bool)
+def corpus_of_text(text: Int[Tensor, "text pos"], *, bos: int | None) -> Corpus:
+    """Texts without padding; a later `bos` ends one text and starts the next."""
+    looked_at = torch.ones_like(text, dtype=torch.bool) if bos is None else text != bos
     looked_at[:, 0] = False
     return Corpus(tokens=text, looked_at=looked_at, origin="text")
 

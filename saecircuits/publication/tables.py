@@ -81,8 +81,8 @@ def from_parquet(data: bytes, schema: pa.Schema, *, name: str) -> pd.DataFrame:
         found = {f"{field.name}: {field.type}" for field in table.schema}
         wanted = {f"{field.name}: {field.type}" for field in schema}
         raise RunFolderError(
-            f"{name} has other columns than a run's: "
-            f"missing {sorted(wanted - found) or 'none'}, unknown {sorted(found - wanted) or 'none'}"
+            f"{name} has other columns than a run's: missing {sorted(wanted - found) or 'none'}, "
+            f"unknown {sorted(found - wanted) or 'none'}"
         )
     return pd.DataFrame({field.name: _column(table[field.name], field) for field in schema})
 

@@ -19,7 +19,7 @@ _LOGITS_AT_ONCE = 2**26
 
 @torch.no_grad()
 def generate_text(
-    model: SplicedModel, *, n_tokens: int = 16384, seed: int = 0
+    model: SplicedModel, *, n_tokens: int = 8192, seed: int = 0
 ) -> Int[Tensor, "text pos"]:
     """Samples of the model at temperature 1, each starting from BOS, as token ids.
 

@@ -16,4 +16,5 @@ from saecircuits.tasks.prompts import Prompts as Prompts
 from saecircuits.tasks.prompts import tokenize as tokenize
 from saecircuits.tasks.spans import Span as Span
 from saecircuits.tasks.templates import Family as Family
+from saecircuits.tasks.tokens import Reader as Reader
 from saecircuits.tasks.tokens import Tokenizer as Tokenizer

@@ -18,7 +18,7 @@ from saecircuits.tasks.families import FAMILIES
 from saecircuits.tasks.files import read_pairs
 from saecircuits.tasks.pairs import PromptPair
 from saecircuits.tasks.prompts import Prompts, tokenize
-from saecircuits.tasks.tokens import Tokenizer
+from saecircuits.tasks.tokens import Reader
 
 SPLIT_SEED = 0
 
@@ -51,16 +51,13 @@ def task_names() -> tuple[str, ...]:
     return tuple(FAMILIES)
 
 
-def load_task(
-    name_or_path: str | Path, tokenizer: Tokenizer, *, n_ctx: int, limit: int | None = None
-) -> Task:
-    """A shipped task, or the task of a JSON lines file, tokenised.
+def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = None) -> Task:
+    """A shipped task, or the task of a JSON lines file, tokenised for a model.
 
     Args:
         name_or_path: one of `task_names()`, or a path (a `Path`, or a string that ends in .jsonl
             or .json or contains a separator).
-        tokenizer: the model's own.
-        n_ctx: the longest sequence the model reads, BOS included.
+        reader: the model that is to read the prompts.
         limit: at most this many pairs in each half, the first ones; for a quick look.
 
     Raises:
@@ -81,10 +78,10 @@ def load_task(
             raise TaskError(f"{path}: {what}; give a .jsonl file or one of {', '.join(FAMILIES)}")
         name, source = path.stem, str(path)
     try:
-        pairs = FAMILIES[name].make_pairs(tokenizer) if path is None else read_pairs(path)
+        pairs = FAMILIES[name].make_pairs(reader.tokenizer) if path is None else read_pairs(path)
         train, test = _halves(pairs)
         # Before the limit: a file is refused for any of its lines, and all limits share the spans.
-        prompts = tokenize(pairs, tokenizer, n_ctx=n_ctx)
+        prompts = tokenize(pairs, reader.tokenizer, n_ctx=reader.n_ctx)
     except TaskError as error:
         raise TaskError(f"{source}: {error}") from None
     description = (

@@ -26,6 +26,21 @@ class Tokenizer(Protocol):
         ...
 
 
+@runtime_checkable
+class Reader(Protocol):
+    """What reads prompts: a spliced model, or anything with a tokenizer and a context length."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the prompts are cut with."""
+        ...
+
+    @property
+    def n_ctx(self) -> int:
+        """The longest sequence that can be read, BOS included."""
+        ...
+
+
 def encode_text(text: str, tokenizer: Tokenizer) -> list[int]:
     """The token ids of a text alone, without BOS or any other special token."""
     return list(tokenizer.encode(text, add_special_tokens=False))

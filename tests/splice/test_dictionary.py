@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 CENTRED = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
 every_kind = pytest.mark.parametrize("name", KINDS)
-advice_of_sae_lens = pytest.mark.filterwarnings("ignore:.*model_from_pretrained_kwargs")
+advice_of_sae_lens = pytest.mark.filterwarnings(r"ignore:\s+This SAE has non-empty")
 
 
 def _pair(name: str, **more: Any) -> tuple[SAE, Dictionary]:

@@ -226,13 +226,12 @@ def test_a_block_s_output_before_its_last_norm_is_no_site(gemma2: Toy, hook: str
         splice(gemma2.model.bridge, {f"blocks.0.{hook}": random_sae("standard", d_in=28)})
 
 
-def test_a_hook_that_never_fires_is_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A name that transformer_lens knows, but that is switched off, as if it could be a site.
-    monkeypatch.setattr(
-        "saecircuits.splice.sites._WRITE_KINDS", {"attn.hook_result": 1, "hook_mlp_out": 3}
-    )
-    with pytest.raises(SiteError, match=r"'blocks\.1\.attn\.hook_result' exists but did not fire"):
-        splice(toy.model.bridge, {"blocks.1.attn.hook_result": random_sae("standard")})
+def test_a_hook_that_never_fires_is_refused(llama: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A hook point that the bridge lists and never calls, as if it could be a site.
+    kind = "attn.hook_hidden_states"
+    monkeypatch.setattr("saecircuits.splice.sites._WRITE_KINDS", {kind: 1, "hook_mlp_out": 3})
+    with pytest.raises(SiteError, match=rf"'blocks\.1\.{kind}' exists but did not fire"):
+        splice(llama.model.bridge, {f"blocks.1.{kind}": random_sae("standard", d_in=20)})
 
 
 def test_sites_are_in_order_and_found_by_name(toy: Toy, toy_mixed: Toy) -> None:

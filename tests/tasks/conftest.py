@@ -1,5 +1,6 @@
 """A toy tokenizer, trained in a moment on the words of the shipped families."""
 
+from dataclasses import dataclass
 from itertools import islice
 
 import pytest
@@ -42,3 +43,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def letters() -> PreTrainedTokenizerFast:
     """A tokenizer that knows single bytes only."""
     return byte_level_tokenizer([], vocabulary=257)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A stand-in for a model: all that tasks want of one."""
+
+    tokenizer: PreTrainedTokenizerFast
+    n_ctx: int

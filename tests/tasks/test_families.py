@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from saecircuits.errors import TaskError
 from saecircuits.tasks import FAMILIES, load_task
 from saecircuits.tasks.tokens import encode_text
+from tests.tasks.conftest import Reading
 
 EVERY_FAMILY = pytest.mark.parametrize("name", FAMILIES)
 
@@ -25,7 +26,7 @@ def test_counts_and_no_shared_prompt(name: str, tokenizer: PreTrainedTokenizerFa
 def test_answers_are_one_token_and_prompts_align(
     name: str, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    task = load_task(name, tokenizer, n_ctx=64)
+    task = load_task(name, Reading(tokenizer, 64))
     for prompts in (task.train, task.test):
         assert len(prompts) == 120 and prompts.has_spans and prompts.is_aligned
         assert prompts.answer_mask.shape == prompts.wrong_mask.shape == (120, 1)
@@ -70,7 +71,7 @@ def test_the_same_pairs_every_time(name: str, tokenizer: PreTrainedTokenizerFast
 def test_the_first_pairs_are_balanced_too(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
     """A run on the first pairs alone sees both directions."""
     sides = {(first.text, second.text) for first, second in FAMILIES[name].contrasts()}
-    task = load_task(name, tokenizer, n_ctx=64, limit=8)
+    task = load_task(name, Reading(tokenizer, 64), limit=8)
     assert sum(texts in sides for texts in task.train.texts) == 4
 
 

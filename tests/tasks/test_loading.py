@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from saecircuits.errors import TaskError, UnknownNameError
 from saecircuits.tasks import load_task, task_names
+from tests.tasks.conftest import Reading
 
 
 def row(clean: str, corrupted: str, **extra: object) -> dict[str, object]:
@@ -40,11 +41,11 @@ def test_prompts_that_hang_together_stay_together(
     rng = Random(seed)
     letter_pairs = [rng.sample("abcdefghijklmnopqrstuvwx", 2) for _ in range(14)]
     rows = [row(*both, id=str(number)) for number, both in enumerate(letter_pairs)]
-    task = load_task(written(tmp_path / "t.jsonl", rows), letters, n_ctx=16)
+    task = load_task(written(tmp_path / "t.jsonl", rows), Reading(letters, 16))
     assert len(task.train) + len(task.test) == 14
     assert not prompt_texts(task.train.texts) & prompt_texts(task.test.texts)
     rng.shuffle(rows)
-    again = load_task(written(tmp_path / "u.jsonl", rows), letters, n_ctx=16)
+    again = load_task(written(tmp_path / "u.jsonl", rows), Reading(letters, 16))
     assert set(again.train.ids) == set(task.train.ids)
 
 
@@ -52,7 +53,7 @@ def test_pairs_without_shared_prompts_are_divided_in_half(
     tmp_path: Path, letters: PreTrainedTokenizerFast
 ) -> None:
     rows = [row(letter, letter.upper()) for letter in "abcdefghij"]
-    task = load_task(written(tmp_path / "letters.jsonl", rows), letters, n_ctx=16)
+    task = load_task(written(tmp_path / "letters.jsonl", rows), Reading(letters, 16))
     assert (len(task.train), len(task.test)) == (5, 5)
     assert task.name == "letters"
     assert task.description == "10 pairs of letters.jsonl"
@@ -61,9 +62,9 @@ def test_pairs_without_shared_prompts_are_divided_in_half(
 
 def test_splits_of_the_file_are_kept(tmp_path: Path, letters: PreTrainedTokenizerFast) -> None:
     rows = [row(a, a.upper(), split="test" if a in "bd" else "train") for a in "abcde"]
-    task = load_task(written(tmp_path / "t.jsonl", rows), letters, n_ctx=16)
+    task = load_task(written(tmp_path / "t.jsonl", rows), Reading(letters, 16))
     assert (task.train.ids, task.test.ids) == (("1", "3", "5"), ("2", "4"))
-    limited = load_task(tmp_path / "t.jsonl", letters, n_ctx=16, limit=1)
+    limited = load_task(tmp_path / "t.jsonl", Reading(letters, 16), limit=1)
     assert (limited.train.ids, limited.test.ids) == (("1",), ("2",))
     assert limited.digest != task.digest
 
@@ -93,39 +94,39 @@ def test_files_that_cannot_be_used(
 ) -> None:
     path = written(tmp_path / "t.jsonl", rows)
     with pytest.raises(TaskError) as caught:
-        load_task(str(path), letters, n_ctx=16)
+        load_task(str(path), Reading(letters, 16))
     assert str(caught.value) == f"{path}: {message}"
 
 
 def test_an_unknown_name_lists_the_near_ones(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown task 'pronon'; did you mean 'pronoun'"):
-        load_task("pronon", tokenizer, n_ctx=16)
+        load_task("pronon", Reading(tokenizer, 16))
 
 
 @pytest.mark.parametrize("name", ["pronoun.jsonl", "pronoun.json", "tasks/pronoun", "a\\b"])
 def test_what_looks_like_a_path_is_one(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(TaskError) as caught:
-        load_task(name, tokenizer, n_ctx=16)
+        load_task(name, Reading(tokenizer, 16))
     assert str(caught.value).startswith(f"{name}: no such file; give a .jsonl file or one of ")
 
 
 def test_a_folder_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(TaskError, match=r": is a folder; give a .jsonl file"):
-        load_task(tmp_path, tokenizer, n_ctx=16)
+        load_task(tmp_path, Reading(tokenizer, 16))
 
 
 def test_the_limit_is_at_least_one(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(TaskError, match=r"limit is 0; it must be at least 1"):
-        load_task("pronoun", tokenizer, n_ctx=16, limit=0)
+        load_task("pronoun", Reading(tokenizer, 16), limit=0)
 
 
 def test_a_context_too_short_for_a_family_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(TaskError, match=r"^task 'pronoun': pair 'pronoun-train-\d+': the prompt "):
-        load_task("pronoun", tokenizer, n_ctx=6)
+        load_task("pronoun", Reading(tokenizer, 6))
 
 
 def test_names_and_digests_of_the_shipped_tasks(tokenizer: PreTrainedTokenizerFast) -> None:
-    tasks = [load_task(name, tokenizer, n_ctx=64) for name in task_names()]
+    tasks = [load_task(name, Reading(tokenizer, 64)) for name in task_names()]
     assert [task.name for task in tasks] == list(task_names())
     assert len({task.digest for task in tasks}) == len(tasks) == 9
-    assert load_task("pronoun", tokenizer, n_ctx=64).digest == tasks[0].digest
+    assert load_task("pronoun", Reading(tokenizer, 64)).digest == tasks[0].digest

@@ -1,0 +1,45 @@
+"""The sizes of every stage, for the shipped folder and for a quick test of the stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from architecture import Shape
+from dictionaries import DictionaryRecipe
+from joint import JointRecipe
+from language_model import LanguageModelRecipe
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """Everything that decides what the stages make."""
+
+    shape: Shape = field(default_factory=Shape)
+    tokenizer_passages: int = 60_000
+    language_model: LanguageModelRecipe = field(default_factory=LanguageModelRecipe)
+    stream: DictionaryRecipe = field(
+        default_factory=lambda: DictionaryRecipe(active=40, samples=1_000_000)
+    )
+    parts: DictionaryRecipe = field(default_factory=DictionaryRecipe)
+    transcoder: DictionaryRecipe = field(default_factory=DictionaryRecipe)
+    joint: JointRecipe = field(default_factory=JointRecipe)
+    joint_generated_share: float = 0.4
+    test_prompts: int = 300
+    story_rows: int = 400
+    mixture_rows: int = 2048
+
+    @classmethod
+    def tiny(cls) -> Recipes:
+        """A recipe that runs every stage in about a minute and teaches nothing."""
+        few = DictionaryRecipe(features=256, active=8, samples=20_000, batch=512)
+        return cls(
+            tokenizer_passages=2_000,
+            language_model=LanguageModelRecipe(tokens=200_000, report_every=25, save_every=25),
+            stream=few,
+            parts=few,
+            transcoder=few,
+            joint=JointRecipe(tokens=40_000, active_first=8, active=6, report_every=5),
+            test_prompts=20,
+            story_rows=32,
+            mixture_rows=64,
+        )

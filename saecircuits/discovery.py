@@ -1,0 +1,115 @@
+"""`discover`: the whole story, from a model and a task to a folder that a person can open.
+
+1. attribute: the effect of every node on the training prompts, and the edges among the strongest
+2. prune:     the smallest circuit that is faithful on those prompts
+3. calibrate: do the scores say what interventions say?
+4. validate:  what the circuit does by itself on prompts that did not choose it
+5. publish:   tables, record, labels, picture and card
+
+Every stage takes finished values of the one before. The folder holds complete files at any time;
+a run that was interrupted goes on from the last complete stage, to the same result.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from saecircuits.circuits import Circuit, prune
+from saecircuits.edges.attribute import attribute, measurable
+from saecircuits.edges.graph import AttributionGraph
+from saecircuits.edges.settings import AttributionSettings
+from saecircuits.errors import RunFolderError
+from saecircuits.publication import (
+    describe_task,
+    open_folder,
+    publish,
+    read_graph,
+    run_identity,
+    write_graph,
+)
+from saecircuits.splice import SplicedModel
+from saecircuits.tasks import Task
+from saecircuits.validation import ValidationReport, calibrate, validate
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What `discover` found, and where it lies."""
+
+    graph: AttributionGraph
+    circuit: Circuit
+    report: ValidationReport
+    folder: Path
+
+
+def discover(
+    model: SplicedModel,
+    task: Task,
+    folder: str | Path,
+    *,
+    settings: AttributionSettings | None = None,
+    faithfulness: float = 0.85,
+    nodes: int | None = None,
+    edges: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    command: str | None = None,
+    progress: Callable[[str, float], None] = lambda stage, share: None,
+) -> Run:
+    """Finds a circuit on `task.train`, validates it on `task.test`, and publishes it.
+
+    Args:
+        settings: of the attribution; `AttributionSettings()` if None.
+        faithfulness: wanted on the training prompts; the smallest circuit that reaches it is kept.
+        nodes: keep this many nodes instead.
+        edges: keep at most this many edges.
+        overwrite: replace a run that the folder holds.
+        resume: continue a run that the folder holds; it must be of the same model, task and
+            settings.
+        command: the command line, for the card.
+        progress: called with a stage's name and the share done.
+
+    Raises:
+        RunFolderError: the folder holds a run or other files, or cannot be written.
+        InputError: whatever the stages refuse; nothing is written then.
+    """
+    settings = settings or AttributionSettings()
+    provenance = {**model.describe(), "prompts": task.train.digest}
+    target = open_folder(
+        folder,
+        overwrite=overwrite,
+        resume=resume,
+        identity=run_identity(settings, provenance, task.name) if resume else None,
+    )
+    about = describe_task(task, model)
+    graph = _stored_graph(target, model, task) if resume else None
+    if graph is None:
+        graph = attribute(model, task.train, settings=settings, progress=progress)
+        write_graph(target, graph, task=about, command=command)
+    progress("circuit", 0.0)
+    circuit = prune(
+        graph,
+        nodes=nodes,
+        faithfulness=None if nodes is not None else faithfulness,
+        edges=edges,
+    )
+    progress("calibration", 0.0)
+    calibration = calibrate(model, graph, task.train)
+    progress("validation", 0.0)
+    report = validate(model, circuit, task.test, baseline=settings.baseline, reference=task.train)
+    report = replace(report, calibration=calibration)
+    progress("publication", 0.0)
+    publish(circuit, report, target, graph=graph, model=model, task=task, command=command)
+    progress("done", 1.0)
+    return Run(graph=graph, circuit=circuit, report=report, folder=target)
+
+
+def _stored_graph(folder: Path, model: SplicedModel, task: Task) -> AttributionGraph | None:
+    """The graph of an earlier, interrupted run; None if it did not come that far."""
+    try:
+        graph = read_graph(folder)
+    except RunFolderError:
+        return None
+    return measurable(graph, model, task.train)

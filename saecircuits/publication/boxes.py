@@ -1,0 +1,88 @@
+"""The parts of a picture with their places; coordinates in pixels, the origin top left."""
+
+from dataclasses import dataclass
+from typing import Final
+
+BOX_WIDTH: Final = 116.0
+BOX_HEIGHT: Final = 31.0
+SMALL: Final = 8.5  # font sizes
+NORMAL: Final = 10.0
+LEFT: Final = 112.0  # room for the names of the rows
+GAP_X, GAP_Y = 18.0, 10.0
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node with its place.
+
+    Attributes:
+        title: first line: label of a feature, text of a token.
+        name: short name below it, such as `f217`.
+        x, y: the upper left corner.
+        cell: top and bottom of the grid of boxes that it stands in; what lies between and beside
+            it in its column is free for edges.
+    """
+
+    node: str
+    kind: str
+    title: str
+    name: str
+    effect: float
+    interval: tuple[float, float]
+    x: float
+    y: float
+    width: float
+    cell: tuple[float, float]
+    height: float = BOX_HEIGHT
+
+    @property
+    def centre(self) -> float:
+        """Where edges meet it, horizontally."""
+        return self.x + self.width / 2
+
+
+@dataclass(frozen=True)
+class Band:
+    """A row: its name and vertical extent. Or a column: its name and horizontal extent."""
+
+    name: str
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True)
+class Link:
+    """A shown edge."""
+
+    source: Box
+    target: Box
+    effect: float
+
+
+@dataclass(frozen=True)
+class More:
+    """A note in a cell that shows only some of its nodes."""
+
+    count: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A circuit, arranged.
+
+    Attributes:
+        shown_nodes, shown_edges: (shown, in the circuit, share of the circuit's |effect|); tokens
+            and the metric are not counted as nodes.
+    """
+
+    boxes: tuple[Box, ...]
+    links: tuple[Link, ...]
+    rows: tuple[Band, ...]
+    columns: tuple[Band, ...]
+    more: tuple[More, ...]
+    width: float
+    height: float
+    shown_nodes: tuple[int, int, float]
+    shown_edges: tuple[int, int, float]

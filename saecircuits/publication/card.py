@@ -1,0 +1,261 @@
+"""`write_card`: the README of a run, in plain words and Markdown.
+
+What was asked, what was found, how sure, what it does not show, and how to repeat it. Text that
+comes from models and task files is escaped, so that a token such as `|` or `<b>` stays a token.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from saecircuits.circuits import Circuit
+from saecircuits.edges.graph import METRIC
+from saecircuits.publication.folder import EDGES, FIGURE, LABELS, NODES, RECORD, REPORT
+from saecircuits.publication.limits import limits
+from saecircuits.publication.markdown import code, literal, table
+from saecircuits.publication.phrases import effect_number, interval, pair_phrase
+from saecircuits.publication.records import CircuitRecord, FeatureLabel
+from saecircuits.publication.tokens import shown_token, visible
+from saecircuits.splice.sites import make_site
+from saecircuits.validation import ValidationReport
+
+_LISTED: Final = 15
+_BASELINES: Final = {
+    "corrupted": "their values on the corrupted prompt",
+    "mean": "their means over a reference set",
+    "zero": "zero",
+}
+
+
+def write_card(
+    circuit: Circuit,
+    labels: Sequence[FeatureLabel],
+    report: ValidationReport | None,
+    *,
+    record: CircuitRecord,
+    title: str,
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        labels: of some or all of the circuit's features; the others go by their number.
+        report: None says that nothing was validated.
+        record: what the run's `circuit.json` holds.
+    """
+    texts = {(label.site, label.feature): label.text for label in labels}
+    sections = [
+        f"# {literal(title)}",
+        f"![The circuit as a graph; numbers and labels are in the tables below]({FIGURE})",
+        "## What was asked",
+        _asked(circuit, record),
+        "## What was found",
+        _found(circuit, report),
+        "### Strongest nodes",
+        _node_table(circuit.nodes, texts),
+        "### Strongest edges",
+        _edge_table(circuit, texts),
+        "## How sure",
+        _certainty(circuit, report),
+        "## What this does not show",
+        limits(circuit, report, has_labels=bool(labels)),
+        "## How it was made",
+        _made(circuit, record, report),
+        "## Files",
+        _FILES,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_FILES: Final = f"""\
+- `{RECORD}`: settings, selection, versions, digests
+- `{NODES}`, `{EDGES}`: the whole graph; the column `in_circuit` marks the circuit
+- `{REPORT}`: every figure of the validation, the curve over sizes included
+- `{LABELS}`: automatic labels of the features, with contexts
+- `{FIGURE}`: the picture above"""
+
+
+def _asked(circuit: Circuit, record: CircuitRecord) -> str:
+    model = literal(str(circuit.provenance.get("model", "model")))
+    if record.task is None:
+        asked = f"Which SAE features of {model} carry a behaviour, on prompts without a named task."
+    else:
+        task = record.task
+        asked = (
+            f"Which SAE features of {model} carry the task **{literal(task.name)}**: "
+            f"{literal(task.description)}\n\n{literal(pair_phrase(task.example))}"
+        )
+    return (
+        f"{asked}\n\nThe metric is the logit of the answer minus the logit of the wrong answer at "
+        "the last token, each a mean if there are several. On the training prompts it is "
+        f"{_logits(circuit.summary.get('metric_clean'))} with every node clean and "
+        f"{_logits(circuit.summary.get('metric_baseline'))} with every node at its baseline "
+        f"({_BASELINES[circuit.settings.baseline]})."
+    )
+
+
+def _found(circuit: Circuit, report: ValidationReport | None) -> str:
+    features = circuit.size - circuit.n_errors
+    size = (
+        f"A circuit of {circuit.size} nodes ({features} features and {circuit.n_errors} error "
+        f"nodes) and {len(circuit.edges):,} edges, chosen from {len(circuit.candidates):,} nodes."
+    )
+    if report is None:
+        return f"{size}\n\nIt was **not validated**: no faithfulness was measured."
+    spread = interval(report.faithfulness_low, report.faithfulness_high)
+    rows = [
+        ("Faithfulness: this circuit alone", f"{report.faithfulness:.3f}{spread}"),
+        ("... with its error nodes at baseline too", _figure(report.faithfulness_without_errors)),
+        ("Share of its faithfulness that goes with its error nodes", _figure(report.error_share)),
+        ("All features, all error nodes at baseline", _figure(report.all_features_without_errors)),
+        ("Completeness: everything but this circuit", _figure(report.completeness)),
+        (
+            f"{report.random['count']} random circuits of the same size and layers (median)",
+            _figure(report.random["median"]),
+        ),
+    ]
+    figures = table(("", "share of the clean metric"), rows, numbers=1)
+    return (
+        f"{size}\n\nOn {report.prompts} held-out prompts, with every other node at its "
+        f"{report.baseline} baseline, 0 being all nodes at baseline and 1 the whole model:\n\n"
+        f"{figures}\n\nThe right answer comes before the wrong one on "
+        f"{report.accuracy['clean']:.0%} of these prompts for the model and on "
+        f"{report.accuracy['circuit']:.0%} for the circuit."
+    )
+
+
+def _node_table(nodes: pd.DataFrame, texts: dict[tuple[str, int], str]) -> str:
+    members = nodes[nodes["kind"] != METRIC].head(_LISTED)
+    rows = [
+        (
+            code(node["node"]),
+            literal(shown_token(node["token"])),
+            literal(_label(node, texts)),
+            effect_number(node["effect"]),
+            _between(node),
+        )
+        for _, node in members.iterrows()
+    ]
+    header = ("node", "token", "label", "effect (logits)", "95% interval")
+    return table(header, rows, numbers=2)
+
+
+def _edge_table(circuit: Circuit, texts: dict[tuple[str, int], str]) -> str:
+    if not len(circuit.edges):
+        return "The circuit has no edges."
+    by_id = circuit.nodes.set_index("node")
+    rows = []
+    for _, edge in circuit.strongest_edges(_LISTED).iterrows():
+        ends = [by_id.loc[edge[end]] for end in ("source", "target")]
+        shown = [f"{_short_name(end)} {_label(end, texts)}".strip() for end in ends]
+        rows.append((*map(literal, shown), effect_number(edge["effect"]), _between(edge)))
+    return table(("from", "to", "effect (logits)", "95% interval"), rows, numbers=2)
+
+
+def _certainty(circuit: Circuit, report: ValidationReport | None) -> str:
+    share = circuit.summary.get("edge_nodes_share_of_effect")
+    lines = [
+        "Intervals are 95% bootstrap intervals over prompts.",
+        f"Effects are estimates ({circuit.settings.estimator.replace('_', ' ')}, "
+        f"{circuit.settings.linearization} linearization).",
+    ]
+    if share is not None:
+        lines.append(
+            f"Edges were computed among {circuit.summary['edge_nodes']} nodes, which carry "
+            f"{share:.0%} of the summed |effect| of all nodes."
+        )
+    calibration = report.calibration if report is not None else None
+    if calibration is None:
+        return " ".join([*lines, "How well they follow measured effects was not measured."])
+    rows = [
+        (
+            what,
+            str(found["sample"]),
+            _figure(found["pearson"]),
+            _figure(found["spearman"]) + _interval_of(found, "spearman"),
+            "" if found.get("sign_agreement") is None else f"{found['sign_agreement']:.0%}",
+        )
+        for what, found in ((key, calibration[key]) for key in ("nodes", "edges"))
+    ]
+    header = ("estimated against measured", "sample", "Pearson", "Spearman", "same sign")
+    return f"{' '.join(lines)}\n\n{table(header, rows, numbers=4)}"
+
+
+def _made(circuit: Circuit, record: CircuitRecord, report: ValidationReport | None) -> str:
+    settings = ", ".join(f"{key}={value!r}" for key, value in record.settings.model_dump().items())
+    choices = ", ".join(
+        f"{key}={value!r}" for key, value in circuit.selection.items() if key != "by"
+    )
+    task = "the_task" if record.task is None else repr(visible(record.task.name))
+    lines = [
+        "import saecircuits as sc",
+        "",
+        "# `model` is the one named below, with the dictionaries named below spliced in",
+        f"task = sc.load_task({task}, model)",
+        f"graph = sc.attribute(model, task.train, {settings})",
+        f"circuit = sc.prune(graph, {choices})",
+    ]
+    if report is not None:
+        lines.append(
+            f"report = sc.validate(model, circuit, task.test, ablate={report.ablate!r}, "
+            f"baseline={report.baseline!r})"
+        )
+    again = "```python\n" + "\n".join(lines) + "\n```"
+    if record.command is not None:
+        again = f"```sh\n{visible(record.command)}\n```\n\nor, from Python:\n\n{again}"
+    return f"{again}\n\n{table(('what', 'which'), _sources(record))}"
+
+
+def _sources(record: CircuitRecord) -> list[tuple[str, str]]:
+    """Digests and versions, one to a row."""
+    known = record.provenance
+    rows = [
+        (literal(f"dictionary {hook}"), code(str(digest)))
+        for hook, digest in known.get("dictionaries", {}).items()
+    ]
+    rows += [
+        (literal(key.replace("_", " ")), code(str(value)))
+        for key, value in known.items()
+        if key != "dictionaries"
+    ]
+    if record.task is not None:
+        rows.append(("task, both halves", code(record.task.digest)))
+    rows += [(name.replace("_", " "), code(version)) for name, version in record.versions]
+    return rows
+
+
+def _label(node: pd.Series, texts: dict[tuple[str, int], str]) -> str:
+    if node["kind"] == "feature":
+        return texts.get((node["site"], int(node["feature"])), "")
+    return f"({node['kind']})"
+
+
+def _short_name(node: pd.Series) -> str:
+    """Such as `L2 resid_post f217 at name`."""
+    if node["kind"] == METRIC:
+        return METRIC
+    if node["kind"] == "token":
+        return f"{shown_token(node['token'])} at {node['span']}"
+    site = make_site(node["site"], (node["site"],)).label
+    what = f"f{int(node['feature'])}" if node["kind"] == "feature" else node["kind"]
+    return f"{site} {what} at {node['span']}"
+
+
+def _between(row: pd.Series) -> str:
+    if math.isnan(row["effect_low"]):
+        return ""
+    return f"{effect_number(row['effect_low'])} to {effect_number(row['effect_high'])}"
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _logits(value: Any) -> str:
+    return "unknown" if value is None else f"{effect_number(value)} logits"
+
+
+def _interval_of(found: Mapping[str, Any], name: str) -> str:
+    low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
+    return "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"

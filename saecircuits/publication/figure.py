@@ -1,0 +1,226 @@
+"""`draw_figure`: the circuit as one static SVG picture, for papers and cards.
+
+The prompt runs from left to right and computation upwards: tokens at the bottom, one row for each
+spliced site, the metric on top (`layout` says what is shown and where, `frame` draws what stands
+around). Sign is coded twice, by colour and by dash, in two colours that colour-blind readers tell
+apart. The picture says what it leaves out and how faithful the circuit is, so that it is not
+mistaken for the model.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from saecircuits.circuits import Circuit
+from saecircuits.edges.graph import METRIC
+from saecircuits.publication.boxes import NORMAL, SMALL, Box, Layout, Link
+from saecircuits.publication.frame import (
+    AGAINST,
+    DARK,
+    DASH,
+    GREY,
+    MARGIN,
+    PALE,
+    SUPPORTS,
+    background,
+    description,
+    header,
+    legend,
+)
+from saecircuits.publication.layout import arrange
+from saecircuits.publication.phrases import effect_number
+from saecircuits.publication.records import Example, FeatureLabel
+from saecircuits.publication.svg import FONT, escape, fitted, tag, text, text_width
+from saecircuits.validation import ValidationReport
+
+_FILLS: Final = {True: "#eaf3fa", False: "#fdf0e6"}
+_THINNEST, _WIDEST = 0.8, 6.0
+_LANE: Final = 5.0  # distance of a lane from its box
+_NARROWEST: Final = 720.0
+
+
+def draw_figure(
+    circuit: Circuit,
+    labels: Sequence[FeatureLabel],
+    report: ValidationReport | None,
+    *,
+    title: str,
+    example: Example | None = None,
+) -> str:
+    """The picture as SVG text, complete in itself. Effects are in logits, means over prompts.
+
+    Args:
+        labels: of some or all of the circuit's features; the others go by their number.
+        report: faithfulness to print; None prints that none was measured.
+        example: a prompt pair to print.
+    """
+    layout = arrange(circuit, labels)
+    width = max(layout.width, _NARROWEST)
+    above = header(circuit, layout, report, title=title, example=example, width=width)
+    below = legend(circuit, layout, width)
+    top = above.height + 20
+    bottom = top + layout.height + 30
+    drawing = [
+        *background(layout, width),
+        *(_link(link, layout) for link in layout.links),
+        *(_node(box, circuit) for box in layout.boxes),
+        *(_note(f"+{more.count} more", more.x, more.y) for more in layout.more),
+    ]
+    height = bottom + below.height + MARGIN
+    return tag(
+        "svg",
+        [
+            tag("title", escape(title), id="title"),
+            tag("desc", escape(description(circuit, layout, report)), id="desc"),
+            tag("rect", width=width, height=height, fill="#fff"),
+            *above.elements,
+            tag("g", drawing, transform=f"translate(0 {top:.1f})"),
+            tag("g", below.elements, transform=f"translate(0 {bottom:.1f})"),
+        ],
+        xmlns="http://www.w3.org/2000/svg",
+        role="img",
+        aria_labelledby="title desc",
+        viewBox=f"0 0 {width:.1f} {height:.1f}",
+        width=width,
+        height=height,
+        font_family=FONT,
+    )  # fmt: skip
+
+
+def _link(link: Link, layout: Layout) -> str:
+    largest = max(abs(other.effect) for other in layout.links)
+    path = _path(link.source, link.target)
+    supports = link.effect >= 0
+    dash = {} if supports else {"stroke_dasharray": DASH}
+    note = f"{link.source.node} \u2192 {link.target.node}: {effect_number(link.effect)}"
+    return tag(
+        "path",
+        tag("title", escape(note)),
+        d=path,
+        fill="none",
+        stroke=SUPPORTS if supports else AGAINST,
+        stroke_width=_edge_width(abs(link.effect) / largest),
+        stroke_opacity=0.6,
+        **dash,
+    )
+
+
+def _path(source: Box, target: Box) -> str:
+    """A curve between two cells; inside a cell, edges keep to the lanes between its boxes.
+
+    A box of the top line is left through its upper side, others by the lane on their right; a box
+    of the bottom line is entered through its lower side, others by the lane on their left.
+    """
+    start, stop = source.cell[0], target.cell[1]
+    if source.y <= start:
+        x1, leave = source.centre, ""
+    else:
+        x1, middle = source.x + source.width + _LANE, source.y + source.height / 2
+        leave = f"M{x1 - _LANE:.1f} {middle:.1f}Q{x1:.1f} {middle:.1f} {x1:.1f} {middle - 8:.1f}L"
+    if target.y + target.height >= stop:
+        x2, enter = target.centre, ""
+    else:
+        x2, middle = target.x - _LANE, target.y + target.height / 2
+        enter = f"L{x2:.1f} {middle + 8:.1f}Q{x2:.1f} {middle:.1f} {target.x:.1f} {middle:.1f}"
+    bend = max(24.0, 0.45 * abs(start - stop))
+    return (
+        f"{leave or 'M'}{x1:.1f} {start:.1f}"
+        f"C{x1:.1f} {start - bend:.1f} {x2:.1f} {stop + bend:.1f} {x2:.1f} {stop:.1f}{enter}"
+    )
+
+
+def _edge_width(share: float) -> float:
+    # By the square root: the strongest edge is often a hundred times the weakest shown one.
+    return _THINNEST + (_WIDEST - _THINNEST) * math.sqrt(share)
+
+
+def _node(box: Box, circuit: Circuit) -> str:
+    low, high = box.interval
+    interval = "" if math.isnan(low) else f" [{effect_number(low)}, {effect_number(high)}]"
+    note = f"{box.node}: effect {effect_number(box.effect)}{interval}; {box.title}"
+    return tag("g", [tag("title", escape(note)), _shape(box), *_writing(box, circuit)])
+
+
+def _note(words: str, x: float, y: float) -> str:
+    """Small text that ends at x, on a ground of its own where edges pass."""
+    wide = text_width(words, SMALL)
+    ground = tag("rect", x=x - wide - 2, y=y - 8, width=wide + 4, height=11, fill=PALE)
+    return ground + text(x, y, words, size=SMALL, fill=GREY, text_anchor="end")
+
+
+def _shape(box: Box) -> str:
+    stroke = SUPPORTS if box.effect >= 0 else AGAINST
+    dash = {} if box.effect >= 0 else {"stroke_dasharray": DASH}
+    fill = _FILLS[box.effect >= 0]
+    if box.kind == "feature":
+        return tag(
+            "rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=4, fill=fill,
+            stroke=stroke, stroke_width=1, **dash,
+        )  # fmt: skip
+    if box.kind in ("token", METRIC):
+        return tag(
+            "rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=box.height / 2,
+            fill="#fff", stroke=DARK, stroke_width=1 if box.kind == "token" else 1.8,
+        )  # fmt: skip
+    left, right, cut = box.x, box.x + box.width, 10.0
+    top, bottom, middle = box.y, box.y + box.height, box.y + box.height / 2
+    corners = [
+        (left, middle),
+        (left + cut, top),
+        (right - cut, top),
+        (right, middle),
+        (right - cut, bottom),
+        (left + cut, bottom),
+    ]
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    return tag("polygon", points=points, fill="#ececec", stroke=stroke, stroke_width=1, **dash)
+
+
+def _writing(box: Box, circuit: Circuit) -> list[str]:
+    """Two lines: what it is, and its effect."""
+    room = box.width - (26 if box.kind == "error" else 12)
+    above, below = box.y + 13, box.y + 25
+    colour = SUPPORTS if box.effect >= 0 else AGAINST
+    if box.kind == "feature":
+        return [
+            text(
+                box.x + 6, above, _fitted_label(box.title, room), size=NORMAL, fill=DARK,
+                font_weight="bold",
+            ),
+            text(box.x + 6, below, box.name, size=SMALL, fill=GREY),
+            text(
+                box.x + box.width - 6, below, effect_number(box.effect), size=SMALL, fill=colour,
+                text_anchor="end",
+            ),
+        ]  # fmt: skip
+    title, value = box.title, effect_number(box.effect)
+    if box.kind == METRIC:
+        ends = [circuit.summary.get(key) for key in ("metric_clean", "metric_baseline")]
+        title = "logit difference"
+        if all(end is not None for end in ends):
+            value = "clean {}, baseline {}".format(*(effect_number(end) for end in ends))
+        colour = DARK
+    return [
+        text(
+            box.centre, y, fitted(line, room, size, bold=bold), size=size, fill=fill,
+            text_anchor="middle", font_weight="bold" if bold else "normal",
+        )
+        for line, y, size, fill, bold in (
+            (title, above, NORMAL, DARK, True),
+            (value, below, SMALL, colour, False),
+        )
+    ]  # fmt: skip
+
+
+def _fitted_label(label: str, room: float) -> str:
+    """The label as it is, or with its first token alone, or with both of its parts cut."""
+    fires, _, promotes = label.partition(" | ")
+    shorter = f"{fires.partition(', ')[0]} | {promotes}" if promotes else label
+    for candidate in (label, shorter):
+        if text_width(candidate, NORMAL, bold=True) <= room:
+            return candidate
+    if not promotes:
+        return fitted(label, room, NORMAL, bold=True)
+    fires = fitted(fires.partition(", ")[0], 0.5 * room, NORMAL, bold=True)
+    rest = room - text_width(f"{fires} | ", NORMAL, bold=True)
+    return f"{fires} | {fitted(promotes, rest, NORMAL, bold=True)}"

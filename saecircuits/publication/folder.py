@@ -1,0 +1,151 @@
+"""A run's folder: what it holds, and when it may be written to.
+
+    circuit.json      settings, selection, summary, provenance, versions, counts; sha256 of tables
+    nodes.parquet     every node of the graph; `in_circuit` says which were kept
+    edges.parquet     every edge of the graph; the same
+    validation.json   the report on that circuit
+    features.json     labels of its features
+    figure.svg        the circuit as a picture
+    README.md         the card
+
+A folder is a run if its `circuit.json` says so. Anything else that is not empty belongs to somebody
+and is left alone. Files of different runs or stages are never taken for one run: `circuit.json` is
+written last and names the digest of each table, `validation.json` the circuit that it is about.
+Equal inputs give equal bytes; no file holds a time.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from saecircuits.edges.settings import AttributionSettings
+from saecircuits.errors import InputError, RunFolderError
+from saecircuits.publication.files import PARTIAL_ENDING, parse_json, read_bytes
+from saecircuits.publication.records import CircuitRecord
+
+RECORD: Final = "circuit.json"
+NODES: Final = "nodes.parquet"
+EDGES: Final = "edges.parquet"
+REPORT: Final = "validation.json"
+LABELS: Final = "features.json"
+FIGURE: Final = "figure.svg"
+CARD: Final = "README.md"
+# The record last: until everything else is gone, the folder is still known to be a run.
+_FILES: Final = (NODES, EDGES, REPORT, LABELS, FIGURE, CARD, RECORD)
+
+
+def open_folder(
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    identity: Mapping[str, Any] | None = None,
+) -> Path:
+    """The folder, made if it is not there, and ready for a run.
+
+    Args:
+        overwrite: a run that is there is removed; other files beside it stay.
+        resume: a run that is there is kept, if it is the same.
+        identity: with `resume`, what the run must agree with; from `run_identity`.
+
+    Raises:
+        InputError: both `overwrite` and `resume`.
+        RunFolderError: a run is there and neither was asked for; other files are there and no run;
+            with `resume`, a run of another task, model or setting; or the folder cannot be made.
+    """
+    if overwrite and resume:
+        raise InputError("overwrite and resume were both asked for; choose one")
+    folder = Path(path)
+    names = _names(folder)
+    if is_run(folder):
+        if not (overwrite or resume):
+            raise RunFolderError(
+                f"{folder} already holds a run; overwrite it, resume it, or choose another folder"
+            )
+        if resume:
+            _check_same(folder, identity or {})
+        else:
+            remove_files(folder, _FILES)
+    elif set(names) - {NODES, EDGES} or (names and not (overwrite or resume)):
+        # Tables alone are what an interrupted first write may leave.
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise RunFolderError(
+            f"{folder} holds other files ({shown}) and no run; choose a new or empty folder"
+        )
+    remove_files(folder, [entry.name for entry in folder.glob(f".*{PARTIAL_ENDING}")])
+    return folder
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run is there, of any version of this format; it need not be readable further."""
+    if not (folder / RECORD).is_file():
+        return False
+    try:
+        found = json.loads(read_bytes(folder / RECORD))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and str(found.get("format")).startswith("saecircuits/")
+
+
+def run_identity(
+    settings: AttributionSettings, provenance: Mapping[str, Any], task: str | None
+) -> dict[str, Any]:
+    """What two runs must agree in for one to continue the other, by dotted name.
+
+    Args:
+        provenance: of a graph or circuit.
+        task: name of the task.
+    """
+    dictionaries = provenance.get("dictionaries", {})
+    return {
+        "task": task,
+        **{key: provenance.get(key) for key in ("prompts", "model", "model_digest", "dtype")},
+        **{f"dictionaries.{hook}": digest for hook, digest in sorted(dictionaries.items())},
+        **{f"settings.{name}": value for name, value in settings.model_dump().items()},
+    }
+
+
+def _names(folder: Path) -> list[str]:
+    """What the folder holds, leavings of an interrupted write apart; makes it if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = sorted(entry.name for entry in folder.iterdir())
+    except FileExistsError:
+        raise RunFolderError(f"{folder} is a file; choose a folder") from None
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot use {folder} as a folder: {error.strerror or error}; choose another one"
+        ) from None
+    return [name for name in names if not _is_leaving(name)]
+
+
+def _is_leaving(name: str) -> bool:
+    return name.startswith(".") and name.endswith(PARTIAL_ENDING)
+
+
+def _check_same(folder: Path, identity: Mapping[str, Any]) -> None:
+    record = parse_json(read_bytes(folder / RECORD), CircuitRecord, path=folder / RECORD)
+    task = record.task.name if record.task is not None else None
+    stored = run_identity(record.settings, record.provenance, task)
+    for key in [*identity, *(key for key in stored if identity and key not in identity)]:
+        if stored.get(key) != identity.get(key):
+            raise RunFolderError(
+                f"{folder} holds a run with {key} {stored.get(key)!r}, but {identity.get(key)!r} "
+                "is asked for; resume with the same, overwrite it, or choose another folder"
+            )
+
+
+def remove_files(folder: Path, names: Sequence[str]) -> None:
+    """Removes files of a run; those that are not there are passed by.
+
+    Raises:
+        RunFolderError: one cannot be removed.
+    """
+    try:
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot remove {name} from {folder}: {error.strerror or error}"
+        ) from None

@@ -1,0 +1,135 @@
+"""`publish`: a circuit and its report as a folder that others can read, check and repeat."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from saecircuits.circuits import Circuit
+from saecircuits.edges.graph import AttributionGraph
+from saecircuits.errors import InputError, RunFolderError
+from saecircuits.publication.card import write_card
+from saecircuits.publication.figure import draw_figure
+from saecircuits.publication.files import write_together
+from saecircuits.publication.folder import (
+    CARD,
+    FIGURE,
+    REPORT,
+    is_run,
+    open_folder,
+    remove_files,
+    run_identity,
+)
+from saecircuits.publication.labels import label_features
+from saecircuits.publication.reading import read_record
+from saecircuits.publication.records import Example, FeatureLabel, TaskRecord
+from saecircuits.publication.texts import generate_text
+from saecircuits.publication.writing import (
+    circuit_digest,
+    write_circuit,
+    write_labels,
+    write_report,
+)
+from saecircuits.splice import SplicedModel
+from saecircuits.tasks import Reader, Task
+from saecircuits.validation import ValidationReport
+
+
+def publish(
+    circuit: Circuit,
+    report: ValidationReport | None,
+    folder: str | Path,
+    *,
+    graph: AttributionGraph | None = None,
+    model: SplicedModel | None = None,
+    task: Task | None = None,
+    labels: Sequence[FeatureLabel] | None = None,
+    command: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Path:
+    """The folder, holding the run: tables, record, report, labels, picture and card.
+
+    A folder that holds the graph which the circuit comes from, or the same circuit, is completed.
+    Equal inputs give byte-identical files; every file is complete or not there.
+
+    Args:
+        report: from `validate`; None publishes a circuit that says it was not validated.
+        graph: what the circuit was chosen from; without it the tables hold the circuit alone.
+        model: labels the features, from text that it writes itself (see `label_features`), and
+            spells out the task's answers.
+        task: what was asked; needs the model.
+        labels: from `label_features`, instead of having them made here.
+        command: the command line that repeats the run.
+        overwrite: remove a run that is there.
+        resume: replace another circuit of the same graph that is there.
+
+    Raises:
+        RunFolderError: a folder that is in the way or cannot be written to; nothing is written.
+        InputError: a graph that the circuit does not come from, or a task without the model.
+    """
+    if task is not None and model is None:
+        raise InputError("publish was given a task but no model to spell it out; give model too")
+    about = describe_task(task, model) if task is not None and model is not None else None
+    name = about.name if about is not None else None
+    path = _opened(folder, circuit, name, overwrite=overwrite, resume=resume)
+    if labels is None:
+        labels = () if model is None else _labels(circuit, model, task)
+    write_circuit(path, circuit, graph=graph, task=about, command=command)
+    write_labels(path, labels)
+    if report is not None:
+        write_report(path, report)
+    else:
+        remove_files(path, [REPORT])
+    model_name = circuit.provenance.get("model", "model")
+    title = f"{name} in {model_name}" if name else f"A circuit in {model_name}"
+    example = about.example if about is not None else None
+    figure = draw_figure(circuit, labels, report, title=title, example=example)
+    card = write_card(circuit, labels, report, record=read_record(path), title=title)
+    write_together({path / FIGURE: figure.encode(), path / CARD: card.encode()})
+    return path
+
+
+def describe_task(task: Task, reader: Reader) -> TaskRecord:
+    """What the files say about a task; the example is its first training pair.
+
+    Args:
+        reader: the model; only its tokenizer is used.
+    """
+    prompts = task.train
+    clean, corrupted = prompts.texts[0]
+    answer, wrong = (
+        tuple(reader.tokenizer.decode([token]) for token in tokens[0, mask[0]].tolist())
+        for tokens, mask in (
+            (prompts.answer_tokens, prompts.answer_mask),
+            (prompts.wrong_tokens, prompts.wrong_mask),
+        )
+    )
+    return TaskRecord(
+        name=task.name,
+        description=task.description,
+        digest=task.digest,
+        train=len(task.train),
+        test=len(task.test),
+        example=Example(clean=clean, corrupted=corrupted, answer=answer, wrong=wrong),
+    )
+
+
+def _opened(
+    folder: str | Path, circuit: Circuit, task: str | None, *, overwrite: bool, resume: bool
+) -> Path:
+    """The folder, ready for this circuit."""
+    identity = run_identity(circuit.settings, circuit.provenance, task)
+    if overwrite or resume or not is_run(Path(folder)):
+        return open_folder(folder, overwrite=overwrite, resume=resume, identity=identity)
+    path = open_folder(folder, resume=True, identity=identity)
+    found = read_record(path).circuit_digest
+    if found is not None and found != circuit_digest(circuit):
+        raise RunFolderError(
+            f"{path} holds another circuit of the same graph; give resume=True to replace it, or "
+            "choose another folder"
+        )
+    return path
+
+
+def _labels(circuit: Circuit, model: SplicedModel, task: Task | None) -> tuple[FeatureLabel, ...]:
+    text = generate_text(model, seed=circuit.settings.seed)
+    return label_features(model, circuit, text, prompts=None if task is None else task.train)

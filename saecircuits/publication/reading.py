@@ -1,0 +1,172 @@
+"""Reads a run back, and refuses what is missing, half-written, foreign or mixed up."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from saecircuits.circuits import Circuit
+from saecircuits.edges.graph import AttributionGraph
+from saecircuits.errors import RunFolderError
+from saecircuits.publication.files import parse_json, read_bytes, sha256
+from saecircuits.publication.folder import EDGES, LABELS, NODES, RECORD, REPORT
+from saecircuits.publication.records import (
+    CircuitRecord,
+    CurveRow,
+    FeatureLabel,
+    LabelsRecord,
+    ReportRecord,
+)
+from saecircuits.publication.tables import EDGE_SCHEMA, IN_CIRCUIT, NODE_SCHEMA, from_parquet
+from saecircuits.validation import ValidationReport
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """Everything in a run's folder.
+
+    Attributes:
+        report: None if the circuit was not validated.
+        labels: empty if the features were not labelled.
+    """
+
+    record: CircuitRecord
+    graph: AttributionGraph
+    circuit: Circuit
+    report: ValidationReport | None
+    labels: tuple[FeatureLabel, ...]
+
+    @property
+    def task_name(self) -> str | None:
+        """The name of the task; None if the graph was made without one."""
+        return None if self.record.task is None else self.record.task.name
+
+
+def read_run(folder: str | Path) -> StoredRun:
+    """A run with its circuit, and with its report and labels if they are there.
+
+    Raises:
+        RunFolderError: as `read_circuit`, or a report or labels that cannot be used.
+    """
+    path = Path(folder)
+    return StoredRun(
+        record=read_record(path),
+        graph=read_graph(path),
+        circuit=read_circuit(path),
+        report=read_report(path) if (path / REPORT).exists() else None,
+        labels=read_labels(path) if (path / LABELS).exists() else (),
+    )
+
+
+def read_record(folder: str | Path) -> CircuitRecord:
+    """`circuit.json`, checked.
+
+    Raises:
+        RunFolderError: missing, half-written, of another format, or with unknown keys.
+    """
+    path = Path(folder) / RECORD
+    return parse_json(read_bytes(path), CircuitRecord, path=path)
+
+
+def read_graph(folder: str | Path) -> AttributionGraph:
+    """The graph; it cannot measure faithfulness any more.
+
+    Raises:
+        RunFolderError: as `read_record`, or a table that is not the record's.
+    """
+    record = read_record(folder)
+    nodes, edges = _tables(Path(folder), record)
+    return AttributionGraph(
+        nodes=nodes.drop(columns=IN_CIRCUIT),
+        edges=edges.drop(columns=IN_CIRCUIT),
+        settings=record.settings,
+        summary=record.summary,
+        provenance=record.provenance,
+    )
+
+
+def read_circuit(folder: str | Path) -> Circuit:
+    """The circuit.
+
+    Raises:
+        RunFolderError: as `read_graph`, or no circuit was chosen yet.
+    """
+    record = read_record(folder)
+    if record.selection is None:
+        raise RunFolderError(f"{folder} holds a graph but no circuit yet; prune and write it first")
+    nodes, edges = _tables(Path(folder), record)
+    candidates = record.candidates
+    if candidates is None:
+        candidates = members(nodes)
+    return Circuit(
+        nodes=_kept(nodes),
+        edges=_kept(edges),
+        candidates=candidates,
+        settings=record.settings,
+        selection=record.selection,
+        summary=record.summary,
+        provenance=record.provenance,
+    )
+
+
+def read_report(folder: str | Path) -> ValidationReport:
+    """The report on the folder's circuit.
+
+    Raises:
+        RunFolderError: missing, half-written, with unknown keys, or about another circuit.
+    """
+    path = Path(folder) / REPORT
+    data = read_bytes(path)
+    found = parse_json(data, ReportRecord, path=path)
+    wanted = read_record(folder).circuit_digest
+    if found.circuit_digest != wanted:
+        raise RunFolderError(
+            f"{path} is about another circuit than {RECORD}; validate this circuit again"
+        )
+    values: dict[str, Any] = json.loads(data)
+    del values["format"], values["circuit_digest"]
+    for key in ("faithfulness_low", "faithfulness_high"):
+        values[key] = _number(values[key])
+    values["curve"] = [
+        {key: _number(row[key]) for key in CurveRow.model_fields} for row in values["curve"]
+    ]
+    return ValidationReport.from_json(values)
+
+
+def read_labels(folder: str | Path) -> tuple[FeatureLabel, ...]:
+    """The labels of the circuit's features.
+
+    Raises:
+        RunFolderError: missing, half-written, or with unknown keys.
+    """
+    path = Path(folder) / LABELS
+    return parse_json(read_bytes(path), LabelsRecord, path=path).labels
+
+
+def members(nodes: pd.DataFrame) -> tuple[str, ...]:
+    """Ids of the features and error nodes of a node table, in its order."""
+    return tuple(nodes.loc[nodes["kind"].isin(["feature", "error"]), "node"])
+
+
+def _tables(folder: Path, record: CircuitRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
+    data = {name: read_bytes(folder / name) for name in (NODES, EDGES)}
+    for name, content in data.items():
+        if record.files.get(name) != sha256(content):
+            raise RunFolderError(
+                f"{folder / name} is not the table that {RECORD} names (sha256 differs); a run was "
+                "interrupted there or the file was changed: write the run again"
+            )
+    return (
+        from_parquet(data[NODES], NODE_SCHEMA, name=str(folder / NODES)),
+        from_parquet(data[EDGES], EDGE_SCHEMA, name=str(folder / EDGES)),
+    )
+
+
+def _kept(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table[IN_CIRCUIT]].drop(columns=IN_CIRCUIT).reset_index(drop=True)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,342 @@
+"""`attribute` as a whole: tables, order, sign, and every choice there is."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from saecircuits.edges.attribute import attribute
+from saecircuits.edges.graph import (
+    EDGE_COLUMNS,
+    METRIC,
+    NODE_COLUMNS,
+    AttributionGraph,
+    node_id,
+    parse_node_id,
+)
+from saecircuits.edges.interventions import intervene_on_edges
+from saecircuits.edges.settings import AttributionSettings
+from saecircuits.errors import InputError, TaskError, UnknownNameError
+from saecircuits.nodes.ablation import ablate_nodes, keep_spots
+from saecircuits.nodes.interventions import Spot, intervene
+from saecircuits.splice import SplicedModel
+from tests.by_hand import Raw, hand_metric
+from tests.models import Toy, make_contrast
+
+GRADIENT = {"estimator": "gradient", "positions": "span", "max_nodes": 30}
+
+
+@pytest.fixture(scope="module")
+def graph(toy_uneven: Toy) -> AttributionGraph:
+    """By the gradient, spans, prompts of unequal length."""
+    return attribute(toy_uneven.model, toy_uneven.prompts, **GRADIENT)
+
+
+def test_columns_and_types(graph: AttributionGraph) -> None:
+    assert tuple(graph.nodes.columns) == NODE_COLUMNS
+    assert tuple(graph.edges.columns) == EDGE_COLUMNS
+    for table, numbers in ((graph.nodes, NODE_COLUMNS[8:]), (graph.edges, EDGE_COLUMNS[2:])):
+        for column in numbers:
+            assert table[column].dtype == np.float64, column
+    assert graph.nodes["feature"].dtype == pd.Int64Dtype()
+    assert graph.nodes["layer"].dtype.kind == graph.nodes["position"].dtype.kind == "i"
+    for column in ("node", "site", "kind", "span", "token"):
+        assert graph.nodes[column].map(type).eq(str).all(), column
+    assert set(graph.nodes["kind"]) == {METRIC, "feature", "error", "token"}
+    features = graph.nodes["kind"] == "feature"
+    assert graph.nodes.loc[features, "feature"].notna().all()
+    assert graph.nodes.loc[~features, "feature"].isna().all()
+
+
+def test_ids_are_unique_and_edges_join_nodes(graph: AttributionGraph) -> None:
+    assert graph.nodes["node"].is_unique
+    assert not graph.edges.duplicated(["source", "target"]).any()
+    known = set(graph.nodes["node"])
+    assert set(graph.edges["source"]) | set(graph.edges["target"]) <= known
+    assert METRIC not in set(graph.edges["source"])
+
+
+def test_strongest_come_first(graph: AttributionGraph) -> None:
+    assert graph.nodes["node"][0] == METRIC
+    for effects in (graph.nodes["effect"][1:], graph.edges["effect"]):
+        sizes = effects.abs().to_numpy()
+        assert (np.diff(sizes) <= 0).all()
+
+
+def test_means_lie_in_their_intervals(graph: AttributionGraph) -> None:
+    for table in (graph.nodes, graph.edges):
+        assert (table["effect_low"] <= table["effect"] + 1e-12).all()
+        assert (table["effect"] <= table["effect_high"] + 1e-12).all()
+        assert (table["effect_low"] < table["effect_high"]).any()
+
+
+def test_direct_is_empty_where_an_end_is_no_feature(graph: AttributionGraph) -> None:
+    kinds = graph.nodes.set_index("node")["kind"]
+    source, target = (graph.edges[end].map(kinds) for end in ("source", "target"))
+    is_linear = (source == "feature") & target.isin(["feature", METRIC])
+    assert is_linear.any()
+    assert graph.edges["direct"].notna().equals(is_linear)
+
+
+def test_edges_are_among_the_strongest_nodes(graph: AttributionGraph) -> None:
+    tokens = set(graph.nodes.loc[graph.nodes["kind"] == "token", "node"])
+    others = graph.nodes.loc[~graph.nodes["kind"].isin(["token", METRIC]), "node"]
+    ends = (set(graph.edges["source"]) | set(graph.edges["target"])) - {METRIC} - tokens
+    assert ends <= set(others.head(30))
+    # The last layer's strongest nodes have an edge to the metric, whose effect is the node's.
+    last = graph.nodes[graph.nodes["site"] == "blocks.2.hook_resid_post"].set_index("node")
+    to_metric = graph.edges[graph.edges["target"] == METRIC].set_index("source")["effect"]
+    assert len(to_metric) > 3
+    np.testing.assert_allclose(to_metric, last["effect"].reindex(to_metric.index), rtol=1e-9)
+
+
+def test_equal_runs_give_equal_tables(graph: AttributionGraph, toy_uneven: Toy) -> None:
+    again = attribute(toy_uneven.model, toy_uneven.prompts, **GRADIENT)
+    pd.testing.assert_frame_equal(again.nodes, graph.nodes, check_exact=True)
+    pd.testing.assert_frame_equal(again.edges, graph.edges, check_exact=True)
+    assert again.summary == graph.summary
+    assert again.provenance == graph.provenance
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_batches_change_nothing_but_rounding(
+    graph: AttributionGraph, toy_uneven: Toy, batch_size: int
+) -> None:
+    again = attribute(toy_uneven.model, toy_uneven.prompts, batch_size=batch_size, **GRADIENT)
+    for name, keys in (("nodes", ["node"]), ("edges", ["source", "target"])):
+        left, right = (getattr(g, name).set_index(keys).sort_index() for g in (graph, again))
+        pd.testing.assert_frame_equal(left, right, rtol=1e-8, atol=1e-10)
+
+
+def test_the_metric_s_effect_is_the_whole_change(graph: AttributionGraph, toy_uneven: Toy) -> None:
+    # Residual sites everywhere: with all of them at baseline the last token's stream is the
+    # corrupted prompt's.
+    model, prompts = toy_uneven.model, toy_uneven.prompts
+    with torch.no_grad():
+        clean = hand_metric(model.bridge(prompts.clean_tokens), prompts)
+        corrupted = hand_metric(
+            model.bridge(prompts.corrupted_tokens), prompts, prompts.corrupted_lengths
+        )
+    row = graph.nodes.iloc[0]
+    assert row["activation"] == pytest.approx(float(clean.mean()), rel=1e-9)
+    assert row["baseline"] == pytest.approx(float(corrupted.mean()), rel=1e-9)
+    assert row["effect"] == pytest.approx(float((clean - corrupted).mean()), rel=1e-9)
+    assert graph.summary["metric_clean"] == row["activation"]
+    assert graph.summary["metric_baseline"] == row["baseline"]
+    assert graph.summary["prompts"] == 5
+
+
+def _with_direction(model: SplicedModel, feature: int, direction: torch.Tensor) -> SplicedModel:
+    """The same model, one feature of the last dictionary writing in another direction."""
+    *first, last = model.splices
+    W_dec = last.dictionary.W_dec.clone()
+    W_dec[feature] = direction
+    last = replace(last, dictionary=replace(last.dictionary, W_dec=W_dec))
+    return replace(model, splices=(*first, last))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_node_that_supports_the_answer_is_positive(toy: Toy, sign: int) -> None:
+    # Let the last site's feature write along dm/dx at the last token: then it supports the answer,
+    # by a |dm/dx|^2 to first order; written the other way round it opposes it.
+    prompts = toy.prompts.subset([0])
+    contrast = make_contrast(toy.model, prompts, baseline="zero")
+    direction = Raw(contrast).gradient(2)[0, -1]
+    acts = contrast.clean.sites[2].features[0, -1]
+    feature = int(acts.argmax())
+    graph = attribute(
+        _with_direction(toy.model, feature, sign * direction),
+        prompts,
+        estimator="gradient",
+        positions="each",
+        baseline="zero",
+        max_nodes=5,
+    )
+    row = graph.nodes.set_index("node").loc[f"blocks.2.hook_resid_post.f{feature}@5"]
+    expected = sign * float(acts[feature] * direction @ direction)
+    assert expected * sign > 0.05
+    assert row["effect"] == pytest.approx(expected, rel=1e-9)
+    assert row["activation"] == pytest.approx(float(acts[feature]), rel=1e-12)
+    assert row["baseline"] == 0
+    edge = graph.edges.set_index(["source", "target"]).loc[(row.name, METRIC)]
+    assert edge["effect"] == pytest.approx(expected, rel=1e-9)
+    assert edge["direct"] == pytest.approx(sign * float(direction @ direction), rel=1e-9)
+    assert np.isnan(row["effect_low"])  # one prompt has no spread
+
+
+@pytest.mark.parametrize("policy", ["recompute", "hold"])
+def test_measured_graphs_hold_measured_effects(toy: Toy, policy: str) -> None:
+    choices: dict[str, Any] = {"error_policy": policy}
+    graph = attribute(
+        toy.model,
+        toy.prompts,
+        estimator="intervention",
+        positions="span",
+        max_nodes=12,
+        batch_size=3,
+        **choices,
+    )
+    contrast = make_contrast(toy.model, toy.prompts, positions="span", **choices)
+    names = contrast.units.names
+    nodes = graph.nodes.iloc[1:]
+    spots = [parse_node_id(toy.model, names, node) for node in nodes["node"]]
+    measured = intervene(contrast, spots).mean(1)
+    np.testing.assert_allclose(nodes["effect"], measured, rtol=1e-8, atol=1e-10)
+    pairs = [
+        tuple(None if end == METRIC else parse_node_id(toy.model, names, end) for end in edge)
+        for edge in graph.edges[["source", "target"]].itertuples(index=False)
+    ]
+    measured = intervene_on_edges(contrast, pairs).mean(1)
+    np.testing.assert_allclose(graph.edges["effect"], measured, rtol=1e-8, atol=1e-10)
+    # No node that moves is left out, whatever its gradient says.
+    for place in range(3):
+        moved = contrast.feature_change(place).abs().sum(0)
+        for unit in range(3):
+            here = moved[contrast.units.clean[0] == unit].sum(0).nonzero().flatten().tolist()
+            ids = {node_id(toy.model, names, Spot(place, unit, feature)) for feature in here}
+            assert ids <= set(nodes["node"])
+
+
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("estimator", ["gradient", "integrated_gradients", "intervention"])
+def test_every_baseline_and_estimator_runs(
+    toy_uneven: Toy, baseline: str, estimator: str
+) -> None:
+    graph = attribute(
+        toy_uneven.model,
+        toy_uneven.prompts.subset([0, 4]),
+        baseline=baseline,
+        estimator=estimator,
+        positions="sum",
+        max_nodes=6,
+        tolerance=0.05,
+    )
+    assert (graph.settings.baseline, graph.settings.estimator) == (baseline, estimator)
+    assert np.isfinite(graph.nodes["effect"]).all()
+    assert np.isfinite(graph.edges["effect"]).all()
+    assert len(graph.edges) >= 6
+    assert ("token" in set(graph.nodes["kind"])) == (baseline != "zero")
+    gaps = [place.get("completeness_gap") for place in graph.summary["places"]]
+    if estimator == "integrated_gradients":
+        assert all(gap <= 0.05 or place["steps"] == 64 for gap, place in
+                   zip(gaps, graph.summary["places"], strict=True))
+    else:
+        assert gaps == [None] * 4
+    assert [place["site"] for place in graph.summary["places"]] == [
+        "hook_embed",
+        *toy_uneven.model.hooks,
+    ]
+
+
+@pytest.mark.parametrize("linearization", ["full", "frozen", "secant"])
+@pytest.mark.parametrize("policy", ["recompute", "hold"])
+@pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale")
+def test_every_operator_and_policy_runs(each_family: Toy, linearization: str, policy: str) -> None:
+    graph = attribute(
+        each_family.model,
+        each_family.prompts.subset([0, 3]),
+        linearization=linearization,
+        error_policy=policy,
+        **GRADIENT,
+    )
+    assert np.isfinite(graph.edges["effect"]).all()
+    targets = graph.edges["target"].str.contains("error")
+    assert bool(targets.any()) == (policy == "recompute")
+
+
+def test_spans_and_sum_take_prompts_of_any_length(toy_uneven: Toy) -> None:
+    with pytest.raises(TaskError, match="positions='span'"):
+        attribute(toy_uneven.model, toy_uneven.prompts, positions="each")
+    graph = attribute(toy_uneven.model, toy_uneven.prompts, **{**GRADIENT, "positions": "sum"})
+    assert set(graph.nodes["span"]) == {"prompt"}
+    # In the sum over positions a node's effect is that of its spans together.
+    spans = attribute(toy_uneven.model, toy_uneven.prompts, **{**GRADIENT, "baseline": "zero"})
+    whole = attribute(
+        toy_uneven.model,
+        toy_uneven.prompts,
+        **{**GRADIENT, "baseline": "zero", "positions": "sum"},
+    )
+    parts = spans.nodes.iloc[1:]
+    parts = parts["effect"].groupby(parts["node"].str.partition("@")[0]).sum()
+    together = whole.nodes.iloc[1:].set_index("node")["effect"]
+    together.index = together.index.str.partition("@").get_level_values(0)
+    np.testing.assert_allclose(together, parts.reindex(together.index), rtol=1e-9, atol=1e-12)
+
+
+def test_faithfulness_is_that_of_an_ablation(graph: AttributionGraph, toy_uneven: Toy) -> None:
+    contrast = make_contrast(toy_uneven.model, toy_uneven.prompts, positions="span")
+    members = graph.nodes.loc[graph.nodes["kind"].isin(["feature", "error"]), "node"].tolist()
+    chosen = members[:25]
+    spots = [parse_node_id(toy_uneven.model, contrast.units.names, node) for node in chosen]
+    kept = keep_spots(toy_uneven.model, 3, spots)
+    metric = float(ablate_nodes(contrast, [kept]).mean())
+    base, change = graph.nodes.iloc[0][["baseline", "effect"]]
+    assert graph.faithfulness is not None
+    assert graph.faithfulness(chosen) == pytest.approx((metric - base) / change, rel=1e-9)
+    assert graph.faithfulness([]) == pytest.approx(0, abs=1e-12)
+    assert graph.faithfulness(members) == pytest.approx(1, abs=1e-9)
+
+
+def test_progress_ends_at_one(toy: Toy) -> None:
+    heard: list[tuple[str, float]] = []
+    attribute(
+        toy.model,
+        toy.prompts,
+        batch_size=2,
+        progress=lambda stage, share: heard.append((stage, share)),
+        **{**GRADIENT, "max_nodes": 3},
+    )
+    for stage in ("nodes", "edges"):
+        shares = [share for name, share in heard if name == stage]
+        assert shares == sorted(shares)
+        assert shares[-1] == 1.0
+        assert len(shares) == 3
+
+
+def test_summary_and_provenance(graph: AttributionGraph, toy_uneven: Toy) -> None:
+    assert graph.provenance == {
+        **toy_uneven.model.describe(),
+        "prompts": toy_uneven.prompts.digest,
+    }
+    sizes = graph.nodes["effect"][1:].abs()
+    tokens = (graph.nodes["kind"][1:] == "token").to_numpy()
+    strongest = np.zeros(len(sizes), dtype=bool)
+    strongest[:30] = True
+    kept = (strongest | tokens) & (sizes > 0).to_numpy()
+    assert graph.summary["edge_nodes"] == kept.sum()
+    share = sizes[kept].sum() / sizes.sum()
+    assert graph.summary["edge_nodes_share_of_effect"] == pytest.approx(share, rel=1e-9)
+
+
+def test_settings_by_name_or_in_one_value(graph: AttributionGraph, toy_uneven: Toy) -> None:
+    settings = AttributionSettings(**GRADIENT)
+    assert graph.settings == settings
+    again = attribute(toy_uneven.model, toy_uneven.prompts, settings=settings)
+    pd.testing.assert_frame_equal(again.nodes, graph.nodes, check_exact=True)
+    with pytest.raises(InputError, match="given settings and also estimator, max_nodes"):
+        attribute(
+            toy_uneven.model,
+            toy_uneven.prompts,
+            settings=settings,
+            max_nodes=3,
+            estimator="gradient",
+        )
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"estimator": "grad"},
+        {"linearization": "linear"},
+        {"positions": "all"},
+        {"error_policy": "drop"},
+        {"baseline": "patched"},
+        {"max_node": 3},
+    ],
+)
+def test_unknown_choices_are_refused(toy: Toy, choice: dict[str, Any]) -> None:
+    with pytest.raises(UnknownNameError):
+        attribute(toy.model, toy.prompts, **choice)

@@ -1,0 +1,161 @@
+"""Node ids and the tables of a graph, by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from saecircuits.edges.graph import (
+    EDGE_COLUMNS,
+    METRIC,
+    NODE_COLUMNS,
+    edge_table,
+    metric_row,
+    node_id,
+    node_table,
+    parse_node_id,
+)
+from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.nodes.contrast import TOKENS
+from saecircuits.nodes.effects import NodeEffects, node_index
+from saecircuits.nodes.interventions import ERROR, Spot
+from tests.models import D_SAE, Toy, make_contrast
+
+UNITS = ("start", "sub@ject", "the.rest")
+IDS = {
+    "blocks.1.hook_resid_post.f30@start": Spot(1, 0, 30),
+    "blocks.0.hook_resid_post.error@the.rest": Spot(0, 2, ERROR),
+    "token@sub@ject": Spot(TOKENS, 1, ERROR),
+    "blocks.2.hook_resid_post.f0@sub@ject": Spot(2, 1, 0),
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_ids_read_back(toy: Toy, name: str) -> None:
+    assert node_id(toy.model, UNITS, IDS[name]) == name
+    assert parse_node_id(toy.model, UNITS, name) == IDS[name]
+
+
+def test_every_node_has_an_id_of_its_own(toy_mixed: Toy) -> None:
+    contrast = make_contrast(toy_mixed.model, toy_mixed.prompts)
+    index = node_index(contrast)
+    names = contrast.units.names
+    ids = [node_id(toy_mixed.model, names, index.spot(column)) for column in range(index.size)]
+    assert len(set(ids)) == index.size
+    back = [index.column(parse_node_id(toy_mixed.model, names, name)) for name in ids]
+    assert back == list(range(index.size))
+
+
+@pytest.mark.parametrize("name", ["metric", "", "f3@start", "blocks.0.hook_resid_post.x3@start"])
+def test_what_is_no_id_is_refused(toy: Toy, name: str) -> None:
+    with pytest.raises(InputError, match="is no node id; ids look like"):
+        parse_node_id(toy.model, UNITS, name)
+
+
+def test_ids_of_other_models_and_tasks_are_refused(toy: Toy) -> None:
+    with pytest.raises(UnknownNameError, match="'end'.*known: start"):
+        parse_node_id(toy.model, UNITS, "token@end")
+    with pytest.raises(UnknownNameError, match=r"'blocks\.0\.hook_mlp_out'"):
+        parse_node_id(toy.model, UNITS, "blocks.0.hook_mlp_out.f3@start")
+    with pytest.raises(InputError, match=f"feature {D_SAE}, but the dictionary .* has {D_SAE}"):
+        parse_node_id(toy.model, UNITS, f"blocks.0.hook_resid_post.f{D_SAE}@start")
+
+
+def _sparse(columns: dict[int, list[float]], size: int) -> sparse.csr_matrix:
+    table = np.zeros((2, size))
+    for column, values in columns.items():
+        table[:, column] = values
+    return sparse.csr_matrix(table)
+
+
+def test_node_table_by_hand(toy: Toy) -> None:
+    # Three units, so columns 0 to 2 are tokens, then 32 columns a unit for each of three sites:
+    # 3 + 32 + 5 is feature 5 of the first site in unit 1; 3 + 96 + 31 the second's error in unit 0.
+    contrast = make_contrast(toy.model, toy.prompts, positions="span")
+    index = node_index(contrast)
+    effects = NodeEffects(
+        index,
+        effects=_sparse({40: [1.0, 3.0], 130: [-5.0, -1.0], 2: [0.5, 0.5]}, index.size),
+        activations=_sparse({40: [2.0, 4.0], 130: [7.0, 7.0], 2: [1.0, 1.0], 9: [3, 3]}, index.size),
+        baselines=_sparse({40: [1.0, 0.0], 130: [7.0, 7.0], 9: [3, 3], 60: [1, 0]}, index.size),
+    )
+    table = node_table(toy.model, contrast.units, effects, seed=0)
+    assert tuple(table.columns) == NODE_COLUMNS
+    # Column 9 equals its baseline and has no effect: no row. Column 60 has a baseline alone.
+    expected = [
+        ("blocks.1.hook_resid_post.error@start", 1, "error", -3.0, 7.0, 7.0),
+        ("blocks.0.hook_resid_post.f5@subject", 0, "feature", 2.0, 3.0, 0.5),
+        ("token@rest", -1, "token", 0.5, 1.0, 0.0),
+        ("blocks.0.hook_resid_post.f25@subject", 0, "feature", 0.0, 0.0, 0.5),
+    ]
+    columns = ["node", "layer", "kind", "effect", "activation", "baseline"]
+    assert [tuple(row) for row in table[columns].to_numpy()] == expected
+    assert table["site"].tolist() == [
+        "blocks.1.hook_resid_post",
+        "blocks.0.hook_resid_post",
+        "hook_embed",
+        "blocks.0.hook_resid_post",
+    ]
+    assert table["span"].tolist() == ["start", "subject", "rest", "subject"]
+    assert table["position"].tolist() == [0, 1, 2, 1]
+    assert table["feature"].isna().tolist() == [True, False, True, False]
+    assert table["feature"].dropna().tolist() == [5, 25]
+    assert (table["effect_low"] <= table["effect"]).all()
+    assert (table["effect_high"] >= table["effect"]).all()
+
+
+def test_ties_are_broken_by_id(toy: Toy) -> None:
+    contrast = make_contrast(toy.model, toy.prompts, positions="span")
+    index = node_index(contrast)
+    same = {column: [1.0, 1.0] for column in (150, 40, 5, 30)}
+    effects = NodeEffects(index, *[_sparse(same, index.size)] * 2, _sparse({}, index.size))
+    names = node_table(toy.model, contrast.units, effects, seed=0)["node"].tolist()
+    assert names == sorted(names)
+
+
+def test_edge_table_by_hand() -> None:
+    effects = np.array([[1.0, 1.0], [-4.0, -2.0], [0.0, 0.0], [1.0, -1.0], [1.0, 1.0]])
+    table = edge_table(
+        ["b", "a", "a", "c", "a"],
+        ["y", "x", "y", "x", "y"],
+        effects,
+        np.array([2.0, np.nan, 1.0, 0.5, 3.0]),
+        seed=0,
+    )
+    assert tuple(table.columns) == EDGE_COLUMNS
+    # -3, then 1 twice (a before b), then 0 on average; the edge that is zero throughout is left out.
+    assert table[["source", "target", "effect"]].to_numpy().tolist() == [
+        ["a", "x", -3.0],
+        ["a", "y", 1.0],
+        ["b", "y", 1.0],
+        ["c", "x", 0.0],
+    ]
+    np.testing.assert_array_equal(table["direct"], [np.nan, 3.0, 2.0, 0.5])
+    np.testing.assert_allclose(table["effect_low"][:3], [-4.0, 1.0, 1.0])
+    np.testing.assert_allclose(table["effect_high"][:3], [-2.0, 1.0, 1.0])
+
+
+def test_no_edges_is_an_empty_table() -> None:
+    table = edge_table([], [], np.zeros((0, 3)), np.zeros(0), seed=0)
+    assert tuple(table.columns) == EDGE_COLUMNS
+    assert len(table) == 0
+
+
+def test_metric_row_by_hand(toy: Toy) -> None:
+    contrast = make_contrast(toy.model, toy.prompts, positions="span")
+    table = metric_row(toy.model, contrast.units, np.array([[3.0, 5.0], [1.0, 2.0]]), seed=0)
+    (row,) = table.to_dict("records")
+    assert (row["node"], row["kind"], row["layer"]) == (METRIC, METRIC, 3)
+    assert (row["activation"], row["baseline"], row["effect"]) == (4.0, 1.5, 2.5)
+    assert (row["effect_low"], row["effect_high"]) == (2.0, 3.0)
+    assert (row["position"], row["span"]) == (2, "rest")
+    assert row["feature"] is pd.NA
+
+
+def test_graphs_do_not_change(toy: Toy) -> None:
+    spot = Spot(0, 0, 1)
+    with pytest.raises(AttributeError):
+        spot.unit = 2
+    assert replace(spot, unit=2) == Spot(0, 2, 1)

@@ -1,0 +1,39 @@
+"""Settings refuse what they do not know, in the package's own words."""
+
+from typing import Any
+
+import pytest
+
+from saecircuits.edges.settings import AttributionSettings
+from saecircuits.errors import InputError, UnknownNameError
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"estimator": "gradients"}, "unknown estimator 'gradients'; did you mean 'gradient'"),
+        ({"linearization": "froze"}, "unknown linearization 'froze'; did you mean 'frozen'"),
+        ({"positions": "spans"}, "unknown positions 'spans'; did you mean 'span'"),
+        ({"error_policy": "held"}, "unknown error_policy 'held'; did you mean 'hold'"),
+        ({"baseline": "resample"}, "unknown baseline 'resample'.*known: corrupted, mean, zero"),
+        ({"estimatr": "gradient"}, "unknown setting 'estimatr'; did you mean 'estimator'"),
+    ],
+)
+def test_unknown_names(choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        AttributionSettings(**choice)
+
+
+@pytest.mark.parametrize("name", ["max_nodes", "batch_size"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_counts_are_at_least_one(name: str, value: int) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value}; it must be at least 1"):
+        AttributionSettings(**{name: value})
+
+
+def test_settings_do_not_change(toy) -> None:
+    settings = AttributionSettings(estimator="gradient", max_nodes=7)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.max_nodes = 8
+    assert settings == AttributionSettings(max_nodes=7, estimator="gradient")
+    assert AttributionSettings.model_validate_json(settings.model_dump_json()) == settings

@@ -1,0 +1,117 @@
+"""Baselines: what every node is set to, against values worked out row by row."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from saecircuits.errors import UnknownNameError
+from saecircuits.nodes.baselines import check_baseline, unit_means
+from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.units import make_units
+from saecircuits.splice import Observation, observe
+from tests.models import Toy, make_contrast
+
+EXACT = {"rtol": 0, "atol": 1e-12}
+# Membership and alignment are float32, so a mean of three is a third to float32's precision.
+ROUNDING = {"rtol": 0, "atol": 1e-6}
+
+
+def _all_values(run: Observation | object) -> list[Tensor]:
+    return [run.tokens, *(s.features for s in run.sites), *(s.error for s in run.sites)]
+
+
+def test_corrupted_is_the_corrupted_run_place_by_place(each_toy: Toy) -> None:
+    contrast = make_contrast(each_toy.model, each_toy.prompts, baseline="corrupted")
+    run = observe(each_toy.model, each_toy.prompts.corrupted_tokens)
+    for base, clean, there in zip(
+        _all_values(contrast.baseline), _all_values(contrast.clean), _all_values(run), strict=True
+    ):
+        torch.testing.assert_close(base[:, 1:], there[:, 1:], **EXACT)
+        torch.testing.assert_close(base[:, 0], clean[:, 0], **EXACT)  # BOS
+
+
+def test_corrupted_takes_means_over_spans_of_other_lengths(toy_uneven: Toy) -> None:
+    # Prompt 0: `subject` is tokens 2 and 3 there and token 2 here; prompt 2: tokens 2 to 4
+    # against 2 and 3; `rest` goes token for token. Prompt 0 has six tokens, then padding.
+    contrast = make_contrast(toy_uneven.model, toy_uneven.prompts, positions="span")
+    run = observe(toy_uneven.model, toy_uneven.prompts.corrupted_tokens)
+    for base, clean, there in zip(
+        _all_values(contrast.baseline), _all_values(contrast.clean), _all_values(run), strict=True
+    ):
+        rows = [clean[0, 0], there[0, 1], there[0, 2], there[0, 2], there[0, 3], there[0, 4]]
+        torch.testing.assert_close(base[0], torch.stack([*rows, clean[0, 6]]), **ROUNDING)
+        mean = (there[2, 2] + there[2, 3]) / 2
+        rows = [clean[2, 0], there[2, 1], mean, mean, mean, there[2, 4], there[2, 5]]
+        torch.testing.assert_close(base[2], torch.stack(rows), **ROUNDING)
+
+
+def test_zero_leaves_tokens_and_bos_alone(each_toy: Toy) -> None:
+    contrast = make_contrast(each_toy.model, each_toy.prompts, baseline="zero")
+    torch.testing.assert_close(contrast.baseline.tokens, contrast.clean.tokens, **EXACT)
+    for base, clean in zip(
+        _all_values(contrast.baseline)[1:], _all_values(contrast.clean)[1:], strict=True
+    ):
+        torch.testing.assert_close(base[:, 1:], torch.zeros_like(base[:, 1:]), **EXACT)
+        torch.testing.assert_close(base[:, 0], clean[:, 0], **EXACT)
+
+
+def test_mean_is_over_all_tokens_of_the_unit_alike(toy_uneven: Toy) -> None:
+    # `start` has 1, 2, 1, 0 and 3 tokens: its mean is over 7 tokens, not over prompts.
+    contrast = make_contrast(
+        toy_uneven.model, toy_uneven.prompts, positions="span", baseline="mean"
+    )
+    starts = [(0, 1), (1, 1), (1, 2), (2, 1), (4, 1), (4, 2), (4, 3)]
+    for base, clean in zip(
+        _all_values(contrast.baseline), _all_values(contrast.clean), strict=True
+    ):
+        mean = sum(clean[row, position] for row, position in starts) / len(starts)
+        for row, position in starts:
+            torch.testing.assert_close(base[row, position], mean, **ROUNDING)
+        torch.testing.assert_close(base[:, 0], clean[:, 0], **EXACT)
+        torch.testing.assert_close(base[1, 5:], clean[1, 5:], **EXACT)  # padding
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_means_do_not_depend_on_the_batch(toy_uneven: Toy, batch_size: int) -> None:
+    model, prompts = toy_uneven.model, toy_uneven.prompts
+    units = make_units(prompts, "span", tokenizer=model.tokenizer)
+    whole = unit_means(model, prompts, units)
+    parts = unit_means(model, prompts, units, batch_size=batch_size)
+    for left, right in zip(whole.values, parts.values, strict=True):
+        torch.testing.assert_close(left, right, **EXACT)
+
+
+def test_a_unit_that_never_occurs_has_mean_zero(toy_uneven: Toy) -> None:
+    model = toy_uneven.model
+    prompts = toy_uneven.prompts.subset([3])  # the one without `start`
+    means = unit_means(model, prompts, make_units(prompts, "span", tokenizer=model.tokenizer))
+    for value in means.values:
+        torch.testing.assert_close(value[0], torch.zeros_like(value[0]), **EXACT)
+        assert value[1].abs().max() > 0
+
+
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+def test_changes_are_clean_less_baseline(each_toy: Toy, baseline: str) -> None:
+    contrast = make_contrast(
+        each_toy.model, each_toy.prompts, positions="span", baseline=baseline
+    )
+    for place in contrast.places:
+        expected = contrast.clean_value(place) - _written_at_baseline(contrast, place)
+        torch.testing.assert_close(contrast.change(place), expected, **EXACT)
+
+
+def _written_at_baseline(contrast: Contrast, place: int) -> Tensor:
+    # Nothing is left of a node that is at its baseline; b_dec and skip weights stay clean.
+    if place < 0:
+        return contrast.baseline.tokens
+    values = replace(contrast.baseline.sites[place], rest=contrast.clean.sites[place].rest)
+    W_dec = contrast.model.splices[place].dictionary.W_dec
+    return values.features @ W_dec + values.error + values.rest
+
+
+def test_kinds_are_known_by_name() -> None:
+    check_baseline("mean")
+    with pytest.raises(UnknownNameError, match="unknown baseline 'corrupt'; did you mean 'corr"):
+        check_baseline("corrupt")

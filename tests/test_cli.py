@@ -1,0 +1,191 @@
+"""The command line: what it prints, its exit status, and that bad input writes nothing."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from saecircuits import cli
+from tests.model_folder import write_model_folder, write_task
+
+SMALL = ["--max-nodes", "20", "--nodes", "30"]
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_task(tmp_path_factory.mktemp("tasks") / "words.jsonl")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit status of a command line, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["saecircuits", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_help_answers_without_the_heavy_libraries() -> None:
+    code = (
+        "import sys; from saecircuits.cli import app\n"
+        "assert not {'torch', 'transformer_lens', 'sae_lens', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_is_quicker_than_importing_torch() -> None:
+    def seconds(*command: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    assert seconds("-m", "saecircuits", "--help") < seconds("-c", "import torch, transformers")
+
+
+def test_discover_then_validate(
+    model_folder: Path,
+    task_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = ["discover", str(task_file), "--model", str(model_folder), "--out", str(out), *SMALL]
+    assert call(monkeypatch, *run, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["nodes"] == 30
+    assert printed["folder"] == str(out)
+    stored = json.loads((out / "validation.json").read_text(encoding="utf-8"))
+    assert stored["faithfulness"] == printed["faithfulness"]
+    assert {path.name for path in out.iterdir()} >= {
+        "circuit.json",
+        "nodes.parquet",
+        "edges.parquet",
+        "validation.json",
+        "figure.svg",
+        "README.md",
+    }
+    again = ["validate", str(out), "--model", str(model_folder), "--task", str(task_file)]
+    assert call(monkeypatch, *again, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["faithfulness"] == pytest.approx(
+        printed["faithfulness"], abs=1e-6
+    )
+
+
+def test_equal_inputs_give_equal_bytes_also_when_resumed(
+    model_folder: Path, task_file: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = ["discover", str(task_file), "--model", str(model_folder), *SMALL]
+    other = out.with_name("other")
+    assert call(monkeypatch, *base, "--out", str(out)) == 0
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    for name in ("validation.json", "README.md", "figure.svg"):
+        (out / name).unlink()
+    assert call(monkeypatch, *base, "--out", str(out), "--resume") == 0
+    assert call(monkeypatch, *base, "--out", str(other)) == 0
+    for name in ("nodes.parquet", "edges.parquet", "validation.json", "figure.svg"):
+        assert (out / name).read_bytes() == whole[name]
+        assert (other / name).read_bytes() == whole[name]
+
+
+def test_resume_refuses_other_settings(
+    model_folder: Path,
+    task_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = ["discover", str(task_file), "--model", str(model_folder), "--out", str(out), *SMALL]
+    assert call(monkeypatch, *base) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert call(monkeypatch, *base, "--resume", "--seed", "5") == 2
+    assert "seed" in capsys.readouterr().err
+    assert call(monkeypatch, *base) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+BAD_TASK_LINES = {
+    "not json": ('{"clean": "w1 w2"', "line 1"),
+    "answer of two tokens": (
+        '{"clean": "w1 w2", "corrupted": "w3 w2", "answer": "w4 w5", "wrong": "w6"}',
+        "line 1",
+    ),
+    "lengths differ": (
+        '{"clean": "w1 w2 w3", "corrupted": "w3 w2", "answer": "w4", "wrong": "w6"}',
+        "line 1",
+    ),
+    "empty file": ("", "empty"),
+    "unknown key": (
+        '{"clean": "w1 w2", "corrupted": "w3 w2", "answer": "w4", "wrnog": "w6"}',
+        "wrnog",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TASK_LINES)
+def test_bad_task_files_get_one_line(
+    name: str,
+    model_folder: Path,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content, expected = BAD_TASK_LINES[name]
+    task = tmp_path / "bad.jsonl"
+    task.write_text(content, encoding="utf-8")
+    run = ["discover", str(task), "--model", str(model_folder), "--out", str(out)]
+    assert call(monkeypatch, *run) == 2
+    _check_one_line(capsys.readouterr(), expected)
+    assert not out.exists()
+
+
+BAD_ARGUMENTS = {
+    "task": (["discover", "pronuon"], "did you mean 'pronoun'"),
+    "model": (["discover", "TASK", "--model", "storeys"], "unknown model"),
+    "site": (["discover", "TASK", "--sites", "blocks.9.hook_resid_post"], "blocks.9"),
+    "kind of site": (["discover", "TASK", "--sites", "resid_pots"], "resid_post"),
+    "estimator": (["discover", "TASK", "--estimator", "gradeint"], "gradient"),
+    "linearization": (["attribute", "TASK", "--linearization", "frosen"], "frozen"),
+    "baseline": (["discover", "TASK", "--baseline", "means"], "mean"),
+    "nodes": (["discover", "TASK", "--nodes", "0"], "at least 1"),
+    "faithfulness": (["discover", "TASK", "--faithfulness", "1.5"], "at most 1"),
+    "option": (["discover", "TASK", "--estimater", "gradient"], "--estimat"),
+    "run": (["validate", "no-such-run"], "no-such-run"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARGUMENTS)
+def test_bad_arguments_get_one_line(
+    name: str,
+    model_folder: Path,
+    task_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments, expected = BAD_ARGUMENTS[name]
+    arguments = [str(task_file) if word == "TASK" else word for word in arguments]
+    if "--model" not in arguments:
+        arguments += ["--model", str(model_folder)]
+    if arguments[0] != "validate":
+        arguments += ["--out", str(out)]
+    assert call(monkeypatch, *arguments) == 2
+    _check_one_line(capsys.readouterr(), expected)
+    assert not out.exists()
+
+
+def _check_one_line(captured: pytest.CaptureResult[str], expected: str) -> None:
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert expected in captured.err
+    assert captured.err.startswith("saecircuits: ")
