@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from saecircuits.circuits import Circuit as Circuit
     from saecircuits.circuits import prune as prune
-    from saecircuits.discover import Run as Run
-    from saecircuits.discover import discover as discover
+    from saecircuits.discovery import Run as Run
+    from saecircuits.discovery import discover as discover
     from saecircuits.edges.attribute import attribute as attribute
     from saecircuits.edges.graph import AttributionGraph as AttributionGraph
     from saecircuits.edges.settings import AttributionSettings as AttributionSettings
@@ -44,14 +44,14 @@ _HOMES = {
     "AttributionSettings": "edges.settings",
     "Circuit": "circuits",
     "InputError": "errors",
-    "Run": "discover",
+    "Run": "discovery",
     "SaecircuitsError": "errors",
     "SplicedModel": "splice",
     "Task": "tasks",
     "ValidationReport": "validation",
     "attribute": "edges.attribute",
     "calibrate": "validation",
-    "discover": "discover",
+    "discover": "discovery",
     "load_model": "splice.loading",
     "load_task": "tasks",
     "model_names": "splice.loading",

@@ -29,11 +29,11 @@ class Box:
     name: str
     effect: float
     interval: tuple[float, float]
-    x: float
-    y: float
-    width: float
-    cell: tuple[float, float]
+    x: float = 0.0
+    y: float = 0.0
+    width: float = BOX_WIDTH
     height: float = BOX_HEIGHT
+    cell: tuple[float, float] = (0.0, BOX_HEIGHT)
 
     @property
     def centre(self) -> float:
@@ -48,6 +48,11 @@ class Band:
     name: str
     start: float
     stop: float
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """From where to where."""
+        return self.start, self.stop
 
 
 @dataclass(frozen=True)

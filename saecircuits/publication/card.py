@@ -17,6 +17,7 @@ from saecircuits.publication.limits import limits
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.publication.phrases import effect_number, interval, pair_phrase
 from saecircuits.publication.records import CircuitRecord, FeatureLabel
+from saecircuits.publication.tables import Row, rows_of
 from saecircuits.publication.tokens import shown_token, visible
 from saecircuits.splice.sites import make_site
 from saecircuits.validation import ValidationReport
@@ -115,10 +116,11 @@ def _found(circuit: Circuit, report: ValidationReport | None) -> str:
             _figure(report.random["median"]),
         ),
     ]
-    figures = table(("", "share of the clean metric"), rows, numbers=1)
+    figures = table(("", "value"), rows, numbers=1)
     return (
         f"{size}\n\nOn {report.prompts} held-out prompts, with every other node at its "
-        f"{report.baseline} baseline, 0 being all nodes at baseline and 1 the whole model:\n\n"
+        f"{report.baseline} baseline; 0 is the metric with all nodes at baseline, 1 that of the "
+        f"whole model:\n\n"
         f"{figures}\n\nThe right answer comes before the wrong one on "
         f"{report.accuracy['clean']:.0%} of these prompts for the model and on "
         f"{report.accuracy['circuit']:.0%} for the circuit."
@@ -126,7 +128,7 @@ def _found(circuit: Circuit, report: ValidationReport | None) -> str:
 
 
 def _node_table(nodes: pd.DataFrame, texts: dict[tuple[str, int], str]) -> str:
-    members = nodes[nodes["kind"] != METRIC].head(_LISTED)
+    strongest = rows_of(nodes[nodes["kind"] != METRIC].head(_LISTED))
     rows = [
         (
             code(node["node"]),
@@ -135,7 +137,7 @@ def _node_table(nodes: pd.DataFrame, texts: dict[tuple[str, int], str]) -> str:
             effect_number(node["effect"]),
             _between(node),
         )
-        for _, node in members.iterrows()
+        for node in strongest
     ]
     header = ("node", "token", "label", "effect (logits)", "95% interval")
     return table(header, rows, numbers=2)
@@ -144,10 +146,10 @@ def _node_table(nodes: pd.DataFrame, texts: dict[tuple[str, int], str]) -> str:
 def _edge_table(circuit: Circuit, texts: dict[tuple[str, int], str]) -> str:
     if not len(circuit.edges):
         return "The circuit has no edges."
-    by_id = circuit.nodes.set_index("node")
+    by_id = {node["node"]: node for node in rows_of(circuit.nodes)}
     rows = []
-    for _, edge in circuit.strongest_edges(_LISTED).iterrows():
-        ends = [by_id.loc[edge[end]] for end in ("source", "target")]
+    for edge in rows_of(circuit.strongest_edges(_LISTED)):
+        ends = [by_id[edge[end]] for end in ("source", "target")]
         shown = [f"{_short_name(end)} {_label(end, texts)}".strip() for end in ends]
         rows.append((*map(literal, shown), effect_number(edge["effect"]), _between(edge)))
     return table(("from", "to", "effect (logits)", "95% interval"), rows, numbers=2)
@@ -212,7 +214,9 @@ def _sources(record: CircuitRecord) -> list[tuple[str, str]]:
     known = record.provenance
     rows = [
         (literal(f"dictionary {hook}"), code(str(digest)))
-        for hook, digest in known.get("dictionaries", {}).items()
+        for hook, digest in sorted(
+            known.get("dictionaries", {}).items(), key=lambda item: make_site(item[0], item[:1])
+        )
     ]
     rows += [
         (literal(key.replace("_", " ")), code(str(value)))
@@ -225,24 +229,24 @@ def _sources(record: CircuitRecord) -> list[tuple[str, str]]:
     return rows
 
 
-def _label(node: pd.Series, texts: dict[tuple[str, int], str]) -> str:
+def _label(node: Row, texts: dict[tuple[str, int], str]) -> str:
     if node["kind"] == "feature":
-        return texts.get((node["site"], int(node["feature"])), "")
-    return f"({node['kind']})"
+        return texts.get((node["site"], node["feature"]), "")
+    return "" if node["kind"] == METRIC else f"({node['kind']})"
 
 
-def _short_name(node: pd.Series) -> str:
+def _short_name(node: Row) -> str:
     """Such as `L2 resid_post f217 at name`."""
     if node["kind"] == METRIC:
         return METRIC
     if node["kind"] == "token":
         return f"{shown_token(node['token'])} at {node['span']}"
     site = make_site(node["site"], (node["site"],)).label
-    what = f"f{int(node['feature'])}" if node["kind"] == "feature" else node["kind"]
+    what = f"f{node['feature']}" if node["kind"] == "feature" else node["kind"]
     return f"{site} {what} at {node['span']}"
 
 
-def _between(row: pd.Series) -> str:
+def _between(row: Row) -> str:
     if math.isnan(row["effect_low"]):
         return ""
     return f"{effect_number(row['effect_low'])} to {effect_number(row['effect_high'])}"

@@ -195,11 +195,10 @@ def _writing(box: Box, circuit: Circuit) -> list[str]:
         ]  # fmt: skip
     title, value = box.title, effect_number(box.effect)
     if box.kind == METRIC:
-        ends = [circuit.summary.get(key) for key in ("metric_clean", "metric_baseline")]
-        title = "logit difference"
-        if all(end is not None for end in ends):
-            value = "clean {}, baseline {}".format(*(effect_number(end) for end in ends))
-        colour = DARK
+        title, colour = "logit difference", DARK
+        clean, base = (circuit.summary.get(key) for key in ("metric_clean", "metric_baseline"))
+        if clean is not None and base is not None:
+            value = f"clean {effect_number(clean)}, baseline {effect_number(base)}"
     return [
         text(
             box.centre, y, fitted(line, room, size, bold=bold), size=size, fill=fill,

@@ -7,6 +7,7 @@ from saecircuits.publication.boxes import LEFT, NORMAL, SMALL, Layout
 from saecircuits.publication.phrases import effect_number, faithfulness_phrase, pair_phrase
 from saecircuits.publication.records import Example
 from saecircuits.publication.svg import fitted, tag, text, text_width, wrapped
+from saecircuits.publication.tokens import visible
 from saecircuits.validation import ValidationReport
 
 SUPPORTS: Final = "#0072b2"
@@ -65,7 +66,7 @@ def background(layout: Layout, width: float) -> list[str]:
         elements.append(text(16, middle, name, size=NORMAL, fill=GREY))
     y = layout.height + 22
     for column in layout.columns:
-        name = fitted(column.name, column.stop - column.start + 20, SMALL + 0.5)
+        name = fitted(visible(column.name), column.stop - column.start + 20, SMALL + 0.5)
         middle = (column.start + column.stop) / 2
         elements.append(text(middle, y, name, size=SMALL + 0.5, fill=GREY, text_anchor="middle"))
     return elements

@@ -140,7 +140,7 @@ def _named(scores: Iterable[tuple[int, float]], tokenizer: Any) -> tuple[TokenSc
 
 def _top_tokens(firing: _Firing, tokenizer: Any) -> tuple[TokenScore, ...]:
     sums: dict[int, float] = {}
-    for place in firing.order[:_STRONGEST]:
+    for place in firing.order[:_STRONGEST].tolist():
         token = firing.token(place)
         sums[token] = sums.get(token, 0.0) + float(firing.values[place])
     total = sum(sums.values())
@@ -164,8 +164,8 @@ def _contexts(firing: _Firing, tokenizer: Any) -> list[FeatureContext]:
     found: list[FeatureContext] = []
     used: set[int] = set()
     width = firing.corpus.tokens.shape[1]
-    for place in firing.order:
-        row, peak = divmod(int(place), width)
+    for place in firing.order.tolist():
+        row, peak = divmod(place, width)
         if row in used:
             continue
         used.add(row)

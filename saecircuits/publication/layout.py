@@ -6,11 +6,9 @@ is as wide as its fullest cell, so that places where nothing happens take little
 strongest of those whose ends are both shown.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
-
-import pandas as pd
 
 from saecircuits.circuits import Circuit
 from saecircuits.edges.graph import METRIC
@@ -30,6 +28,7 @@ from saecircuits.publication.boxes import (
 )
 from saecircuits.publication.records import FeatureLabel
 from saecircuits.publication.svg import text_width
+from saecircuits.publication.tables import Row, rows_of
 from saecircuits.publication.tokens import shown_token
 from saecircuits.splice.sites import make_site
 
@@ -40,17 +39,19 @@ _WIDE: Final = 1200.0  # cells get narrower grids where the columns together wou
 _ACROSS, _DEEP = 3, 3  # boxes in a cell, side by side and one below the other
 _MOST_IN_CELL: Final = 6
 _MOST_NODES: Final = 60
+_WIDEST_NAME: Final = 150.0
+_MEMBERS: Final = ("feature", "error", "bias")
 _MOST_EDGES: Final = 60
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The picture before anything has a coordinate: which rows go in which cell."""
+    """The picture before anything has a coordinate: which nodes go in which cell."""
 
-    cells: dict[tuple[str, int], pd.DataFrame]
+    cells: dict[tuple[str, int], list[Row]]
     left_out: dict[tuple[str, int], int]
     sites: tuple[str, ...]
-    units: tuple[int, ...]
+    units: dict[int, str]
     across: int
 
 
@@ -60,97 +61,95 @@ def arrange(circuit: Circuit, labels: Sequence[FeatureLabel]) -> Layout:
     Args:
         labels: of some or all of its features; the others go by their number.
     """
-    for across in range(_ACROSS, 0, -1):
-        grid = _choose(circuit.nodes, across)
-        columns = _columns(grid, circuit.nodes)
-        if max(column.stop for column in columns.values()) <= _WIDE:
-            break
+    nodes, edges = rows_of(circuit.nodes), rows_of(circuit.edges)
+    grid, columns = _fitting(nodes)
     rows = _rows(grid)
     texts = {(label.site, label.feature): label.text for label in labels}
+    metric = next(node for node in nodes if node["kind"] == METRIC)
     boxes = [
-        box
-        for cell, table in grid.cells.items()
-        for box in _cell_boxes(table, rows[cell[0]], columns[cell[1]], texts)
+        _metric_box(metric, rows[METRIC], columns),
+        *(
+            box
+            for cell, members in grid.cells.items()
+            for box in _cell_boxes(members, rows[cell[0]], columns[cell[1]], texts)
+        ),
     ]
-    boxes.append(_metric_box(circuit.nodes, rows[METRIC], columns))
-    width = max(column.stop for column in columns.values()) + _MARGIN
-    links = _links(circuit.edges, boxes)
-    members = circuit.nodes[circuit.nodes["kind"].isin(["feature", "error"])]
-    is_shown = members["node"].isin([box.node for box in boxes])
+    links = _links(edges, boxes)
+    shown = {box.node for box in boxes}
+    members = {node["node"]: node["effect"] for node in nodes if node["kind"] in _MEMBERS}
+    drawn = [effect for node, effect in members.items() if node in shown]
     return Layout(
         boxes=tuple(boxes),
         links=links,
         rows=tuple(rows.values()),
         columns=tuple(columns.values()),
         more=_notes(grid, rows, columns),
-        width=width,
+        width=max(box.x + box.width for box in boxes) + _MARGIN,
         height=max(row.stop for row in rows.values()),
         shown_nodes=(
-            int(is_shown.sum()),
+            len(drawn),
             len(members),
-            _share(members["effect"], members["effect"][is_shown]),
+            _share(members.values(), drawn),
         ),
         shown_edges=(
             len(links),
-            len(circuit.edges),
-            _share(circuit.edges["effect"], [link.effect for link in links]),
+            len(edges),
+            _share([edge["effect"] for edge in edges], [link.effect for link in links]),
         ),
     )
 
 
-def _choose(nodes: pd.DataFrame, across: int) -> _Grid:
-    tokens, members = (
-        nodes[nodes["kind"].isin(kinds)] for kinds in (["token"], ["feature", "error", "bias"])
-    )
-    by_strength = members["effect"].abs().sort_values(ascending=False, kind="stable").index
-    ranked = members.loc[by_strength]
+def _fitting(nodes: Sequence[Row]) -> tuple[_Grid, dict[int, Band]]:
+    """The widest grid of each cell with which the picture is not too wide, and its columns."""
+    for across in range(_ACROSS, 1, -1):
+        grid = _choose(nodes, across)
+        columns = _columns(grid)
+        if max(column.stop for column in columns.values()) <= _WIDE:
+            return grid, columns
+    grid = _choose(nodes, 1)
+    return grid, _columns(grid)
+
+
+def _choose(nodes: Sequence[Row], across: int) -> _Grid:
+    tokens = [node for node in nodes if node["kind"] == "token"]
+    members = [node for node in nodes if node["kind"] in _MEMBERS]
     room = min(_MOST_IN_CELL, _DEEP * across)
-    chosen: dict[tuple[str, int], list[int]] = {}
-    total: dict[tuple[str, int], int] = {}
+    cells: dict[tuple[str, int], list[Row]] = {}
+    left_out: dict[tuple[str, int], int] = {}
     n_chosen = 0
-    for index, site, unit in zip(ranked.index, ranked["site"], ranked["position"], strict=True):
-        cell = (site, int(unit))
-        total[cell] = total.get(cell, 0) + 1
-        mine = chosen.setdefault(cell, [])
-        if n_chosen < _MOST_NODES and len(mine) < room:
-            mine.append(index)
+    for node in sorted(members, key=lambda node: -abs(node["effect"])):
+        cell = (node["site"], node["position"])
+        if n_chosen < _MOST_NODES and len(cells.get(cell, ())) < room:
+            cells.setdefault(cell, []).append(node)
             n_chosen += 1
-    cells = {cell: ranked.loc[rows] for cell, rows in chosen.items() if rows}
-    cells |= {
-        (site, int(unit)): tokens.loc[[index]]
-        for index, site, unit in zip(tokens.index, tokens["site"], tokens["position"], strict=True)
-    }
-    hooks = set(members["site"])
+        else:
+            left_out[cell] = left_out.get(cell, 0) + 1
+    cells |= {(node["site"], node["position"]): [node] for node in tokens}
+    hooks = {node["site"] for node in members}
     return _Grid(
         cells=cells,
-        left_out={
-            cell: count - len(chosen[cell])
-            for cell, count in total.items()
-            if len(chosen[cell]) < count
-        },
+        left_out=left_out,
         sites=tuple(sorted(hooks, key=lambda hook: make_site(hook, (hook,)))),
-        units=tuple(sorted(set(nodes["position"].astype(int)))),
+        units={
+            node["position"]: node["span"] for node in sorted(nodes, key=lambda n: n["position"])
+        },
         across=across,
     )
 
 
-def _columns(grid: _Grid, nodes: pd.DataFrame) -> dict[int, Band]:
-    names = {
-        int(unit): shown_token(name)
-        for unit, name in zip(nodes["position"], nodes["span"], strict=True)
-    }
+def _columns(grid: _Grid) -> dict[int, Band]:
     columns = {}
     start = LEFT
-    for unit in grid.units:
-        mine = [table for (_, other), table in grid.cells.items() if other == unit]
-        widths = [text_width(names[unit], SMALL), 40.0]
-        for table in mine:
-            if (table["kind"] == "token").all():
-                widths.append(_token_width(table["token"].iloc[0]))
+    for unit, name in grid.units.items():
+        widths = [min(text_width(name, SMALL), _WIDEST_NAME), 40.0]
+        for (_, other), members in grid.cells.items():
+            if other != unit:
+                continue
+            if members[0]["kind"] == "token":
+                widths.append(_token_width(members[0]["token"]))
             else:
-                n = min(grid.across, len(table))
-                widths.append(n * (BOX_WIDTH + GAP_X) - GAP_X)
-        columns[unit] = Band(names[unit], start, start + max(widths))
+                widths.append(_grid_width(min(grid.across, len(members))))
+        columns[unit] = Band(name, start, start + max(widths))
         start += max(widths) + _COLUMN_GAP
     return columns
 
@@ -160,54 +159,54 @@ def _rows(grid: _Grid) -> dict[str, Band]:
     rows = {METRIC: Band("metric", 0.0, BOX_HEIGHT)}
     start = BOX_HEIGHT + _ROW_GAP
     for site in reversed(grid.sites):
-        fullest = max(
-            (len(table) for (other, _), table in grid.cells.items() if other == site), default=1
-        )
-        deep = -(-fullest // grid.across)
-        stop = start + deep * (BOX_HEIGHT + GAP_Y) - GAP_Y
+        sizes = [len(members) for (other, _), members in grid.cells.items() if other == site]
+        deep = -(-max(sizes, default=1) // grid.across)
+        stop = start + _grid_height(deep)
         rows[site] = Band(make_site(site, (site,)).label, start, stop)
         start = stop + _ROW_GAP
-    tokens = [site for site, _ in grid.cells if site not in rows]
-    for site in dict.fromkeys(tokens):
+    for site in [site for site, _ in grid.cells if site not in rows][:1]:
         rows[site] = Band("tokens", start, start + BOX_HEIGHT)
     return rows
 
 
 def _cell_boxes(
-    table: pd.DataFrame, row: Band, column: Band, texts: dict[tuple[str, int], str]
+    members: Sequence[Row], row: Band, column: Band, texts: Mapping[tuple[str, int], str]
 ) -> list[Box]:
     """A cell's nodes in lines of equal length; the grid is centred in its column."""
-    if (table["kind"] == "token").all():
-        width = _token_width(table["token"].iloc[0])
-        x = (column.start + column.stop - width) / 2
-        return [_box(table.iloc[0], x, row.start, width, (row.start, row.stop), {})]
+    middle = (column.start + column.stop) / 2
+    if members[0]["kind"] == "token":
+        width = _token_width(members[0]["token"])
+        box = _box(members[0], texts)
+        return [replace(box, x=middle - width / 2, y=row.start, width=width, cell=row.extent)]
     room = int((column.stop - column.start + GAP_X) // (BOX_WIDTH + GAP_X))
-    lines = -(-len(table) // room)
-    across = -(-len(table) // lines)
-    cell = (row.start, row.start + lines * (BOX_HEIGHT + GAP_Y) - GAP_Y)
+    lines = -(-len(members) // room)
+    across = -(-len(members) // lines)
+    cell = (row.start, row.start + _grid_height(lines))
     boxes = []
-    for number in range(len(table)):
+    for number, node in enumerate(members):
         line, place = divmod(number, across)
-        used = across * (BOX_WIDTH + GAP_X) - GAP_X
-        x = (column.start + column.stop - used) / 2 + place * (BOX_WIDTH + GAP_X)
+        x = middle - _grid_width(across) / 2 + place * (BOX_WIDTH + GAP_X)
         y = row.start + line * (BOX_HEIGHT + GAP_Y)
-        boxes.append(_box(table.iloc[number], x, y, BOX_WIDTH, cell, texts))
+        boxes.append(replace(_box(node, texts), x=x, y=y, cell=cell))
     return boxes
 
 
-def _box(
-    node: pd.Series,
-    x: float,
-    y: float,
-    width: float,
-    cell: tuple[float, float],
-    texts: dict[tuple[str, int], str],
-) -> Box:
-    kind = str(node["kind"])
+def _metric_box(metric: Row, row: Band, columns: Mapping[int, Band]) -> Box:
+    """Above its column, as far as there is room."""
+    column = columns[metric["position"]]
+    width = 2 * BOX_WIDTH
+    right = max(LEFT + width, *(band.stop for band in columns.values()))
+    x = max(LEFT, min((column.start + column.stop - width) / 2, right - width))
+    return replace(_box(metric, {}), x=x, y=row.start, width=width, cell=row.extent)
+
+
+def _box(node: Row, texts: Mapping[tuple[str, int], str]) -> Box:
+    """A node's box, not yet in its place."""
+    kind = node["kind"]
     name = title = kind
     if kind == "feature":
-        name = f"f{int(node['feature'])}"
-        title = texts.get((node["site"], int(node["feature"])), name)
+        name = f"f{node['feature']}"
+        title = texts.get((node["site"], node["feature"]), name)
     elif kind == "token":
         title = shown_token(node["token"])
     return Box(
@@ -215,46 +214,41 @@ def _box(
         kind=kind,
         title=title,
         name=name,
-        effect=float(node["effect"]),
-        interval=(float(node["effect_low"]), float(node["effect_high"])),
-        x=x,
-        y=y,
-        width=width,
-        cell=cell,
+        effect=node["effect"],
+        interval=(node["effect_low"], node["effect_high"]),
     )
 
 
-def _metric_box(nodes: pd.DataFrame, row: Band, columns: dict[int, Band]) -> Box:
-    metric = nodes[nodes["kind"] == METRIC].iloc[0]
-    column = columns[int(metric["position"])]
-    width = 2 * BOX_WIDTH
-    right = max(LEFT + width, max(band.stop for band in columns.values()))
-    x = min((column.start + column.stop - width) / 2, right - width)
-    return _box(metric, max(LEFT, x), row.start, width, (row.start, row.stop), {})
-
-
-def _links(edges: pd.DataFrame, boxes: Sequence[Box]) -> tuple[Link, ...]:
+def _links(edges: Sequence[Row], boxes: Sequence[Box]) -> tuple[Link, ...]:
     """The strongest edges between boxes, the weakest first, so that the strongest lie on top."""
     by_node = {box.node: box for box in boxes}
-    inside = edges[edges["source"].isin(by_node) & edges["target"].isin(by_node)]
-    order = inside["effect"].abs().sort_values(ascending=False, kind="stable").index[:_MOST_EDGES]
+    inside = [edge for edge in edges if edge["source"] in by_node and edge["target"] in by_node]
+    strongest = sorted(inside, key=lambda edge: -abs(edge["effect"]))[:_MOST_EDGES]
     return tuple(
-        Link(by_node[edge["source"]], by_node[edge["target"]], float(edge["effect"]))
-        for _, edge in inside.loc[order[::-1]].iterrows()
+        Link(by_node[edge["source"]], by_node[edge["target"]], edge["effect"])
+        for edge in reversed(strongest)
     )
 
 
-def _notes(grid: _Grid, rows: dict[str, Band], columns: dict[int, Band]) -> tuple[More, ...]:
+def _notes(grid: _Grid, rows: Mapping[str, Band], columns: Mapping[int, Band]) -> tuple[More, ...]:
     return tuple(
         More(count, columns[unit].stop, rows[site].stop + NORMAL)
         for (site, unit), count in grid.left_out.items()
     )
 
 
+def _grid_width(across: int) -> float:
+    return across * (BOX_WIDTH + GAP_X) - GAP_X
+
+
+def _grid_height(lines: int) -> float:
+    return lines * (BOX_HEIGHT + GAP_Y) - GAP_Y
+
+
 def _token_width(token: str) -> float:
-    return max(56.0, text_width(shown_token(token), NORMAL, bold=True) + 20)
+    return min(max(56.0, text_width(shown_token(token), NORMAL, bold=True) + 20), _WIDEST_NAME)
 
 
-def _share(whole: Sequence[float], part: Sequence[float]) -> float:
+def _share(whole: Iterable[float], part: Iterable[float]) -> float:
     total = sum(abs(value) for value in whole)
     return sum(abs(value) for value in part) / total if total > 0 else 1.0

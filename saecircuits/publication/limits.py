@@ -49,7 +49,8 @@ def limits(circuit: Circuit, report: ValidationReport | None, *, has_labels: boo
         "Tokens stay clean in every ablation, and BOS and the dictionaries' biases are no nodes.",
         "Ablation is of nodes. That the drawn edges by themselves carry the behaviour was not "
         "tested.",
-        "The prompts come from few templates; faithfulness on them says little about other text.",
+        "Faithfulness was measured on prompts like those that chose the circuit; it says nothing "
+        "about other text.",
     ]
     if has_labels:
         points.append(

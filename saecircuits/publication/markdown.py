@@ -7,9 +7,9 @@ from saecircuits.publication.tokens import visible
 
 
 def literal(text: str) -> str:
-    """The text on one line, escaped so that it reads as it is, also in a table's cell."""
+    """The text on one line, escaped so that it reads as it is inside a line or a table's cell."""
     entities = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]{}()#+\-.!|~$])", r"\\\1", entities)
+    return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", entities)
 
 
 def code(text: str) -> str:

@@ -165,8 +165,10 @@ def _tables(folder: Path, record: CircuitRecord) -> tuple[pd.DataFrame, pd.DataF
 
 
 def _kept(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table[IN_CIRCUIT]].drop(columns=IN_CIRCUIT).reset_index(drop=True)
+    kept = table.loc[table[IN_CIRCUIT]]
+    return kept.drop(columns=IN_CIRCUIT).reset_index(drop=True)
 
 
-def _number(value: float | None) -> float:
+def _number(value: Any) -> Any:
+    """JSON's null as what it stands for in a table of numbers."""
     return float("nan") if value is None else value

@@ -84,5 +84,6 @@ def read_features(
 
         model.forward(corpus.tokens[rows].to(model.device), at_site=at_site)
     return {
-        model.hooks[index]: sparse.vstack(parts, format="csc") for index, parts in blocks.items()
+        model.hooks[index]: sparse.csc_matrix(sparse.vstack(parts))
+        for index, parts in blocks.items()
     }

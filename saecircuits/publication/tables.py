@@ -7,7 +7,7 @@ edge at an error node) is null in the file and NaN in the frame.
 """
 
 import io
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from saecircuits.errors import RunFolderError
+
+# One row of a node or edge table, by column.
+Row: TypeAlias = dict[str, Any]
 
 IN_CIRCUIT: Final = "in_circuit"
 _TEXT, _COUNT, _NUMBER = pa.string(), pa.int64(), pa.float64()
@@ -85,6 +88,11 @@ def from_parquet(data: bytes, schema: pa.Schema, *, name: str) -> pd.DataFrame:
             f"unknown {sorted(found - wanted) or 'none'}"
         )
     return pd.DataFrame({field.name: _column(table[field.name], field) for field in schema})
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """The rows as plain values."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _column(values: pa.ChunkedArray, field: pa.Field) -> pd.Series:

@@ -126,7 +126,7 @@ def _write(
     edges = _marked(graph.edges, ["source", "target"], circuit and circuit.edges)
     tables = {NODES: to_parquet(nodes, NODE_SCHEMA), EDGES: to_parquet(edges, EDGE_SCHEMA)}
     ranked = members(graph.nodes)
-    has_all = circuit is None or tuple(circuit.candidates) == ranked
+    candidates = None if circuit is None else tuple(circuit.candidates)
     record = CircuitRecord(
         versions=_versions(),
         task=task,
@@ -145,7 +145,7 @@ def _write(
             errors=0 if circuit is None else circuit.n_errors,
             circuit_edges=int(edges[IN_CIRCUIT].sum()),
         ),
-        candidates=None if has_all else tuple(circuit.candidates),
+        candidates=None if candidates == ranked else candidates,
         circuit_digest=None if circuit is None else circuit_digest(circuit),
         files={name: sha256(data) for name, data in tables.items()},
     )
@@ -168,8 +168,8 @@ def _marked(table: pd.DataFrame, key: list[str], kept: pd.DataFrame | None) -> p
     """The table with `in_circuit`: whether a row is among the kept ones."""
     if kept is None:
         return table.assign(**{IN_CIRCUIT: False})
-    wanted = pd.MultiIndex.from_frame(kept[key])
-    known = pd.MultiIndex.from_frame(table[key])
+    wanted = pd.MultiIndex.from_arrays([kept[name] for name in key])
+    known = pd.MultiIndex.from_arrays([table[name] for name in key])
     foreign = wanted[~wanted.isin(known)]
     if len(foreign):
         raise InputError(

@@ -105,9 +105,13 @@ def test_equal_runs_give_equal_tables(graph: AttributionGraph, toy_uneven: Toy) 
 def test_batches_change_nothing_but_rounding(
     graph: AttributionGraph, toy_uneven: Toy, batch_size: int
 ) -> None:
+    # Rows that rounding alone makes are let go: a token that both prompts begin with is at its
+    # baseline, exactly or to the last digit, as the batch is laid out.
     again = attribute(toy_uneven.model, toy_uneven.prompts, batch_size=batch_size, **GRADIENT)
     for name, keys in (("nodes", ["node"]), ("edges", ["source", "target"])):
-        left, right = (getattr(g, name).set_index(keys).sort_index() for g in (graph, again))
+        tables = [getattr(each, name).set_index(keys).sort_index() for each in (graph, again)]
+        left, right = (table[table["effect"].abs() > 1e-12] for table in tables)
+        assert len(left) > 100
         pd.testing.assert_frame_equal(left, right, rtol=1e-8, atol=1e-10)
 
 
@@ -202,16 +206,14 @@ def test_measured_graphs_hold_measured_effects(toy: Toy, policy: str) -> None:
 
 @pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
 @pytest.mark.parametrize("estimator", ["gradient", "integrated_gradients", "intervention"])
-def test_every_baseline_and_estimator_runs(
-    toy_uneven: Toy, baseline: str, estimator: str
-) -> None:
+def test_every_baseline_and_estimator_runs(toy_uneven: Toy, baseline: str, estimator: str) -> None:
     graph = attribute(
         toy_uneven.model,
         toy_uneven.prompts.subset([0, 4]),
         baseline=baseline,
         estimator=estimator,
         positions="sum",
-        max_nodes=6,
+        max_nodes=20,
         tolerance=0.05,
     )
     assert (graph.settings.baseline, graph.settings.estimator) == (baseline, estimator)
@@ -221,8 +223,8 @@ def test_every_baseline_and_estimator_runs(
     assert ("token" in set(graph.nodes["kind"])) == (baseline != "zero")
     gaps = [place.get("completeness_gap") for place in graph.summary["places"]]
     if estimator == "integrated_gradients":
-        assert all(gap <= 0.05 or place["steps"] == 64 for gap, place in
-                   zip(gaps, graph.summary["places"], strict=True))
+        for gap, place in zip(gaps, graph.summary["places"], strict=True):
+            assert gap <= 0.05 or place["steps"] == 64
     else:
         assert gaps == [None] * 4
     assert [place["site"] for place in graph.summary["places"]] == [

@@ -78,7 +78,9 @@ def test_node_table_by_hand(toy: Toy) -> None:
     effects = NodeEffects(
         index,
         effects=_sparse({40: [1.0, 3.0], 130: [-5.0, -1.0], 2: [0.5, 0.5]}, index.size),
-        activations=_sparse({40: [2.0, 4.0], 130: [7.0, 7.0], 2: [1.0, 1.0], 9: [3, 3]}, index.size),
+        activations=_sparse(
+            {40: [2.0, 4.0], 130: [7.0, 7.0], 2: [1.0, 1.0], 9: [3, 3]}, index.size
+        ),
         baselines=_sparse({40: [1.0, 0.0], 130: [7.0, 7.0], 9: [3, 3], 60: [1, 0]}, index.size),
     )
     table = node_table(toy.model, contrast.units, effects, seed=0)
@@ -151,7 +153,8 @@ def test_metric_row_by_hand(toy: Toy) -> None:
     assert (row["activation"], row["baseline"], row["effect"]) == (4.0, 1.5, 2.5)
     assert (row["effect_low"], row["effect_high"]) == (2.0, 3.0)
     assert (row["position"], row["span"]) == (2, "rest")
-    assert row["feature"] is pd.NA
+    assert pd.isna(row["feature"])
+    assert table["feature"].dtype == pd.Int64Dtype()
 
 
 def test_graphs_do_not_change(toy: Toy) -> None:

@@ -17,12 +17,17 @@ CLOSE = {"rtol": 1e-8, "atol": 1e-10}
 Edge = tuple[Spot, Spot | None]
 
 
-def _edges_among(contrast: Contrast, spots: list[Spot]) -> list[Edge]:
-    edges: list[Edge] = [(source, None) for source in spots]
-    for target in spots:
-        if target.feature != ERROR or contrast.error_policy == "recompute":
-            edges += [(source, target) for source in spots if source.place < target.place]
-    return edges
+def _some_edges(contrast: Contrast, count: int) -> list[Edge]:
+    """Edges of all sizes among the strongest nodes, and a few that cannot carry anything."""
+    sizes: dict[Edge, float] = {}
+    spots = strongest(contrast, per_unit=1)
+    for block in edge_blocks(contrast, clean_gradients(contrast), spots):
+        for row, target in enumerate(block.targets or (None,)):
+            for column, source in enumerate(block.sources):
+                sizes[source, target] = float(block.effects[row, column].detach().abs().max())
+    ranked = sorted(sizes, key=lambda edge: -sizes[edge])
+    moving = [edge for edge in ranked if sizes[edge] > 1e-6]
+    return moving[:: max(1, len(moving) // count)] + ranked[len(moving) :: 1 + len(ranked) // 5]
 
 
 def _patched_by_hand(contrast: Contrast, raw: Raw, source: Spot, target: Spot | None) -> Tensor:
@@ -62,28 +67,28 @@ def test_edge_effects_are_path_patching_by_hand(
         linearization=linearization,
         error_policy=policy,
     )
-    edges = _edges_among(contrast, strongest(contrast, per_unit=1))
-    edges = edges[:: max(1, len(edges) // 30)]
+    edges = _some_edges(contrast, 20)
     measured = intervene_on_edges(contrast, edges)
     raw = Raw(contrast)
     with torch.no_grad():
         for row, (source, target) in enumerate(edges):
             expected = _patched_by_hand(contrast, raw, source, target)
             torch.testing.assert_close(measured[row], expected, **CLOSE)
-    assert (measured.abs().amax(1) > 1e-2).sum() >= 5
+    assert (measured.abs().amax(1) > 1e-3).sum() >= 10
+    assert {target is None for _, target in edges} == {True, False}
 
 
 @pytest.mark.parametrize("tokens_at_once", [1, 90])
 def test_how_many_are_patched_at_once_does_not_matter(toy: Toy, tokens_at_once: int) -> None:
     contrast = make_contrast(toy.model, toy.prompts.subset([0, 1]), positions="span")
-    edges = _edges_among(contrast, strongest(contrast, per_unit=1))[::5]
+    edges = _some_edges(contrast, 12)
     found = intervene_on_edges(contrast, edges, tokens_at_once=tokens_at_once)
     torch.testing.assert_close(found, intervene_on_edges(contrast, edges), **CLOSE)
 
 
 def test_edges_come_back_in_the_order_asked(toy: Toy) -> None:
     contrast = make_contrast(toy.model, toy.prompts, positions="span")
-    edges = _edges_among(contrast, strongest(contrast, per_unit=1))[::4]
+    edges = _some_edges(contrast, 12)
     found = intervene_on_edges(contrast, edges)
     backwards = intervene_on_edges(contrast, edges[::-1])
     torch.testing.assert_close(backwards, found.flip(0), **CLOSE)
@@ -116,7 +121,7 @@ def test_in_the_secant_operator_estimates_are_exact_where_no_gate_switches(
     for block in edge_blocks(contrast, clean_gradients(contrast), spots):
         edges = [(s, t) for t in block.targets or (None,) for s in block.sources]
         estimated = block.effects.detach().flatten(0, 1)
-        moving = [row for row in range(len(edges)) if estimated[row].abs().max() > 1e-6][::5]
+        moving = [row for row in range(len(edges)) if estimated[row].abs().max() > 1e-6][::9]
         if not moving:
             continue
         measured = intervene_on_edges(contrast, [edges[row] for row in moving])
@@ -126,5 +131,5 @@ def test_in_the_secant_operator_estimates_are_exact_where_no_gate_switches(
             torch.testing.assert_close(estimated[row][holds], found[holds], **CLOSE)
             agree += int(holds.sum())
             switched += int(((estimated[row] - found).abs()[~holds] > 1e-6).sum())
-    assert agree > 50
+    assert agree > 30
     assert switched > 5, "the example must have gates that switch"

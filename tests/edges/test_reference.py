@@ -42,7 +42,10 @@ def _edges(blocks: Iterator[EdgeBlock]) -> dict[tuple[Spot, Spot | None], tuple[
             for column, source in enumerate(block.sources):
                 key = (source, target)
                 assert key not in found
-                found[key] = block.effects[row, column].detach(), block.weights[row, column].detach()
+                found[key] = (
+                    block.effects[row, column].detach(),
+                    block.weights[row, column].detach(),
+                )
     return found
 
 
@@ -100,7 +103,7 @@ def test_edges_are_slopes_of_a_pass_cut_by_hand(
     gradients = {place: Raw(contrast).gradient(place) for place in contrast.places}
     chosen = sorted(found, key=lambda edge: -float(found[edge][0].abs().sum()))
     kinds = set()
-    for source, target in [*chosen[:25], *chosen[25 :: max(1, len(chosen) // 20)]]:
+    for source, target in [*chosen[:15], *chosen[15 :: max(1, len(chosen) // 15)]]:
         effect, weight = found[source, target]
         along = None if target is None else gradients[target.place]
         change = node_change(contrast, source)
@@ -138,7 +141,9 @@ def test_a_residual_site_lets_nothing_by(toy: Toy) -> None:
     # All of the stream passes a residual site, so its nodes hold everything that comes before:
     # edges reach the next site and no further.
     contrast = make_contrast(toy.model, toy.prompts, positions="span")
-    found = _edges(edge_blocks(contrast, clean_gradients(contrast), strongest(contrast, per_unit=2)))
+    found = _edges(
+        edge_blocks(contrast, clean_gradients(contrast), strongest(contrast, per_unit=2))
+    )
     for (source, target), (effect, _) in found.items():
         reaches = 3 if target is None else target.place
         if reaches > source.place + 1:

@@ -94,9 +94,7 @@ def test_a_unit_that_never_occurs_has_mean_zero(toy_uneven: Toy) -> None:
 
 @pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
 def test_changes_are_clean_less_baseline(each_toy: Toy, baseline: str) -> None:
-    contrast = make_contrast(
-        each_toy.model, each_toy.prompts, positions="span", baseline=baseline
-    )
+    contrast = make_contrast(each_toy.model, each_toy.prompts, positions="span", baseline=baseline)
     for place in contrast.places:
         expected = contrast.clean_value(place) - _written_at_baseline(contrast, place)
         torch.testing.assert_close(contrast.change(place), expected, **EXACT)

@@ -38,9 +38,7 @@ def _contrast(toy: Toy, **choices: str) -> Contrast:
 
 @pytest.mark.parametrize("linearization", LINEARIZATIONS)
 @pytest.mark.parametrize("policy", POLICIES)
-def test_gradients_are_finite_differences(
-    each_toy: Toy, linearization: str, policy: str
-) -> None:
+def test_gradients_are_finite_differences(each_toy: Toy, linearization: str, policy: str) -> None:
     # Along a random direction through all tokens at once, on the bare bridge, at every place.
     contrast = _contrast(each_toy, linearization=linearization, error_policy=policy)
     raw, step = Raw(contrast), 1e-5
@@ -192,9 +190,7 @@ def test_nodes_of_a_site_share_the_joint_change(each_toy: Toy) -> None:
     effects = node_effects(contrast, found)
     for place in contrast.places:
         total = effects.effects[:, effects.index.columns(place)].sum(axis=1)
-        torch.testing.assert_close(
-            torch.tensor(total).flatten(), found[place].explained, **CLOSE
-        )
+        torch.testing.assert_close(torch.tensor(total).flatten(), found[place].explained, **CLOSE)
         torch.testing.assert_close(
             found[place].explained, _actual_by_hand(contrast, place), rtol=2e-3, atol=2e-3
         )

@@ -113,7 +113,9 @@ def test_other_baselines_by_hand(toy: Toy, baseline: str) -> None:
     change = torch.zeros(5, 6, 14, dtype=torch.float64)
     change[:, 3] = (acts - base)[:, 3, None] * direction  # unit 2 is position 3
     assert change.abs().max() > 0.1
-    torch.testing.assert_close(node_change(contrast, Spot(1, 2, feature)), change, rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        node_change(contrast, Spot(1, 2, feature)), change, rtol=0, atol=1e-7
+    )
 
 
 def test_a_unit_s_tokens_change_together(toy: Toy) -> None:
@@ -130,7 +132,9 @@ def test_how_many_are_tried_at_once_does_not_matter(toy: Toy, tokens_at_once: in
     contrast = make_contrast(toy.model, toy.prompts, positions="span")
     spots = _some_spots(contrast)
     torch.testing.assert_close(
-        intervene(contrast, spots, tokens_at_once=tokens_at_once), intervene(contrast, spots), **CLOSE
+        intervene(contrast, spots, tokens_at_once=tokens_at_once),
+        intervene(contrast, spots),
+        **CLOSE,
     )
 
 

@@ -90,7 +90,13 @@ def test_span_is_the_task_s_partition(toy_uneven: Toy) -> None:
         [-1, 0, 0, 0, 1, 2, -1],
     ]
     torch.testing.assert_close(units.clean, torch.tensor(expected))
-    assert units.membership.sum(1).tolist() == [[1, 2, 2], [2, 1, 1], [1, 3, 2], [0, 2, 3], [3, 1, 1]]
+    assert units.membership.sum(1).tolist() == [
+        [1, 2, 2],
+        [2, 1, 1],
+        [1, 3, 2],
+        [0, 2, 3],
+        [3, 1, 1],
+    ]
 
 
 def test_sum_is_everything_between_bos_and_padding(toy_uneven: Toy) -> None:

@@ -53,9 +53,7 @@ def test_operators_reproduce_the_clean_run(each_family: Toy, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["full", "frozen", "secant"])
-def test_a_repeated_operator_serves_the_batch_laid_out_again(
-    each_family: Toy, kind: str
-) -> None:
+def test_a_repeated_operator_serves_the_batch_laid_out_again(each_family: Toy, kind: str) -> None:
     model, tokens = each_family.model, each_family.prompts.clean_tokens[:2]
     operator = record_operator(model.bridge, tokens, kind=kind)
     change = torch.randn(6, tokens.shape[1], model.splices[0].dictionary.d_out).double()
@@ -133,9 +131,7 @@ def test_frozen_is_affine_only_behind_the_last_activation_function(linear_head: 
 def test_a_softcap_on_the_logits_bends_the_secant_operator(gemma2: Toy) -> None:
     # The one non-linearity with no hook point behind it: known, and the reason that the law above
     # is stated for models without it.
-    operator = record_operator(
-        gemma2.model.bridge, gemma2.prompts.clean_tokens, kind="secant"
-    )
+    operator = record_operator(gemma2.model.bridge, gemma2.prompts.clean_tokens, kind="secant")
     assert min(_curvatures(gemma2, operator)) > 1e-6
 
 

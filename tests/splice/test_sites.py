@@ -65,7 +65,8 @@ def test_resid_mid_is_refused_by_reason(toy: Toy) -> None:
 
 
 @pytest.mark.parametrize(
-    "hook", ["blocks.1.attn.hook_pattern", "blocks.0.mlp.hook_post", "hook_embed", "unembed.hook_out"]
+    "hook",
+    ["blocks.1.attn.hook_pattern", "blocks.0.mlp.hook_post", "hook_embed", "unembed.hook_out"],
 )
 def test_other_hook_points_cannot_carry_a_dictionary(toy: Toy, hook: str) -> None:
     assert hook in toy.model.bridge.hook_dict

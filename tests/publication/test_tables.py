@@ -1,0 +1,73 @@
+"""Tables survive the trip to Parquet and back, whatever is in them."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+
+from saecircuits.errors import RunFolderError
+from saecircuits.publication.tables import (
+    EDGE_SCHEMA,
+    IN_CIRCUIT,
+    NODE_SCHEMA,
+    from_parquet,
+    rows_of,
+    to_parquet,
+)
+from tests.publication.made import made_circuit
+
+NUMBERS = st.floats(allow_infinity=False) | st.just(float("nan"))
+EDGES = st.lists(
+    st.tuples(st.text(), st.text(), NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.booleans())
+)
+
+
+def edge_frame(rows: list[tuple]) -> pd.DataFrame:
+    types = dict.fromkeys(EDGE_SCHEMA.names[2:6], "float64") | {IN_CIRCUIT: "bool"}
+    frame = pd.DataFrame(rows, columns=EDGE_SCHEMA.names)
+    return frame.astype({"source": "str", "target": "str", **types})
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=EDGES)
+def test_edges_come_back_as_they_were(rows: list[tuple]) -> None:
+    frame = edge_frame(rows)
+    back = from_parquet(to_parquet(frame, EDGE_SCHEMA), EDGE_SCHEMA, name="edges")
+    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nodes_come_back_as_they_were(seed: int) -> None:
+    frame = made_circuit(seed=seed).nodes.assign(**{IN_CIRCUIT: True})
+    back = from_parquet(to_parquet(frame, NODE_SCHEMA), NODE_SCHEMA, name="nodes")
+    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+
+
+def test_equal_frames_give_equal_bytes() -> None:
+    first, second = (made_circuit().nodes.assign(**{IN_CIRCUIT: False}) for _ in range(2))
+    assert to_parquet(first, NODE_SCHEMA) == to_parquet(second, NODE_SCHEMA)
+
+
+def test_bytes_do_not_depend_on_the_frames_index() -> None:
+    frame = made_circuit().nodes.assign(**{IN_CIRCUIT: False})
+    moved = frame.set_index(np.arange(len(frame)) + 7)
+    assert to_parquet(moved, NODE_SCHEMA) == to_parquet(frame, NODE_SCHEMA)
+
+
+def test_other_columns_are_refused_by_name() -> None:
+    data = to_parquet(made_circuit().edges.assign(**{IN_CIRCUIT: False}), EDGE_SCHEMA)
+    with pytest.raises(RunFolderError, match=r"nodes\.parquet has other columns.*source: string"):
+        from_parquet(data, NODE_SCHEMA, name="nodes.parquet")
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"\x80\x04pickle", b"{}" * 50])
+def test_what_is_no_parquet_is_refused(data: bytes) -> None:
+    with pytest.raises(RunFolderError, match="nodes is no Parquet file"):
+        from_parquet(data, NODE_SCHEMA, name="nodes")
+
+
+def test_rows_are_plain_values() -> None:
+    row = rows_of(made_circuit().nodes)[1]
+    assert type(row["effect"]) is float
+    assert type(row["position"]) is int
