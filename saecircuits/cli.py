@@ -140,7 +140,12 @@ def attribute(
     """Compute the effects of nodes and edges, and write them as tables; no circuit is chosen."""
     with _progress(as_json) as progress:
         import saecircuits as sc
-        from saecircuits.publication import describe_task, open_folder, write_graph
+        from saecircuits.publication import (
+            describe_task,
+            nothing_left_behind,
+            open_folder,
+            write_graph,
+        )
 
         settings = sc.AttributionSettings(
             estimator=estimator,
@@ -154,9 +159,11 @@ def attribute(
         progress("loading", 0.0)
         spliced = _load(model, sites=sites, release=release)
         asked = sc.load_task(task, spliced, limit=limit)
-        folder = open_folder(out or Path("runs") / f"{asked.name}-graph", overwrite=overwrite)
-        graph = sc.attribute(spliced, asked.train, settings=settings, progress=progress)
-        write_graph(folder, graph, task=describe_task(asked, spliced), command=_command())
+        folder = out or Path("runs") / f"{asked.name}-graph"
+        with nothing_left_behind(folder):
+            open_folder(folder, overwrite=overwrite)
+            graph = sc.attribute(spliced, asked.train, settings=settings, progress=progress)
+            write_graph(folder, graph, task=describe_task(asked, spliced), command=_command())
     if as_json:
         _print_json(
             {

@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from saecircuits.circuits import Circuit, prune
+from saecircuits.circuits.prune import check_selection
 from saecircuits.edges.attribute import attribute, measurable
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import RunFolderError
 from saecircuits.publication import (
     describe_task,
+    nothing_left_behind,
     open_folder,
     publish,
     read_graph,
@@ -76,32 +78,39 @@ def discover(
         InputError: whatever the stages refuse; nothing is written then.
     """
     settings = settings or AttributionSettings()
+    wanted = {"faithfulness": faithfulness} if nodes is None else {"nodes": nodes}
+    check_selection(**wanted)
     provenance = {**model.describe(), "prompts": task.train.digest}
-    target = open_folder(
-        folder,
-        overwrite=overwrite,
-        resume=resume,
-        identity=run_identity(settings, provenance, task.name) if resume else None,
-    )
-    about = describe_task(task, model)
-    graph = _stored_graph(target, model, task) if resume else None
-    if graph is None:
-        graph = attribute(model, task.train, settings=settings, progress=progress)
-        write_graph(target, graph, task=about, command=command)
+    with nothing_left_behind(folder):
+        target = open_folder(
+            folder,
+            overwrite=overwrite,
+            resume=resume,
+            identity=run_identity(settings, provenance, task.name) if resume else None,
+        )
+        about = describe_task(task, model)
+        graph = _stored_graph(target, model, task) if resume else None
+        if graph is None:
+            graph = attribute(model, task.train, settings=settings, progress=progress)
+            write_graph(target, graph, task=about, command=command)
     progress("circuit", 0.0)
-    circuit = prune(
-        graph,
-        nodes=nodes,
-        faithfulness=None if nodes is not None else faithfulness,
-        edges=edges,
-    )
+    circuit = prune(graph, edges=edges, **wanted)
     progress("calibration", 0.0)
     calibration = calibrate(model, graph, task.train)
     progress("validation", 0.0)
     report = validate(model, circuit, task.test, baseline=settings.baseline, reference=task.train)
-    report = replace(report, calibration=calibration)
     progress("publication", 0.0)
-    publish(circuit, report, target, graph=graph, model=model, task=task, command=command)
+    report = replace(report, calibration=calibration)
+    publish(
+        circuit,
+        report,
+        target,
+        graph=graph,
+        model=model,
+        task=task,
+        command=command,
+        resume=resume,
+    )
     progress("done", 1.0)
     return Run(graph=graph, circuit=circuit, report=report, folder=target)
 

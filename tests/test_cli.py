@@ -145,7 +145,7 @@ def test_bad_task_files_get_one_line(
     task.write_text(content, encoding="utf-8")
     run = ["discover", str(task), "--model", str(model_folder), "--out", str(out)]
     assert call(monkeypatch, *run) == 2
-    _check_one_line(capsys.readouterr(), expected)
+    check_one_line(capsys, expected)
     assert not out.exists()
 
 
@@ -180,11 +180,13 @@ def test_bad_arguments_get_one_line(
     if arguments[0] != "validate":
         arguments += ["--out", str(out)]
     assert call(monkeypatch, *arguments) == 2
-    _check_one_line(capsys.readouterr(), expected)
+    check_one_line(capsys, expected)
     assert not out.exists()
 
 
-def _check_one_line(captured: pytest.CaptureResult[str], expected: str) -> None:
+def check_one_line(capsys: pytest.CaptureFixture[str], expected: str) -> None:
+    """Nothing on the output stream, and one line on the error stream that says `expected`."""
+    captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
     assert expected in captured.err

@@ -44,7 +44,7 @@ def prune(
         InputError: none or several ways to choose, a number out of range, a graph read from disk
             (it cannot measure), or a faithfulness that the whole graph does not reach.
     """
-    _check_choices(nodes=nodes, node_threshold=node_threshold, faithfulness=faithfulness)
+    check_selection(nodes=nodes, node_threshold=node_threshold, faithfulness=faithfulness)
     if edges is not None and edge_threshold is not None:
         raise InputError("prune was given edges and edge_threshold; give at most one of them")
     if edges is not None and edges < 0:
@@ -103,9 +103,17 @@ def smallest_prefix(
     return length
 
 
-def _check_choices(
-    *, nodes: int | None, node_threshold: float | None, faithfulness: float | None
+def check_selection(
+    *,
+    nodes: int | None = None,
+    node_threshold: float | None = None,
+    faithfulness: float | None = None,
 ) -> None:
+    """Refuses a way to choose nodes that cannot be meant; see `prune`.
+
+    Raises:
+        InputError: none or several ways, or a number out of range.
+    """
     ways = {"nodes": nodes, "node_threshold": node_threshold, "faithfulness": faithfulness}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) != 1:

@@ -1,8 +1,8 @@
 """Every choice that an attribution depends on, in one value that travels with its results."""
 
-from typing import get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.baselines import BaselineKind
@@ -57,7 +57,7 @@ class AttributionSettings(BaseModel):
 
     @field_validator(*_CHOICES, mode="before")
     @classmethod
-    def _known(cls, value: object, info: ValidationInfo) -> object:
+    def _known(cls, value: object, info: Any) -> object:
         choices = get_args(_CHOICES[info.field_name])
         if value not in choices:
             # Not a ValueError: it leaves pydantic as it is, in the family of this package.
@@ -66,7 +66,7 @@ class AttributionSettings(BaseModel):
 
     @field_validator("max_nodes", "batch_size")
     @classmethod
-    def _positive(cls, value: int, info: ValidationInfo) -> int:
+    def _positive(cls, value: int, info: Any) -> int:
         if value < 1:
             raise InputError(f"{info.field_name} is {value}; it must be at least 1")
         return value

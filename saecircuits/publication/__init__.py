@@ -6,6 +6,7 @@ Read `publish` for the way through, `folder` for what a run's folder holds.
 from saecircuits.publication.card import write_card as write_card
 from saecircuits.publication.figure import draw_figure as draw_figure
 from saecircuits.publication.files import plain as plain
+from saecircuits.publication.folder import nothing_left_behind as nothing_left_behind
 from saecircuits.publication.folder import open_folder as open_folder
 from saecircuits.publication.folder import run_identity as run_identity
 from saecircuits.publication.labels import label_features as label_features

@@ -182,12 +182,13 @@ def _writing(box: Box, circuit: Circuit) -> list[str]:
     above, below = box.y + 13, box.y + 25
     colour = SUPPORTS if box.effect >= 0 else AGAINST
     if box.kind == "feature":
+        name = box.name if box.name != box.title else ""  # without a label, the title is the name
         return [
             text(
                 box.x + 6, above, _fitted_label(box.title, room), size=NORMAL, fill=DARK,
                 font_weight="bold",
             ),
-            text(box.x + 6, below, box.name, size=SMALL, fill=GREY),
+            text(box.x + 6, below, name, size=SMALL, fill=GREY),
             text(
                 box.x + box.width - 6, below, effect_number(box.effect), size=SMALL, fill=colour,
                 text_anchor="end",

@@ -15,7 +15,8 @@ Equal inputs give equal bytes; no file holds a time.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,6 +76,20 @@ def open_folder(
         )
     remove_files(folder, [entry.name for entry in folder.glob(f".*{PARTIAL_ENDING}")])
     return folder
+
+
+@contextmanager
+def nothing_left_behind(path: str | Path) -> Iterator[None]:
+    """Folders that come to be inside, and are empty when an exception passes, are removed again."""
+    folder = Path(path)
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        for place in new:
+            with suppress(OSError):  # not there, or no longer empty
+                place.rmdir()
+        raise
 
 
 def is_run(folder: Path) -> bool:

@@ -16,6 +16,8 @@ DARK, GREY, PALE = "#222", "#5f5f5f", "#f5f5f3"
 DASH: Final = "5 3"
 MARGIN: Final = 18.0
 _LINE: Final = 15.0
+_TITLE: Final = 17.0  # font size
+_PROMPT: Final = 160  # characters of an example
 
 
 class Part(NamedTuple):
@@ -34,10 +36,12 @@ def header(
     example: Example | None,
     width: float,
 ) -> Part:
+    """Title, example, faithfulness, and what is left out."""
     room = width - 2 * MARGIN
-    elements = [text(MARGIN, 30, fitted(title, room, 17, bold=True), size=17, font_weight="bold")]
+    shown = fitted(title, room, _TITLE, bold=True)
+    elements = [text(MARGIN, 30.0, shown, size=_TITLE, font_weight="bold")]
     y = 36.0
-    paragraphs = [] if example is None else [pair_phrase(example)]
+    paragraphs = [] if example is None else [pair_phrase(example, longest=_PROMPT)]
     paragraphs += [faithfulness_phrase(report), shown_phrase(layout)]
     for paragraph in paragraphs:
         for line in wrapped(paragraph, room, NORMAL + 1):
@@ -63,7 +67,7 @@ def background(layout: Layout, width: float) -> list[str]:
         )
         middle = (row.start + row.stop) / 2 + 3.5
         name = fitted(row.name, LEFT - 26, NORMAL)
-        elements.append(text(16, middle, name, size=NORMAL, fill=GREY))
+        elements.append(text(16.0, middle, name, size=NORMAL, fill=GREY))
     y = layout.height + 22
     for column in layout.columns:
         name = fitted(visible(column.name), column.stop - column.start + 20, SMALL + 0.5)
@@ -73,6 +77,7 @@ def background(layout: Layout, width: float) -> list[str]:
 
 
 def legend(circuit: Circuit, layout: Layout, width: float) -> Part:
+    """What lines, shapes and numbers mean."""
     entries: list[tuple[str, str]] = [
         (_sample_line(SUPPORTS, ""), "supports the answer"),
         (_sample_line(AGAINST, DASH), "works against it"),

@@ -51,6 +51,7 @@ class _Firing:
     order: NDArray[np.int64]
 
     def token(self, place: int) -> int:
+        """The token id at a flat position."""
         return int(self.corpus.tokens.flatten()[place])
 
 

@@ -1,6 +1,7 @@
 """Sentences that the picture and the card share."""
 
 from saecircuits.publication.records import Example
+from saecircuits.publication.tokens import shortened
 from saecircuits.validation import ValidationReport
 
 
@@ -18,15 +19,20 @@ def quoted(token: str) -> str:
     return f"\u201c{token}\u201d"
 
 
-def pair_phrase(example: Example) -> str:
-    """The prompt pair and what should follow."""
+def pair_phrase(example: Example, *, longest: int | None = None) -> str:
+    """The prompt pair and what should follow.
+
+    Args:
+        longest: characters of a prompt that are shown; None for all.
+    """
+    clean, corrupted = (
+        quoted(text if longest is None else shortened(text, longest))
+        for text in (example.clean, example.corrupted)
+    )
     answer, wrong = (
         " or ".join(quoted(token) for token in tokens) for tokens in (example.answer, example.wrong)
     )
-    return (
-        f"Example: {quoted(example.clean)} \u2192 {answer}; corrupted: {quoted(example.corrupted)} "
-        f"\u2192 {wrong}."
-    )
+    return f"Example: {clean} \u2192 {answer}; corrupted: {corrupted} \u2192 {wrong}."
 
 
 def interval(low: float, high: float) -> str:

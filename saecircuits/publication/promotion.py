@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saecircuits.splice import Splice, SplicedModel
+from saecircuits.splice import SplicedModel
 
 _LISTED = 10
 _FEATURES_AT_ONCE = 64
@@ -40,7 +40,7 @@ class Promotion:
 def promotions(model: SplicedModel, site: str, features: Sequence[int]) -> Iterator[Promotion]:
     """The promotion of each feature; empty for a site that does not write to the stream."""
     splice = model.splices[model.index(site)]
-    if not _writes_to_stream(splice):
+    if not splice.site.is_in_stream:
         yield from (Promotion() for _ in features)
         return
     # Vocabularies are padded for speed; ids beyond the tokenizer stand for nothing.
@@ -66,11 +66,6 @@ def direct_logit_effects(
         directions = directions * weight
     effects = directions @ model.bridge.W_U
     return effects - effects.mean(-1, keepdim=True)
-
-
-def _writes_to_stream(splice: Splice) -> bool:
-    # `z` is what heads hand to their output weights, often as wide as the stream but not of it.
-    return not splice.site.label.endswith(" z")
 
 
 def _strongest(values: Float[Tensor, " d_vocab"]) -> Promotion:

@@ -138,7 +138,7 @@ class SplicedModel:
             read: list[Tensor] = []
             if splice.site.is_transcoder:
                 hooks.append((splice.site.read_hook, remember(read)))
-            hooks.append((splice.site.hook, _call(at_site, index, read)))
+            hooks.append((splice.site.hook, _call(at_site, index, splice.site, read)))
         return hooks
 
 
@@ -249,10 +249,17 @@ def _inference_settings(module: Any) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _call(at_site: AtSite, index: int, read: list[Tensor]) -> Callable[..., Tensor | None]:
+def _call(
+    at_site: AtSite, index: int, site: Site, read: list[Tensor]
+) -> Callable[..., Tensor | None]:
     def hook(tensor: Tensor, hook: Any) -> Tensor | None:
         write = flatten_heads(tensor) if tensor.ndim == 4 else tensor
-        out = at_site(index, read[0] if read else write, write)
+        if site.is_transcoder and not read:
+            raise SiteError(
+                f"hook point {site.read_hook!r} exists but did not fire before {site.hook!r}; the "
+                "transcoder there has nothing to read in this model"
+            )
+        out = at_site(index, read[0] if site.is_transcoder else write, write)
         return None if out is None else out.reshape(tensor.shape).to(tensor.dtype)
 
     return hook

@@ -56,6 +56,11 @@ class Site:
         return self.hook != self.read_hook
 
     @property
+    def is_in_stream(self) -> bool:
+        """True where what is written is added to the residual stream, or is the stream itself."""
+        return not self.hook.endswith("attn.hook_z")
+
+    @property
     def label(self) -> str:
         """A short name for pictures and tables, such as `L2 resid_post`."""
         kind = self.hook.rsplit("hook_", 1)[1]

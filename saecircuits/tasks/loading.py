@@ -79,9 +79,9 @@ def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = N
         name, source = path.stem, str(path)
     try:
         pairs = FAMILIES[name].make_pairs(reader.tokenizer) if path is None else read_pairs(path)
-        train, test = _halves(pairs)
-        # Before the limit: a file is refused for any of its lines, and all limits share the spans.
+        # All pairs: a file is refused for any of its lines, and all limits share the spans.
         prompts = tokenize(pairs, reader.tokenizer, n_ctx=reader.n_ctx)
+        train, test = _halves(pairs)
     except TaskError as error:
         raise TaskError(f"{source}: {error}") from None
     description = (

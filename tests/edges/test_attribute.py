@@ -18,11 +18,13 @@ from saecircuits.edges.graph import (
     parse_node_id,
 )
 from saecircuits.edges.interventions import intervene_on_edges
+from saecircuits.edges.reference import edge_blocks
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError, TaskError, UnknownNameError
 from saecircuits.nodes.ablation import ablate_nodes, keep_spots
+from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import Spot, intervene
-from saecircuits.splice import SplicedModel
+from saecircuits.splice import SplicedModel, observe
 from tests.by_hand import Raw, hand_metric
 from tests.models import Toy, make_contrast
 
@@ -91,6 +93,31 @@ def test_edges_are_among_the_strongest_nodes(graph: AttributionGraph) -> None:
     to_metric = graph.edges[graph.edges["target"] == METRIC].set_index("source")["effect"]
     assert len(to_metric) > 3
     np.testing.assert_allclose(to_metric, last["effect"].reindex(to_metric.index), rtol=1e-9)
+
+
+def test_edges_are_means_over_prompts(graph: AttributionGraph, toy_uneven: Toy) -> None:
+    model = toy_uneven.model
+    contrast = make_contrast(model, toy_uneven.prompts, positions="span")
+    names = contrast.units.names
+    ends = (set(graph.edges["source"]) | set(graph.edges["target"])) - {METRIC}
+    spots = sorted(parse_node_id(model, names, node) for node in ends)
+    table = graph.edges.set_index(["source", "target"])
+    found = 0
+    for block in edge_blocks(contrast, clean_gradients(contrast), spots):
+        for row, target in enumerate(block.targets or (None,)):
+            for column, source in enumerate(block.sources):
+                target_id = METRIC if target is None else node_id(model, names, target)
+                key = (node_id(model, names, source), target_id)
+                if key not in table.index:
+                    continue
+                edge = table.loc[key]
+                effects, weights = (t[row, column].detach() for t in (block.effects, block.weights))
+                assert edge["effect"] == pytest.approx(float(effects.mean()), rel=1e-8, abs=1e-10)
+                if not np.isnan(edge["direct"]):
+                    expected = float(weights.mean())
+                    assert edge["direct"] == pytest.approx(expected, rel=1e-8, abs=1e-10)
+                    found += 1
+    assert found > 50
 
 
 def test_equal_runs_give_equal_tables(graph: AttributionGraph, toy_uneven: Toy) -> None:
@@ -202,6 +229,33 @@ def test_measured_graphs_hold_measured_effects(toy: Toy, policy: str) -> None:
             here = moved[contrast.units.clean[0] == unit].sum(0).nonzero().flatten().tolist()
             ids = {node_id(toy.model, names, Spot(place, unit, feature)) for feature in here}
             assert ids <= set(nodes["node"])
+
+
+def test_what_a_closed_gate_hides_is_measured_all_the_same(toy: Toy) -> None:
+    # Every feature of the second site is closed in the clean run, so under `hold` no gradient
+    # reaches the first. Taking a node out opens some of them, and that has an effect.
+    first, second = toy.model.splices[:2]
+    dictionary = replace(second.dictionary, kind="relu", threshold=None)
+    streams = observe(toy.model, toy.prompts.clean_tokens).written(toy.model, 1)
+    highest = ((streams - dictionary.shift) @ dictionary.W_enc).amax((0, 1))
+    closed = replace(second, dictionary=replace(dictionary, b_enc=-highest - 1e-3))
+    model = replace(toy.model, splices=(first, closed))
+    graphs = [
+        attribute(
+            model,
+            toy.prompts,
+            estimator=estimator,
+            positions="sum",
+            error_policy="hold",
+            max_nodes=1,
+        )
+        for estimator in ("gradient", "intervention")
+    ]
+    effects = [
+        graph.nodes.loc[graph.nodes["site"] == first.site.hook, "effect"].abs() for graph in graphs
+    ]
+    assert effects[0].max() == 0
+    assert effects[1].max() > 1e-2
 
 
 @pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])

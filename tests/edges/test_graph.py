@@ -55,7 +55,7 @@ def test_what_is_no_id_is_refused(toy: Toy, name: str) -> None:
 
 
 def test_ids_of_other_models_and_tasks_are_refused(toy: Toy) -> None:
-    with pytest.raises(UnknownNameError, match="'end'.*known: start"):
+    with pytest.raises(UnknownNameError, match=r"'end'.*known: start"):
         parse_node_id(toy.model, UNITS, "token@end")
     with pytest.raises(UnknownNameError, match=r"'blocks\.0\.hook_mlp_out'"):
         parse_node_id(toy.model, UNITS, "blocks.0.hook_mlp_out.f3@start")
@@ -127,7 +127,7 @@ def test_edge_table_by_hand() -> None:
         seed=0,
     )
     assert tuple(table.columns) == EDGE_COLUMNS
-    # -3, then 1 twice (a before b), then 0 on average; the edge that is zero throughout is left out.
+    # -3, then 1 twice (a before b), then 0 on average. The edge of zeros is left out.
     assert table[["source", "target", "effect"]].to_numpy().tolist() == [
         ["a", "x", -3.0],
         ["a", "y", 1.0],

@@ -155,7 +155,7 @@ def test_membership_counts_each_token_once(toy_uneven: Toy, positions: str) -> N
 
 def test_refusals(toy: Toy, toy_uneven: Toy) -> None:
     tokenizer = toy.model.tokenizer
-    with pytest.raises(TaskError, match="found 4 to 7 tokens.*positions='span'"):
+    with pytest.raises(TaskError, match=r"found 4 to 7 tokens.*positions='span'"):
         make_units(toy_uneven.prompts, "each", tokenizer=tokenizer)
     with pytest.raises(TaskError, match="names none"):
         make_units(_without_spans(toy_uneven), "span", tokenizer=tokenizer)

@@ -28,7 +28,9 @@ def made_circuit(
         numbers = (draw.random(), draw.random(), effect, effect - 0.1, effect + 0.1)
         return dict(zip(NODE_COLUMNS, (*values, *numbers), strict=True))
 
-    rows = [row(f"token@{unit}", "hook_embed", -1, "token", None, i) for i, unit in enumerate(units)]
+    rows = [
+        row(f"token@{unit}", "hook_embed", -1, "token", None, i) for i, unit in enumerate(units)
+    ]
     places = [(layer, kind) for layer in range(n_layers) for kind in SITES]
     taken = set()
     while len(taken) < n_nodes:

@@ -89,7 +89,7 @@ def test_nothing_is_put_in_place_before_everything_is_on_the_disk(
 
 
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="cannot write x in .*missing") as caught:
+    with pytest.raises(RunFolderError, match=r"cannot write x in .*missing") as caught:
         write_bytes(tmp_path / "missing" / "x", b"")
     assert "\n" not in str(caught.value)
 

@@ -18,9 +18,7 @@ from saecircuits.publication.tables import (
 from tests.publication.made import made_circuit
 
 NUMBERS = st.floats(allow_infinity=False) | st.just(float("nan"))
-EDGES = st.lists(
-    st.tuples(st.text(), st.text(), NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.booleans())
-)
+EDGES = st.lists(st.tuples(st.text(), st.text(), NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.booleans()))
 
 
 def edge_frame(rows: list[tuple]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """`SplicedModel`: the splice is the identity, and the caller's model is as it was."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from saecircuits.errors import DictionaryError, SiteError, UnknownNameError
-from saecircuits.splice import SplicedModel, observe, splice
+from saecircuits.splice import observe, splice
 from saecircuits.splice.observation import check_error_policy, pass_through
 from tests.by_hand import hand_metric
 from tests.models import D_SAE, N_LAYERS, Toy, build_bridge, make_contrast, random_sae
@@ -129,46 +130,54 @@ def _assert_same(after: dict[str, Any], before: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def touchy(tmp_path) -> SplicedModel:
-    """A model in training mode with some parameters frozen: a state worth keeping."""
+def touchy(tmp_path: Path) -> Any:
+    """A bridge in training mode with some parameters frozen: a state worth keeping."""
     bridge = build_bridge(tmp_path)
     bridge.train()
     for number, parameter in enumerate(bridge.parameters()):
         parameter.requires_grad_(number % 3 != 0)
     list(bridge.modules())[5].training = False
-    return splice(bridge, {RESID: random_sae("standard")})
+    modes = {module.training for module in bridge.modules()}
+    assert modes == {parameter.requires_grad for parameter in bridge.parameters()} == {True, False}
+    return bridge
 
 
-def test_the_caller_s_model_is_as_it_was(touchy: SplicedModel) -> None:
-    before = _state(touchy.bridge)
+def test_the_caller_s_model_is_as_it_was(touchy: Any) -> None:
+    before = _state(touchy)
+    model = splice(touchy, {RESID: random_sae("standard")})
     tokens = torch.tensor([[0, 3, 7, 1]])
     value = torch.randn(1, 4, 14, dtype=torch.float64, requires_grad=True)
     # GPT-2 drops out in training mode: two equal results say that it did not.
-    first, again = (touchy.forward(tokens, at_site=lambda *_: value) for _ in range(2))
+    first, again = (model.forward(tokens, at_site=lambda *_: value) for _ in range(2))
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     first.sum().backward()
     assert value.grad is not None
-    _assert_same(_state(touchy.bridge), before)
+    _assert_same(_state(touchy), before)
 
 
-def test_also_after_an_exception_inside(touchy: SplicedModel) -> None:
-    before = _state(touchy.bridge)
+def test_also_after_an_exception_inside(touchy: Any) -> None:
+    before = _state(touchy)
+    model = splice(touchy, {RESID: random_sae("standard")})
 
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
         raise KeyError("inside")
 
     with pytest.raises(KeyError, match="inside"):
-        touchy.forward(torch.tensor([[0, 1]]), at_site=at_site, at_tokens=lambda tokens: tokens)
-    _assert_same(_state(touchy.bridge), before)
+        model.forward(torch.tensor([[0, 1]]), at_site=at_site, at_tokens=lambda tokens: tokens)
+    with pytest.raises(DictionaryError):
+        splice(touchy, {RESID: random_sae("standard", d_in=13)})
+    _assert_same(_state(touchy), before)
 
 
-def test_hooks_of_the_caller_s_own_stay_and_fire(touchy: SplicedModel) -> None:
+def test_hooks_of_the_caller_s_own_stay_and_fire(touchy: Any) -> None:
     calls: list[str] = []
-    touchy.bridge.add_hook(RESID, lambda tensor, hook: calls.append("mine"))
+    touchy.add_hook(RESID, lambda tensor, hook: calls.append("mine"))
+    model = splice(touchy, {RESID: random_sae("standard")})
+    calls.clear()
     tokens = torch.tensor([[0, 1, 2]])
-    touchy.forward(tokens, at_site=lambda *_: None)
-    touchy.forward(tokens)
-    touchy.bridge(tokens)
+    model.forward(tokens, at_site=lambda *_: None)
+    model.forward(tokens)
+    touchy(tokens)
     assert calls == ["mine"] * 3
 
 
@@ -193,9 +202,11 @@ def test_splice_refuses_what_does_not_fit(toy: Toy) -> None:
         splice(bridge, {"blocks.1.hook_resid_pos": random_sae("standard")})
     with pytest.raises(SiteError, match="not the residual stream"):
         splice(bridge, {"blocks.1.hook_resid_mid": random_sae("standard")})
-    with pytest.raises(DictionaryError, match="reads width 13.*has width 14"):
+    with pytest.raises(DictionaryError, match=r"reads width 13.*has width 14"):
         splice(bridge, {RESID: random_sae("standard", d_in=13)})
-    with pytest.raises(SiteError, match="2 dictionaries were given for 'blocks.1.hook_resid_post'"):
+    with pytest.raises(
+        SiteError, match=r"2 dictionaries were given for 'blocks.1.hook_resid_post'"
+    ):
         splice(bridge, {RESID: random_sae("standard"), "blocks.1.hook_out": random_sae("gated")})
     # Nothing of the failed attempts is left behind.
     assert not any(point.fwd_hooks for point in bridge.hook_dict.values())
@@ -203,7 +214,7 @@ def test_splice_refuses_what_does_not_fit(toy: Toy) -> None:
 
 def test_a_wrong_width_to_write_is_refused(toy: Toy) -> None:
     sae = random_sae("transcoder", d_out=13, metadata={"hook_name": "blocks.1.mlp.hook_in"})
-    with pytest.raises(DictionaryError, match="writes width 13.*has width 14"):
+    with pytest.raises(DictionaryError, match=r"writes width 13.*has width 14"):
         splice(toy.model.bridge, {"blocks.1.hook_mlp_out": sae})
 
 
@@ -234,6 +245,16 @@ def test_a_hook_that_never_fires_is_refused(llama: Toy, monkeypatch: pytest.Monk
         splice(llama.model.bridge, {f"blocks.1.{kind}": random_sae("standard", d_in=20)})
 
 
+def test_a_transcoder_whose_input_never_fires_is_refused(
+    llama: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = "attn.hook_hidden_states"
+    monkeypatch.setattr("saecircuits.splice.sites._TRANSCODER_READS", (kind,))
+    sae = random_sae("transcoder", d_in=20, metadata={"hook_name": f"blocks.1.{kind}"})
+    with pytest.raises(SiteError, match=rf"'blocks\.1\.{kind}' exists but did not fire before"):
+        splice(llama.model.bridge, {"blocks.1.hook_mlp_out": sae})
+
+
 def test_sites_are_in_order_and_found_by_name(toy: Toy, toy_mixed: Toy) -> None:
     shuffled = splice(
         toy.model.bridge,
@@ -241,14 +262,14 @@ def test_sites_are_in_order_and_found_by_name(toy: Toy, toy_mixed: Toy) -> None:
     )
     assert shuffled.hooks == toy.model.hooks
     assert [toy.model.index(hook) for hook in toy.model.hooks] == list(range(N_LAYERS))
-    with pytest.raises(UnknownNameError, match="unknown spliced site 'blocks.0.hook_mlp_out'"):
+    with pytest.raises(UnknownNameError, match=r"unknown spliced site 'blocks.0.hook_mlp_out'"):
         toy.model.index("blocks.0.hook_mlp_out")
     fewer = toy_mixed.model.at(("blocks.1.hook_resid_post", "blocks.0.hook_resid_pre"))
     assert fewer.hooks == ("blocks.0.hook_resid_pre", "blocks.1.hook_resid_post")
     assert len(toy_mixed.model.hooks) == 6
 
 
-def test_description_changes_with_the_weights(toy: Toy, tmp_path) -> None:
+def test_description_changes_with_the_weights(toy: Toy, tmp_path: Path) -> None:
     same = splice(build_bridge(tmp_path / "same"), {RESID: random_sae("standard")}, name="a")
     other = splice(build_bridge(tmp_path / "other"), {RESID: random_sae("standard")}, name="a")
     assert same.describe() == other.describe()

@@ -221,7 +221,7 @@ def test_what_each_operator_holds(each_family: Toy) -> None:
     assert sum(name.endswith("hook_scale") for name in held) == norms * n_layers + 1
     assert not frozen.gates
     assert not any(value.requires_grad for value in frozen.constants.values())
-    with pytest.raises(UnknownNameError, match="unknown linearization 'froze'.*'frozen'"):
+    with pytest.raises(UnknownNameError, match=r"unknown linearization 'froze'.*'frozen'"):
         check_linearization("froze")
 
 

@@ -60,7 +60,7 @@ def test_unknown_names_list_near_ones(toy: Toy) -> None:
 
 def test_resid_mid_is_refused_by_reason(toy: Toy) -> None:
     # In the bridge it is the second norm's input: an edit there would not reach the stream.
-    with pytest.raises(SiteError, match="not the residual stream.*hook_attn_out"):
+    with pytest.raises(SiteError, match=r"not the residual stream.*hook_attn_out"):
         make_site("blocks.1.hook_resid_mid", toy.model.bridge.hook_dict)
 
 

@@ -1,0 +1,59 @@
+"""Every experiment runs, at a size that says nothing about the results."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments.circuits import run as circuits
+from experiments.estimators import run as estimators
+from saecircuits.splicing.loading import check_files, load_model, read_manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_circuits(tmp_path: Path) -> None:
+    circuits.main(["--tasks", "agreement", "--limit", "6", "--out", str(tmp_path)])
+    row = pd.read_csv(tmp_path / "circuits.csv").iloc[0]
+    assert row["task"] == "agreement"
+    assert row["100 nodes"] <= row["300 nodes"] + 0.05
+    assert "| agreement |" in (tmp_path / "circuits.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_estimators(tmp_path: Path) -> None:
+    small = ["--nodes", "8", "--edges", "8", "--joint-nodes", "4"]
+    estimators.main(["--tasks", "agreement", "--limit", "4", *small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "estimators.csv")
+    assert len(table) == len(estimators.WAYS)
+    assert table["node spearman"].between(-1, 1).all()
+
+
+@pytest.mark.slow
+def test_pretraining(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    choose = random.Random(0).choice
+    for name, count in (("corpus.txt", 300), ("corpus_valid.txt", 60)):
+        stories = [
+            f"Once there was a {choose(['girl', 'boy', 'dog'])} in the {choose(['park', 'zoo'])}. "
+            f"They saw a {choose(['red', 'big', 'new'])} {choose(['ball', 'car', 'bird'])}. "
+            f"It was a {choose(['good', 'long', 'warm'])} day and they were {choose(['glad', 'sad'])}."
+            for _ in range(count)
+        ]
+        (corpus / name).write_text("\n<|endoftext|>\n".join(stories), encoding="utf-8")
+    out = tmp_path / "tiny"
+    command = ["experiments/pretrain/run.py", "--corpus", str(corpus), "--out", str(out), "--tiny"]
+    subprocess.run(
+        [sys.executable, *command, "--threads", "1"], cwd=ROOT, check=True, capture_output=True
+    )
+    manifest = read_manifest(out)
+    check_files(out, manifest)
+    assert json.dumps(manifest)
+    model = load_model(out)
+    assert model.hooks == tuple(manifest["default_sites"])

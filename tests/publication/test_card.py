@@ -1,0 +1,123 @@
+"""The card says what was asked, what was found and what it does not show, in sound Markdown."""
+
+import re
+
+import pytest
+
+from saecircuits.publication import Example, TaskRecord, open_folder, read_record, write_card
+from saecircuits.publication.limits import limits
+from saecircuits.publication.markdown import code, literal, table
+from saecircuits.publication.writing import write_circuit
+from tests.publication.made import DIGEST, made_circuit, made_labels, made_report
+
+TASK = TaskRecord(
+    name="pronoun",
+    description="A girl is She and a boy He.",
+    digest=DIGEST,
+    train=120,
+    test=120,
+    example=Example(clean="A girl", corrupted="A boy", answer=(" She",), wrong=(" He",)),
+)
+AGREEMENT = {
+    "sample": 40,
+    "pearson": 0.9375,
+    "spearman": 0.875,
+    "spearman_low": 0.75,
+    "spearman_high": 0.9375,
+    "sign_agreement": 0.975,
+}
+
+
+@pytest.fixture
+def card_of(out):
+    """Writes the card of a made circuit."""
+
+    def write(*, report=None, labels=(), task=TASK, command="saecircuits discover pronoun") -> str:
+        circuit = made_circuit()
+        write_circuit(open_folder(out), circuit, task=task, command=command)
+        return write_card(circuit, labels, report, record=read_record(out), title="A circuit")
+
+    return write
+
+
+def test_the_figures_are_those_of_the_report(card_of) -> None:
+    card = card_of(report=made_report(calibration={"nodes": AGREEMENT, "edges": AGREEMENT}))
+    for line in (
+        "| Faithfulness: this circuit alone | 0.875 [0.75, 0.94] |",
+        "| ... with its error nodes at baseline too | 0.500 |",
+        "| Share of its faithfulness that goes with its error nodes | 0.438 |",
+        "| All features, all error nodes at baseline | 0.625 |",
+        "| Completeness: everything but this circuit | 0.125 |",
+        "| 2 random circuits of the same size and layers (median) | 0.000 |",
+        "| nodes | 40 | 0.938 | 0.875 [0.75, 0.94] | 98% |",
+    ):
+        assert line in card
+    assert "On 24 held-out prompts" in card
+
+
+def test_it_can_be_repeated_from_what_it_says(card_of) -> None:
+    card = card_of(report=made_report())
+    assert "saecircuits discover pronoun" in card
+    assert "task = sc.load_task('pronoun', model)" in card
+    assert "circuit = sc.prune(graph, nodes=30)" in card
+    assert "estimator=" in card and "linearization='full'" in card
+    assert DIGEST in card
+    python = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert python is not None
+    compile(python[1], "card", "exec")
+
+
+def test_what_was_asked_is_shown_with_an_example(card_of) -> None:
+    card = card_of(report=made_report())
+    assert "task **pronoun**: A girl is She and a boy He." in card
+    assert "\u201cA girl\u201d \u2192 \u201c She\u201d; corrupted: \u201cA boy\u201d" in card
+    assert "](figure.svg)" in card
+
+
+def test_without_validation_task_and_labels_it_says_so(card_of) -> None:
+    card = card_of(task=None, command=None)
+    assert "It was **not validated**" in card
+    assert "without a named task" in card
+    assert "Faithfulness: this" not in card
+    assert "Labels are automatic" not in card
+    assert "```sh" not in card
+
+
+@pytest.mark.parametrize(
+    "text", ["a | b", "<b>bold</b>", "`tick`", "line\nbreak", "*star* _under_", "[link](x)", "\x00"]
+)
+def test_foreign_text_breaks_no_table(card_of, text: str) -> None:
+    card = card_of(report=made_report(), labels=made_labels(made_circuit(), text=text))
+    tables = re.findall(r"(?:^\|.*\|$\n?)+", card, re.MULTILINE)
+    assert len(tables) == 4  # figures, nodes, edges, sources
+    for found in tables:
+        bars = {len(re.findall(r"(?<!\\)\|", line)) for line in found.strip().splitlines()}
+        assert len(bars) == 1
+    assert "<b>" not in card and "\x00" not in card
+
+
+def test_literal_text_has_no_markup_left() -> None:
+    assert literal("a|b*c_d`<i>") == "a\\|b\\*c\\_d\\`&lt;i&gt;"
+    assert code("a`b|c") == "`a\u02cbb\u00a6c`"
+
+
+def test_a_table_aligns_its_numbers() -> None:
+    assert table(("a", "n"), [("x", "1")], numbers=1) == "| a | n |\n| :-- | --: |\n| x | 1 |"
+
+
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("positions", ["each", "span", "sum"])
+@pytest.mark.parametrize("policy", ["recompute", "hold"])
+def test_limits_follow_the_settings(baseline: str, positions: str, policy: str) -> None:
+    circuit = made_circuit()
+    settings = circuit.settings.model_copy(
+        update={"baseline": baseline, "positions": positions, "error_policy": policy}
+    )
+    object.__setattr__(circuit, "settings", settings)
+    text = limits(circuit, None, has_labels=True)
+    wanted = {"corrupted": "the corrupted prompt", "mean": "the mean", "zero": "no prompt leads to"}
+    assert wanted[baseline] in text
+    wanted = {"each": "token positions", "span": "named spans", "sum": "the whole prompt"}
+    assert wanted[positions] in text
+    assert ("clean prompt" in text.split("Error nodes")[1]) == (policy == "hold")
+    assert text.count("\n- ") >= 6

@@ -1,0 +1,181 @@
+"""The picture is well-formed whatever it is given, readable, and says what it leaves out."""
+
+import re
+import xml.etree.ElementTree as ET
+from itertools import combinations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from saecircuits.circuits import Circuit
+from saecircuits.publication import Example, draw_figure
+from saecircuits.publication.svg import fitted, text_width, wrapped
+from tests.publication.conftest import Found
+from tests.publication.made import made_circuit, made_labels, made_report
+from tests.publication.test_layout import CIRCUITS
+
+SVG = "{http://www.w3.org/2000/svg}"
+EXAMPLE = Example(clean="A girl", corrupted="A boy", answer=(" She",), wrong=(" He", " It"))
+HOSTILE = "<script>alert(1)</script> & \"'|]]>"
+
+
+def drawn(circuit: Circuit, **options) -> ET.Element:
+    labels = options.pop("labels", made_labels(circuit))
+    report = options.pop("report", made_report())
+    title = options.pop("title", "pronoun in stories")
+    return ET.fromstring(draw_figure(circuit, labels, report, title=title, **options))
+
+
+def words(picture: ET.Element) -> str:
+    return " ".join(element.text or "" for element in picture.iter(f"{SVG}text"))
+
+
+def text_boxes(picture: ET.Element) -> list[tuple[float, float, float, float, str]]:
+    """(left, top, right, bottom, text) of every line, in the picture's coordinates."""
+    found = []
+
+    def visit(element: ET.Element, dx: float, dy: float) -> None:
+        move = re.fullmatch(r"translate\((\S+) (\S+)\)", element.get("transform", ""))
+        if move:
+            dx, dy = dx + float(move[1]), dy + float(move[2])
+        if element.tag == f"{SVG}text":
+            size = float(element.get("font-size", "10"))
+            wide = text_width(element.text or "", size, bold=element.get("font-weight") == "bold")
+            x = float(element.get("x", "0")) + dx
+            x -= {"middle": wide / 2, "end": wide}.get(element.get("text-anchor", ""), 0)
+            y = float(element.get("y", "0")) + dy
+            found.append((x, y - 0.75 * size, x + wide, y + 0.2 * size, element.text or ""))
+        for child in element:
+            visit(child, dx, dy)
+
+    visit(picture, 0, 0)
+    return found
+
+
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_no_text_overlaps_or_leaves_the_picture(name: str) -> None:
+    picture = drawn(CIRCUITS[name], example=EXAMPLE)
+    boxes = text_boxes(picture)
+    assert len(boxes) > 15
+    for a, b in combinations(boxes, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (a, b)
+    width, height = float(picture.get("width", 0)), float(picture.get("height", 0))
+    for left, top, right, bottom, text in boxes:
+        assert left >= 0 and top >= 0 and right <= width and bottom <= height, text
+
+
+def test_the_picture_says_how_faithful_the_circuit_is_and_what_is_left_out() -> None:
+    circuit = CIRCUITS["deep"]
+    found = words(drawn(circuit, example=EXAMPLE))
+    assert "Faithfulness 0.88 [0.75, 0.94] on 24 held-out prompts" in found
+    assert "0.50 with every error node at its baseline" in found
+    assert re.search(r"Showing \d+ of 80 nodes \(\d+% of their summed \|effect\|\)", found)
+    assert re.search(r"and \d+ of 300 edges \(\d+%\)", found)
+    assert "\u201cA girl\u201d \u2192 \u201c She\u201d" in found
+    assert "\u201c He\u201d or \u201c It\u201d" in found
+
+
+def test_an_unvalidated_circuit_says_so() -> None:
+    found = words(drawn(CIRCUITS["usual"], report=None))
+    assert "Not validated: no faithfulness was measured." in found
+    assert "Faithfulness" not in found
+
+
+def test_sign_is_coded_by_colour_and_by_dash() -> None:
+    picture = drawn(CIRCUITS["usual"])
+    paths = [path for path in picture.iter(f"{SVG}path") if path.find(f"{SVG}title") is not None]
+    effects = CIRCUITS["usual"].edges.set_index(["source", "target"])["effect"]
+    assert paths
+    for path in paths:
+        source, target = path.find(f"{SVG}title").text.rpartition(": ")[0].split(" \u2192 ")
+        is_positive = effects[source, target] >= 0
+        assert (path.get("stroke-dasharray") is None) == is_positive
+        assert path.get("stroke") == ("#0072b2" if is_positive else "#c64f00")
+
+
+def test_wider_edges_are_stronger() -> None:
+    picture = drawn(CIRCUITS["usual"])
+    effects = CIRCUITS["usual"].edges.set_index(["source", "target"])["effect"].abs()
+    pairs = [
+        (effects[tuple(p.find(f"{SVG}title").text.rpartition(": ")[0].split(" \u2192 "))], p)
+        for p in picture.iter(f"{SVG}path")
+        if p.find(f"{SVG}title") is not None
+    ]
+    pairs.sort(key=lambda pair: pair[0])
+    widths = [float(path.get("stroke-width")) for _, path in pairs]
+    assert widths == sorted(widths)
+    assert widths[-1] == 6
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "\x00\x1b[31m", "\u202egnp", "", "\u4f60\u597d" * 30])
+def test_foreign_text_stays_text(text: str) -> None:
+    circuit = CIRCUITS["usual"]
+    example = Example(clean=text, corrupted="x", answer=(text,), wrong=("y",))
+    labels = made_labels(circuit, text=text)
+    picture = drawn(circuit, labels=labels, title=text, example=example)
+    assert not list(picture.iter("script")) and not list(picture.iter(f"{SVG}script"))
+    raw = draw_figure(circuit, labels, None, title=text, example=example)
+    assert "<script" not in raw and "\x1b" not in raw and "\u202e" not in raw
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(max_size=60), token=st.text(max_size=20), span=st.text(max_size=20))
+def test_any_text_makes_a_well_formed_picture(text: str, token: str, span: str) -> None:
+    circuit = made_circuit(n_units=2, n_layers=1, n_nodes=6, n_edges=6)
+    circuit.nodes["token"] = token
+    circuit.nodes["span"] = span
+    picture = drawn(circuit, labels=made_labels(circuit, text=text), title=text)
+    assert picture.get("role") == "img"
+
+
+def test_readers_who_do_not_see_it_get_title_and_description() -> None:
+    picture = drawn(CIRCUITS["usual"], title="pronoun in stories")
+    ids = (picture.get("aria-labelledby") or "").split()
+    by_id = {element.get("id"): element.text for element in picture}
+    assert by_id[ids[0]] == "pronoun in stories"
+    strongest = CIRCUITS["usual"].nodes.query("kind in ['feature', 'error']")["node"].iloc[0]
+    assert strongest in by_id[ids[1]]
+
+
+def test_error_nodes_tokens_and_the_metric_have_shapes_of_their_own(found: Found) -> None:
+    picture = drawn(found.circuit, labels=found.labels, report=found.report)
+    groups = {
+        group.find(f"{SVG}title").text.partition(":")[0]: group
+        for group in picture.iter(f"{SVG}g")
+        if group.find(f"{SVG}title") is not None
+    }
+    for node, group in groups.items():
+        is_error = ".error@" in node
+        assert (group.find(f"{SVG}polygon") is not None) == is_error
+        if not is_error:
+            is_pill = group.find(f"{SVG}rect").get("rx") == "15.5"
+            assert is_pill == (node == "metric" or node.startswith("token@"))
+
+
+def test_equal_inputs_give_equal_pictures() -> None:
+    first, second = (
+        draw_figure(made_circuit(seed=5), (), made_report(), title="t") for _ in range(2)
+    )
+    assert first == second
+
+
+def test_nothing_is_fetched_and_nothing_runs() -> None:
+    raw = draw_figure(CIRCUITS["usual"], (), made_report(), title="t")
+    assert "href" not in raw and "<script" not in raw and "url(" not in raw
+    assert raw.count("http") == 1  # the name of SVG itself
+
+
+@given(text=st.text(max_size=80), width=st.floats(20, 400))
+def test_fitted_text_fits(text: str, width: float) -> None:
+    cut = fitted(text, width, 10.0)
+    assert text_width(cut, 10.0) <= max(width, 11)  # one character always stays
+    assert cut == text or cut.endswith("\u2026") or len(cut) <= 1
+
+
+@given(text=st.text(max_size=200))
+def test_wrapped_text_keeps_its_words(text: str) -> None:
+    lines = wrapped(text, 200.0, 10.0)
+    assert all(text_width(line, 10.0) <= 200 for line in lines)
+    if "\u2026" not in "".join(lines):
+        assert " ".join(lines) == text
