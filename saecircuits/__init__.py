@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from saecircuits.errors import SaecircuitsError as SaecircuitsError
     from saecircuits.publication import publish as publish
     from saecircuits.publication import read_run as read_run
-    from saecircuits.splice import SplicedModel as SplicedModel
-    from saecircuits.splice import splice as splice
-    from saecircuits.splice.loading import load_model as load_model
-    from saecircuits.splice.loading import model_names as model_names
+    from saecircuits.splicing import SplicedModel as SplicedModel
+    from saecircuits.splicing import splice as splice
+    from saecircuits.splicing.loading import load_model as load_model
+    from saecircuits.splicing.loading import model_names as model_names
     from saecircuits.tasks import Task as Task
     from saecircuits.tasks import load_task as load_task
     from saecircuits.tasks import task_names as task_names
@@ -46,19 +46,19 @@ _HOMES = {
     "InputError": "errors",
     "Run": "discovery",
     "SaecircuitsError": "errors",
-    "SplicedModel": "splice",
+    "SplicedModel": "splicing",
     "Task": "tasks",
     "ValidationReport": "validation",
     "attribute": "edges.attribute",
     "calibrate": "validation",
     "discover": "discovery",
-    "load_model": "splice.loading",
+    "load_model": "splicing.loading",
     "load_task": "tasks",
-    "model_names": "splice.loading",
+    "model_names": "splicing.loading",
     "prune": "circuits",
     "publish": "publication",
     "read_run": "publication",
-    "splice": "splice",
+    "splice": "splicing",
     "task_names": "tasks",
     "validate": "validation",
 }

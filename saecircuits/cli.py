@@ -198,7 +198,7 @@ def validate(
         stored = sc.read_run(run)
         progress("loading", 0.0)
         spliced = _load(model, sites=sites, release=release)
-        asked = sc.load_task(task or stored.task_name, spliced, limit=limit)
+        asked = sc.load_task(_task_of(stored, run, task), spliced, limit=limit)
         progress("validation", 0.0)
         report = sc.validate(
             spliced, stored.circuit, asked.test, baseline=baseline, reference=asked.train
@@ -212,7 +212,7 @@ def validate(
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List the shipped models, their dictionaries and how good these are."""
-    from saecircuits.splicing.manifest import model_names, read_manifest
+    from saecircuits.splicing.loading import model_names, read_manifest
 
     manifests = {name: read_manifest(name) for name in model_names()}
     if as_json:
@@ -299,6 +299,20 @@ def _load(model: str, *, sites: str | None, release: str | None) -> Any:
     names = None if sites is None else sites.split(",")
     kind_or_names = names[0] if names and len(names) == 1 and "." not in names[0] else names
     return sc.load_model(model, sites=kind_or_names, release=release)
+
+
+def _task_of(stored: Any, folder: Path, given: str | None) -> str:
+    """The task asked for, or else the run's own if it is a shipped one."""
+    import saecircuits as sc
+
+    if given is not None:
+        return given
+    if stored.task_name not in sc.task_names():
+        raise InputError(
+            f"the task of {folder} is {stored.task_name!r}, which is not a shipped one; give its "
+            "file with --task"
+        )
+    return stored.task_name
 
 
 def _command() -> str:

@@ -29,7 +29,7 @@ from saecircuits.publication import (
     run_identity,
     write_graph,
 )
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Task
 from saecircuits.validation import ValidationReport, calibrate, validate
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from saecircuits.nodes.contrast import Contrast
-from saecircuits.splice import Dictionary
+from saecircuits.splicing import Dictionary
 from saecircuits.tasks import Prompts
 
 TOKENS = -1

@@ -25,7 +25,7 @@ from transformers import (
 from saecircuits.nodes.baselines import unit_means
 from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.units import Positions, make_units
-from saecircuits.splice import SplicedModel, splice
+from saecircuits.splicing import SplicedModel, splice
 from saecircuits.tasks import PromptPair, Prompts, tokenize
 
 WORDS = 23

@@ -10,9 +10,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "saecircuits"
 # From the ground up. A floor may import its own modules and everything before it.
 FLOORS = (
     ("errors", "shapes"),
-    ("theory",),
     ("tasks",),
-    ("splice",),
+    ("splicing",),
     ("nodes",),
     ("edges",),
     ("circuits",),
@@ -66,7 +65,7 @@ def _edges() -> dict[str, set[str]]:
 
 def test_every_module_is_on_a_floor() -> None:
     assert {_floor(module) for module in FILES} <= set(LEVEL)
-    for name in ("errors", "tasks", "splice", "nodes", "edges", "circuits"):
+    for name in ("errors", "tasks", "splicing", "nodes", "edges", "circuits"):
         assert any(_floor(module) == name for module in FILES), f"nothing on floor {name}"
 
 
@@ -104,7 +103,7 @@ def test_one_floor_alone_imports(library: str) -> None:
         for module in FILES
         if any(name.split(".")[0] == library for name in _imports(module))
     }
-    assert users <= {"splice"}
+    assert users <= {"splicing"}
 
 
 def test_theory_is_torch_alone() -> None:

@@ -17,7 +17,9 @@ def model() -> sc.SplicedModel:
 
 def test_every_kind_of_dictionary_is_there() -> None:
     entries = read_manifest("stories")["dictionaries"]
-    written = {(entry["kind"], entry.get("hook_name_out") or entry["hook_name"]) for entry in entries}
+    written = {
+        (entry["kind"], entry.get("hook_name_out") or entry["hook_name"]) for entry in entries
+    }
     expected = {("sae", "blocks.0.hook_resid_pre")}
     for layer in range(4):
         for kind in ("resid_post", "attn_out", "mlp_out"):

@@ -42,8 +42,8 @@ from saecircuits.nodes.estimators import (
 )
 from saecircuits.nodes.interventions import ERROR, Spot, intervene
 from saecircuits.nodes.units import Units, make_units
-from saecircuits.splice import SplicedModel
-from saecircuits.splice.operators import FULL
+from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.operators import FULL
 from saecircuits.tasks import Prompts
 
 Progress = Callable[[str, float], None]

@@ -20,7 +20,7 @@ from saecircuits.nodes.contrast import TOKENS
 from saecircuits.nodes.effects import NodeEffects, bootstrap_interval
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nodes.units import Units
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 
 METRIC: Final = "metric"
 NODE_COLUMNS: Final = (

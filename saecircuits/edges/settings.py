@@ -8,7 +8,7 @@ from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.nodes.estimators import Estimator
 from saecircuits.nodes.units import Positions
-from saecircuits.splice import ErrorPolicy, Linearization
+from saecircuits.splicing import ErrorPolicy, Linearization
 
 _CHOICES = {
     "linearization": Linearization,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import ERROR, Spot
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.units import Units
-from saecircuits.splice import Observation, SiteValues, SplicedModel, observe
+from saecircuits.splicing import Observation, SiteValues, SplicedModel, observe
 from saecircuits.tasks import Prompts
 
 BaselineKind: TypeAlias = Literal["corrupted", "mean", "zero"]

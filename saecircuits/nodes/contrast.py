@@ -15,9 +15,9 @@ from torch import Tensor
 
 from saecircuits.nodes.baselines import Baseline, BaselineKind, UnitMeans, make_baseline
 from saecircuits.nodes.units import Units
-from saecircuits.splice import Observation, SplicedModel, observe
-from saecircuits.splice.observation import ErrorPolicy, pass_through
-from saecircuits.splice.operators import Linearization, Operator, record_operator
+from saecircuits.splicing import Observation, SplicedModel, observe
+from saecircuits.splicing.observation import ErrorPolicy, pass_through
+from saecircuits.splicing.operators import Linearization, Operator, record_operator
 from saecircuits.tasks import Prompts, last_position_logits, logit_difference
 
 # The token embedding is treated as one more place where the stream can be moved, before all sites.

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
-from saecircuits.splice.observation import pass_through
+from saecircuits.splicing.observation import pass_through
 
 Estimator: TypeAlias = Literal["gradient", "integrated_gradients", "intervention"]
 

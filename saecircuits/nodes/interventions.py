@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
-from saecircuits.splice.observation import pass_through
+from saecircuits.splicing.observation import pass_through
 
 ERROR = -1
 

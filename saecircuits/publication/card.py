@@ -19,7 +19,7 @@ from saecircuits.publication.phrases import effect_number, interval, pair_phrase
 from saecircuits.publication.records import CircuitRecord, FeatureLabel
 from saecircuits.publication.tables import Row, rows_of
 from saecircuits.publication.tokens import shown_token, visible
-from saecircuits.splice.sites import make_site
+from saecircuits.splicing.sites import make_site
 from saecircuits.validation import ValidationReport
 
 _LISTED: Final = 15

@@ -29,7 +29,7 @@ from saecircuits.publication.readings import (
 )
 from saecircuits.publication.records import FeatureContext, FeatureLabel, TokenScore
 from saecircuits.publication.tokens import shown_token
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 
 FEWEST_EXAMPLES: Final = 5

@@ -30,7 +30,7 @@ from saecircuits.publication.records import FeatureLabel
 from saecircuits.publication.svg import text_width
 from saecircuits.publication.tables import Row, rows_of
 from saecircuits.publication.tokens import shown_token
-from saecircuits.splice.sites import make_site
+from saecircuits.splicing.sites import make_site
 
 _COLUMN_GAP: Final = 30.0
 _ROW_GAP: Final = 52.0

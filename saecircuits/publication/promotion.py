@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 
 _LISTED = 10
 _FEATURES_AT_ONCE = 64

@@ -28,7 +28,7 @@ from saecircuits.publication.writing import (
     write_labels,
     write_report,
 )
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Reader, Task
 from saecircuits.validation import ValidationReport
 

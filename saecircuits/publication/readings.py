@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from scipy import sparse
 from torch import Tensor
 
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 
 _TOKENS_AT_ONCE = 2048

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from saecircuits.errors import InputError
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 
 # Long enough for a feature's context, short enough to sample without a cache of keys and values.
 SAMPLE_LENGTH = 64

@@ -28,7 +28,7 @@ from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.estimators import midpoints
 from saecircuits.nodes.interventions import Spot, intervene, node_change
 from saecircuits.nodes.units import make_units
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 
 Against: TypeAlias = Literal["single", "joint"]

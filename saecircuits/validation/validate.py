@@ -27,7 +27,7 @@ from saecircuits.nodes.ablation import (
 from saecircuits.nodes.baselines import BaselineKind, check_baseline, unit_means
 from saecircuits.nodes.contrast import contrasts
 from saecircuits.nodes.units import make_units
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 from saecircuits.validation.random_circuits import random_circuits
 from saecircuits.validation.report import ValidationReport

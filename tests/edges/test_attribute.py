@@ -24,7 +24,7 @@ from saecircuits.errors import InputError, TaskError, UnknownNameError
 from saecircuits.nodes.ablation import ablate_nodes, keep_spots
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import Spot, intervene
-from saecircuits.splice import SplicedModel, observe
+from saecircuits.splicing import SplicedModel, observe
 from tests.by_hand import Raw, hand_metric
 from tests.models import Toy, make_contrast
 

@@ -43,7 +43,7 @@ def test_pretraining(tmp_path: Path) -> None:
         stories = [
             f"Once there was a {choose(['girl', 'boy', 'dog'])} in the {choose(['park', 'zoo'])}. "
             f"They saw a {choose(['red', 'big', 'new'])} {choose(['ball', 'car', 'bird'])}. "
-            f"It was a {choose(['good', 'long', 'warm'])} day and they were {choose(['glad', 'sad'])}."
+            f"It was a {choose(['good', 'long', 'warm'])} day and they were glad."
             for _ in range(count)
         ]
         (corpus / name).write_text("\n<|endoftext|>\n".join(stories), encoding="utf-8")

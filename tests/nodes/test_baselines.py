@@ -10,7 +10,7 @@ from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.baselines import check_baseline, unit_means
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.units import make_units
-from saecircuits.splice import Observation, observe
+from saecircuits.splicing import Observation, observe
 from tests.models import Toy, make_contrast
 
 EXACT = {"rtol": 0, "atol": 1e-12}

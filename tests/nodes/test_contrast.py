@@ -17,7 +17,7 @@ from saecircuits.nodes.estimators import (
 )
 from saecircuits.nodes.interventions import ERROR, Spot, intervene
 from saecircuits.nodes.units import make_units
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 from tests.by_hand import Raw, hand_metric
 from tests.models import Toy, make_contrast

@@ -13,7 +13,7 @@ from saecircuits.nodes.estimators import (
     integrated_gradients,
     midpoints,
 )
-from saecircuits.splice import splice
+from saecircuits.splicing import splice
 from tests.by_hand import Raw
 from tests.models import N_LAYERS, Toy, make_contrast, random_sae
 

@@ -14,7 +14,7 @@ from saecircuits.nodes.interventions import (
     intervene,
     node_change,
 )
-from saecircuits.splice import observe
+from saecircuits.splicing import observe
 from tests.by_hand import Raw
 from tests.models import D_SAE, Toy, make_contrast
 

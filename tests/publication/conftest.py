@@ -8,7 +8,7 @@ from saecircuits.circuits import Circuit, prune
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.publication import FeatureLabel, generate_text, label_features
-from saecircuits.splice import SplicedModel
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Task
 from saecircuits.validation import ValidationReport, validate
 from tests.models import Toy

@@ -7,7 +7,7 @@ from saecircuits.errors import InputError
 from saecircuits.publication import generate_text, label_features
 from saecircuits.publication.labels import TOO_FEW, _short_text
 from saecircuits.publication.records import TokenScore
-from saecircuits.splice import observe
+from saecircuits.splicing import observe
 from tests.publication.conftest import Found
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from saecircuits.publication.readings import corpus_of_prompts, corpus_of_text, read_features
-from saecircuits.splice import observe
+from saecircuits.splicing import observe
 from saecircuits.tasks import PromptPair, tokenize
 from tests.models import Toy
 

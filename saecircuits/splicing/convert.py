@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.errors import DictionaryError
-from saecircuits.splice.dictionary import Dictionary, GateKind
+from saecircuits.splicing.dictionary import Dictionary, GateKind
 
 _GATES: dict[str, GateKind] = {
     "standard": "relu",

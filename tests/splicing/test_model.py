@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from saecircuits.errors import DictionaryError, SiteError, UnknownNameError
-from saecircuits.splice import observe, splice
-from saecircuits.splice.observation import check_error_policy, pass_through
+from saecircuits.splicing import observe, splice
+from saecircuits.splicing.observation import check_error_policy, pass_through
 from tests.by_hand import hand_metric
 from tests.models import D_SAE, N_LAYERS, Toy, build_bridge, make_contrast, random_sae
 
@@ -240,7 +240,7 @@ def test_a_block_s_output_before_its_last_norm_is_no_site(gemma2: Toy, hook: str
 def test_a_hook_that_never_fires_is_refused(llama: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     # A hook point that the bridge lists and never calls, as if it could be a site.
     kind = "attn.hook_hidden_states"
-    monkeypatch.setattr("saecircuits.splice.sites._WRITE_KINDS", {kind: 1, "hook_mlp_out": 3})
+    monkeypatch.setattr("saecircuits.splicing.sites._WRITE_KINDS", {kind: 1, "hook_mlp_out": 3})
     with pytest.raises(SiteError, match=rf"'blocks\.1\.{kind}' exists but did not fire"):
         splice(llama.model.bridge, {f"blocks.1.{kind}": random_sae("standard", d_in=20)})
 
@@ -249,7 +249,7 @@ def test_a_transcoder_whose_input_never_fires_is_refused(
     llama: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = "attn.hook_hidden_states"
-    monkeypatch.setattr("saecircuits.splice.sites._TRANSCODER_READS", (kind,))
+    monkeypatch.setattr("saecircuits.splicing.sites._TRANSCODER_READS", (kind,))
     sae = random_sae("transcoder", d_in=20, metadata={"hook_name": f"blocks.1.{kind}"})
     with pytest.raises(SiteError, match=rf"'blocks\.1\.{kind}' exists but did not fire before"):
         splice(llama.model.bridge, {"blocks.1.hook_mlp_out": sae})

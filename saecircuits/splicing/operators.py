@@ -21,7 +21,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
-from saecircuits.splice import sites
+from saecircuits.splicing import sites
 
 Linearization: TypeAlias = Literal["full", "frozen", "secant"]
 Hook: TypeAlias = tuple[str, Callable[..., Tensor | None]]

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
-from saecircuits.splice.model import AtSite, SplicedModel
+from saecircuits.splicing.model import AtSite, SplicedModel
 
 ErrorPolicy: TypeAlias = Literal["recompute", "hold"]
 

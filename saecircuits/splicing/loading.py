@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from saecircuits.errors import DictionaryError, ModelError, UnknownNameError
-from saecircuits.splice.model import SplicedModel, splice
+from saecircuits.splicing.model import SplicedModel, splice
 
 MANIFEST = "manifest.json"
 _PACKAGE = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from saecircuits.errors import DictionaryError, ModelError, UnknownNameError
-from saecircuits.splice.loading import load_model, read_manifest
+from saecircuits.splicing.loading import load_model, read_manifest
 from tests.model_folder import HOOKS, write_manifest, write_model_folder
 
 

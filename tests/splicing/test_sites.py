@@ -3,7 +3,7 @@
 import pytest
 
 from saecircuits.errors import SiteError, UnknownNameError
-from saecircuits.splice.sites import make_site, mlp_hooks, spliceable_hooks
+from saecircuits.splicing.sites import make_site, mlp_hooks, spliceable_hooks
 from tests.models import Toy
 
 ALIASES = {

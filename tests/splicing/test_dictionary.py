@@ -9,8 +9,8 @@ from sae_lens import SAE
 from torch import Tensor
 
 from saecircuits.errors import DictionaryError
-from saecircuits.splice import Dictionary
-from saecircuits.splice.convert import check_widths, dictionary_from_sae
+from saecircuits.splicing import Dictionary
+from saecircuits.splicing.convert import check_widths, dictionary_from_sae
 from tests.models import D_SAE, random_sae
 
 D_IN, D_OUT = 13, 11

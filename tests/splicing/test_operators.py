@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
-from saecircuits.splice import SplicedModel, record_operator, splice
-from saecircuits.splice.operators import FULL, _secant, check_linearization
+from saecircuits.splicing import SplicedModel, record_operator, splice
+from saecircuits.splicing.operators import FULL, _secant, check_linearization
 from tests.models import Toy, build_gemma2, random_sae
 
 CLOSE = {"rtol": 0, "atol": 1e-11}

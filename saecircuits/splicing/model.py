@@ -18,11 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.errors import SiteError, UnknownNameError
-from saecircuits.splice import sites
-from saecircuits.splice.convert import check_widths, dictionary_from_sae, flatten_heads
-from saecircuits.splice.dictionary import Dictionary
-from saecircuits.splice.operators import FULL, Hook, Operator, remember
-from saecircuits.splice.sites import Site
+from saecircuits.splicing import sites
+from saecircuits.splicing.convert import check_widths, dictionary_from_sae, flatten_heads
+from saecircuits.splicing.dictionary import Dictionary
+from saecircuits.splicing.operators import FULL, Hook, Operator, remember
+from saecircuits.splicing.sites import Site
 
 # (index of the splice, tensor read, tensor written) -> the written tensor's replacement, or None.
 AtSite: TypeAlias = Callable[[int, Tensor, Tensor], Tensor | None]
