@@ -87,7 +87,7 @@ def discover(
     with _progress(as_json) as progress:
         import saecircuits as sc
 
-        settings = sc.AttributionSettings(
+        settings = _settings(
             estimator=estimator,
             linearization=linearization,
             positions=positions,
@@ -147,7 +147,7 @@ def attribute(
             write_graph,
         )
 
-        settings = sc.AttributionSettings(
+        settings = _settings(
             estimator=estimator,
             linearization=linearization,
             positions=positions,
@@ -200,8 +200,9 @@ def validate(
         spliced = _load(model, sites=sites, release=release)
         asked = sc.load_task(_task_of(stored, run, task), spliced, limit=limit)
         progress("validation", 0.0)
+        kind = _settings(baseline=baseline).baseline
         report = sc.validate(
-            spliced, stored.circuit, asked.test, baseline=baseline, reference=asked.train
+            spliced, stored.circuit, asked.test, baseline=kind, reference=asked.train
         )
     if as_json:
         _print_json(report.to_json())
@@ -267,10 +268,11 @@ def main() -> None:
         NOTES.print(f"saecircuits: {error}", markup=False, soft_wrap=True)
         sys.exit(1)
     except Exception as error:
-        if not hasattr(error, "format_message"):
+        message = getattr(error, "format_message", None)
+        if message is None:
             raise
         # A usage error of the parser: one line, not a page.
-        NOTES.print(f"saecircuits: {error.format_message()}", markup=False, soft_wrap=True)
+        NOTES.print(f"saecircuits: {message()}", markup=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -299,6 +301,13 @@ def _load(model: str, *, sites: str | None, release: str | None) -> Any:
     names = None if sites is None else sites.split(",")
     kind_or_names = names[0] if names and len(names) == 1 and "." not in names[0] else names
     return sc.load_model(model, sites=kind_or_names, release=release)
+
+
+def _settings(**choices: Any) -> Any:
+    """The settings of these choices, which are plain text here and checked there."""
+    import saecircuits as sc
+
+    return sc.AttributionSettings(**choices)
 
 
 def _task_of(stored: Any, folder: Path, given: str | None) -> str:

@@ -78,8 +78,9 @@ def discover(
         InputError: whatever the stages refuse; nothing is written then.
     """
     settings = settings or AttributionSettings()
-    wanted = {"faithfulness": faithfulness} if nodes is None else {"nodes": nodes}
-    check_selection(**wanted)
+    # A number of nodes, if given, takes the place of the wanted faithfulness.
+    wanted = faithfulness if nodes is None else None
+    check_selection(nodes=nodes, faithfulness=wanted)
     provenance = {**model.describe(), "prompts": task.train.digest}
     with nothing_left_behind(folder):
         target = open_folder(
@@ -94,7 +95,7 @@ def discover(
             graph = attribute(model, task.train, settings=settings, progress=progress)
             write_graph(target, graph, task=about, command=command)
     progress("circuit", 0.0)
-    circuit = prune(graph, edges=edges, **wanted)
+    circuit = prune(graph, nodes=nodes, edges=edges, faithfulness=wanted)
     progress("calibration", 0.0)
     calibration = calibrate(model, graph, task.train)
     progress("validation", 0.0)

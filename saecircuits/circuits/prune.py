@@ -58,6 +58,7 @@ def prune(
     elif node_threshold is not None:
         count = int((members["effect"].abs() >= node_threshold).sum())
     else:
+        assert nodes is not None, "check_selection leaves one way to choose"
         count = min(nodes, len(members))
     kept_ids = set(members["node"].head(count)) | set(
         table.loc[table["kind"].isin(["metric", "token"]), "node"]

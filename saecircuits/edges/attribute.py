@@ -274,9 +274,10 @@ def _place_summaries(
         parts = [gradient[place] for gradient in gradients]
         name = "hook_embed" if place == TOKENS else model.hooks[place]
         summary: dict[str, Any] = {"site": name, "steps": max(part.steps for part in parts)}
-        if all(part.actual is not None for part in parts):
-            gap = sum(float((part.explained - part.actual).abs().sum()) for part in parts)
-            scale = sum(float(part.actual.abs().sum()) for part in parts)
+        measured = [(part.explained, part.actual) for part in parts if part.actual is not None]
+        if measured:
+            gap = sum(float((explained - actual).abs().sum()) for explained, actual in measured)
+            scale = sum(float(actual.abs().sum()) for _, actual in measured)
             summary["completeness_gap"] = gap / scale if scale > 0 else 0.0
         summaries.append(summary)
     return summaries

@@ -43,15 +43,15 @@ def intervene_on_edges(
         arriving, direct = _cut_without(contrast, some)
         for copy, source in enumerate(some):
             to_metric = [n for n in by_source[source] if edges[n][1] is None]
-            to_nodes = [n for n in by_source[source] if edges[n][1] is not None]
+            to_nodes = [(n, v) for n in by_source[source] if (v := edges[n][1]) is not None]
             effects[to_metric] = direct[copy].to(effects)
             changes = [
-                (edges[n][1].place, partial(_target_change, contrast, edges[n][1], arriving, copy))
-                for n in to_nodes
+                (target.place, partial(_target_change, contrast, target, arriving, copy))
+                for _, target in to_nodes
             ]
             if changes:
                 measured = effects_of_changes(contrast, changes, tokens_at_once=tokens_at_once)
-                effects[to_nodes] = measured.to(effects)
+                effects[[n for n, _ in to_nodes]] = measured.to(effects)
     return effects
 
 

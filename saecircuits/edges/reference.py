@@ -145,11 +145,12 @@ def _target_blocks(
     ranked = _pull_back(contrast, run, place, _cotangents(contrast, targets, gradient), earlier)
     plain = _pull_back(contrast, run, place, _cotangents(contrast, targets, None), earlier)
     for source_place in earlier:
-        if ranked[source_place] is None:
+        by_rank, by_one = ranked[source_place], plain[source_place]
+        if by_rank is None or by_one is None:
             continue  # every way from there is cut by a site in between
         sources = by_place[source_place]
-        effects = _products(contrast, ranked[source_place], sources, with_change=True)
-        weights = _products(contrast, plain[source_place], sources, with_change=False)
+        effects = _products(contrast, by_rank, sources, with_change=True)
+        weights = _products(contrast, by_one, sources, with_change=False)
         yield EdgeBlock(sources, targets, effects, weights)
 
 

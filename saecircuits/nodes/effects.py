@@ -107,7 +107,7 @@ def node_effects(contrast: Contrast, gradients: dict[int, PlaceGradient]) -> Nod
             )
         )
     stacked = [
-        sparse.hstack([_sparse(block[kind]) for block in blocks], format="csr") for kind in range(3)
+        sparse.csr_matrix(sparse.hstack([_sparse(block[kind]) for block in blocks])) for kind in range(3)
     ]
     return NodeEffects(index, *stacked)
 
@@ -117,9 +117,9 @@ def joined(parts: Iterable[NodeEffects]) -> NodeEffects:
     parts = list(parts)
     return NodeEffects(
         parts[0].index,
-        sparse.vstack([part.effects for part in parts], format="csr"),
-        sparse.vstack([part.activations for part in parts], format="csr"),
-        sparse.vstack([part.baselines for part in parts], format="csr"),
+        sparse.csr_matrix(sparse.vstack([part.effects for part in parts])),
+        sparse.csr_matrix(sparse.vstack([part.activations for part in parts])),
+        sparse.csr_matrix(sparse.vstack([part.baselines for part in parts])),
     )
 
 
@@ -156,7 +156,8 @@ def bootstrap_interval(
     Returns:
         Low and high, `[n_column]`; NaN throughout for a single prompt, which has no spread.
     """
-    n_prompt, n_column = per_prompt.shape
+    table = sparse.csr_matrix(per_prompt)
+    n_prompt, n_column = int(table.get_shape()[0]), int(table.get_shape()[1])
     if n_prompt < 2:
         return np.full(n_column, np.nan), np.full(n_column, np.nan)
     counts = np.random.default_rng(seed).multinomial(
@@ -166,8 +167,7 @@ def bootstrap_interval(
     low, high = np.empty(n_column), np.empty(n_column)
     for start in range(0, n_column, 1024):
         columns = slice(start, min(start + 1024, n_column))
-        block = per_prompt[:, columns]
-        dense = block.toarray() if sparse.issparse(block) else block
+        dense = table[:, columns].toarray()
         means = np.ascontiguousarray(dense.T) @ counts.T / n_prompt  # [column, resample]
         low[columns], high[columns] = np.quantile(means, tails, axis=1)
     return low, high

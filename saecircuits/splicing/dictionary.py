@@ -15,13 +15,14 @@ with encoder row `e_j` for active j, and 0 otherwise.
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 GateKind = Literal["relu", "jumprelu", "topk", "gated"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +71,15 @@ class Dictionary:
                 return torch.relu(shared + self.b_enc)
             case "jumprelu":
                 pre = shared + self.b_enc
-                return torch.relu(pre) * (pre > self.threshold)
+                return torch.relu(pre) * (pre > _given(self.threshold))
             case "topk":
                 acts = torch.relu(shared + self.b_enc)
-                chosen = acts.topk(self.k, dim=-1).indices
+                chosen = acts.topk(_given(self.k), dim=-1).indices
                 return acts * torch.zeros_like(acts).scatter(-1, chosen, 1.0)
             case "gated":
-                return (shared + self.b_gate > 0) * torch.relu(shared * self.magnitude + self.b_enc)
+                return (shared + _given(self.b_gate) > 0) * torch.relu(
+                    shared * _given(self.magnitude) + self.b_enc
+                )
 
     def decode(self, acts: Float[Tensor, "*lead d_sae"]) -> Float[Tensor, "*lead d_out"]:
         """The part of the reconstruction that the features write, `b_dec` included."""
@@ -121,3 +124,8 @@ class Dictionary:
                 raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
                 sha.update(raw.numpy().tobytes())
         return sha.hexdigest()
+
+
+def _given(value: T | None) -> T:
+    assert value is not None, "a dictionary of this kind has this value"
+    return value

@@ -18,11 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.errors import SiteError, UnknownNameError
-from saecircuits.splicing import sites
 from saecircuits.splicing.convert import check_widths, dictionary_from_sae, flatten_heads
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.operators import FULL, Hook, Operator, remember
-from saecircuits.splicing.sites import Site
+from saecircuits.splicing.sites import TOKEN_HOOK, Site, make_site
 
 # (index of the splice, tensor read, tensor written) -> the written tensor's replacement, or None.
 AtSite: TypeAlias = Callable[[int, Tensor, Tensor], Tensor | None]
@@ -126,7 +125,7 @@ class SplicedModel:
         """
         hooks = list(operator.hooks())
         if at_tokens is not None:
-            hooks.append((sites.TOKEN_HOOK, lambda tensor, hook: at_tokens(tensor)))
+            hooks.append((TOKEN_HOOK, lambda tensor, hook: at_tokens(tensor)))
         if at_site is not None:
             hooks.extend(self._site_hooks(at_site))
         with _inference_settings(self.bridge), self.bridge.hooks(fwd_hooks=hooks):
@@ -168,8 +167,8 @@ def splice(
     like = next(bridge.parameters())
     splices = []
     for hook, given in dictionaries.items():
-        site = sites.make_site(hook, known, read_hook=_read_hook(given, hook))
-        if bridge.hook_dict[hook] is not bridge.hook_dict[site.hook]:
+        site = make_site(hook, known, read_hook=_read_hook(given, hook))
+        if bridge.hook_dict.get(hook) is not bridge.hook_dict[site.hook]:
             # A norm follows the block in some models: then these are two tensors, not two names.
             raise SiteError(
                 f"cannot splice at {hook!r}: this model changes it before it is added to the "

@@ -10,7 +10,7 @@ Two error policies say what becomes of the errors when something upstream is cha
                 passes through its features (and skip weights) alone
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
-from saecircuits.splicing.model import AtSite, SplicedModel
+from saecircuits.splicing.model import SplicedModel
 
 ErrorPolicy: TypeAlias = Literal["recompute", "hold"]
 
@@ -80,7 +80,9 @@ def observe(model: SplicedModel, tokens: Int[Tensor, "batch pos"]) -> Observatio
     return Observation(tokens=embeddings[0], sites=tuple(found), logits=logits)
 
 
-def pass_through(model: SplicedModel, held_errors: Sequence[Tensor] | None) -> AtSite:
+def pass_through(
+    model: SplicedModel, held_errors: Sequence[Tensor] | None
+) -> Callable[[int, Tensor, Tensor], Tensor]:
     """What a site writes when nothing is done to it: itself, or its features plus a held error.
 
     Args:

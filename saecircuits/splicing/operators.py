@@ -21,7 +21,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
-from saecircuits.splicing import sites
+from saecircuits.splicing.sites import (
+    attention_pattern_hooks,
+    mlp_hooks,
+    norm_scale_hooks,
+)
 
 Linearization: TypeAlias = Literal["full", "frozen", "secant"]
 Hook: TypeAlias = tuple[str, Callable[..., Tensor | None]]
@@ -76,8 +80,8 @@ def record_operator(
     if kind == "full":
         return FULL
     names = set(bridge.hook_dict)
-    constant_names = [*sites.attention_pattern_hooks(names), *sites.norm_scale_hooks(names)]
-    mlps = sites.mlp_hooks(names) if kind == "secant" else ()
+    constant_names = [*attention_pattern_hooks(names), *norm_scale_hooks(names)]
+    mlps = mlp_hooks(names) if kind == "secant" else ()
     wanted = [*constant_names, *(name for mlp in mlps for name in (mlp.pre, mlp.post, mlp.up))]
     seen = _record(bridge, tokens, [name for name in wanted if name is not None])
     gates = {}

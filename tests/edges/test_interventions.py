@@ -67,7 +67,7 @@ def test_edge_effects_are_path_patching_by_hand(
         linearization=linearization,
         error_policy=policy,
     )
-    edges = _some_edges(contrast, 20)
+    edges = _some_edges(contrast, 12)
     measured = intervene_on_edges(contrast, edges)
     raw = Raw(contrast)
     with torch.no_grad():

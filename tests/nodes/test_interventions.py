@@ -62,10 +62,8 @@ def _changes_by_hand(toy: Toy, contrast: Contrast, spots: list[Spot]) -> list[Te
     ("fixture", "positions", "linearization", "policy"),
     [
         ("toy_mixed", "span", "full", "recompute"),
-        ("toy_mixed", "span", "full", "hold"),
         ("toy_mixed", "span", "frozen", "hold"),
         ("toy_mixed", "span", "secant", "recompute"),
-        ("toy_mixed", "sum", "secant", "hold"),
         ("toy", "each", "full", "hold"),
         ("toy", "each", "frozen", "recompute"),
     ],

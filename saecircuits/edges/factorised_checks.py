@@ -1,0 +1,34 @@
+"""Weights must reproduce what was recorded; what they are compared by, and the refusal."""
+
+import torch
+from torch import Tensor
+
+from saecircuits.errors import InputError
+
+
+class NotCoveredError(InputError):
+    """The factorised engine does not know this model or this choice of sites; the message why."""
+
+
+def agree(what: str, computed: Tensor, recorded: Tensor) -> None:
+    """Raises NotCoveredError unless the two are equal but for rounding.
+
+    Some models round inside (norms and softmax in float32 whatever the model's dtype); a wrong
+    weight or formula is wrong by as much as the values themselves.
+    """
+    tolerance = max(1e-4, 30 * torch.finfo(recorded.dtype).eps)
+    size = float(recorded.abs().max()) if recorded.numel() else 0.0
+    if computed.shape != recorded.shape:
+        raise NotCoveredError(
+            f"{what}: {tuple(computed.shape)} computed, {tuple(recorded.shape)} recorded"
+        )
+    gap = float((computed - recorded).abs().max()) if recorded.numel() else 0.0
+    if not gap <= tolerance * max(size, 1e-6):
+        raise NotCoveredError(f"{what} is not reproduced: off by {gap:.2g} of {size:.2g}")
+
+
+def linear_agrees(what: str, computed: Tensor, recorded: Tensor) -> None:
+    """As `agree`, for maps known up to a bias: differences from the first token are compared."""
+    if computed.shape != recorded.shape:
+        agree(what, computed, recorded)
+    agree(what, computed - computed[:, :1], recorded - recorded[:, :1])
