@@ -22,11 +22,15 @@ class Recipes:
     )
     parts: DictionaryRecipe = field(default_factory=DictionaryRecipe)
     transcoder: DictionaryRecipe = field(default_factory=DictionaryRecipe)
-    joint: JointRecipe = field(default_factory=JointRecipe)
+    joint: tuple[JointRecipe, ...] = (
+        JointRecipe(),
+        JointRecipe(tokens=3_000_000, active_first=24, active=16, rate=5e-4, seed=22),
+    )
     joint_generated_share: float = 0.4
     test_prompts: int = 300
     story_rows: int = 400
-    mixture_rows: int = 2048
+    dictionary_story_rows: int = 150
+    mixture_rows: int = 1600
 
     @classmethod
     def tiny(cls) -> Recipes:
@@ -38,7 +42,7 @@ class Recipes:
             stream=few,
             parts=few,
             transcoder=few,
-            joint=JointRecipe(tokens=40_000, active_first=8, active=6, report_every=5),
+            joint=(JointRecipe(tokens=40_000, active_first=8, active=6, report_every=5),),
             test_prompts=20,
             story_rows=32,
             mixture_rows=64,

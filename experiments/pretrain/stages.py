@@ -23,8 +23,9 @@ from manifest import (
     write_manifest,
 )
 from measure import construction_scores, loss_on, stream_norms, test_prompts
+from pruning import prune
 from recipes import Recipes
-from rows import GENERATED_SHARE, MixedRows, Stories
+from rows import CHUNK_ROWS, GENERATED_SHARE, ROW, MixedRows, Stories
 from tokenizer import split_words, stories_of, train_tokenizer
 from transcoders import train_transcoder
 from transformers import PreTrainedTokenizerFast
@@ -32,6 +33,7 @@ from transformers import PreTrainedTokenizerFast
 DICTIONARY_SEED = 101
 JOINT_SEED = 202
 HELD_OUT_SEED = 303
+PRUNING_SEED = 404
 
 
 class Pretraining:
@@ -53,6 +55,7 @@ class Pretraining:
         self.joint_stage()
         self.parts_stage()
         self.transcoder_stage()
+        self.pruning_stage()
         self.manifest_stage()
 
     @cached_property
@@ -139,10 +142,12 @@ class Pretraining:
         if all((folder / "sae_weights.safetensors").exists() for folder in folders.values()):
             return
         saes = {site: load_dictionary(self._stream_folder(site)) for site in folders}
-        training = JointTraining(self.model, saes, self.recipes.joint, self.work)
-        tuned = training.run(self._rows(JOINT_SEED, self.recipes.joint_generated_share))
+        for number, recipe in enumerate(self.recipes.joint):
+            folder = self.work / f"joint_{number + 1}"
+            rows = self._rows(JOINT_SEED + number, self.recipes.joint_generated_share)
+            saes = JointTraining(self.model, saes, recipe, folder).run(rows)
         for site, folder in folders.items():
-            tuned[site].save_model(folder)
+            saes[site].save_model(folder)
 
     def parts_stage(self) -> None:
         """Train dictionaries for the embedding and for what attention and MLPs write."""
@@ -160,6 +165,16 @@ class Pretraining:
                 rows = self._rows(DICTIONARY_SEED)
                 train_transcoder(self.model, rows, layer, self.recipes.transcoder, folder)
 
+    def _dictionary_folders(self) -> list[Path]:
+        return sorted(path.parent for path in self.out.glob("*/*/sae_weights.safetensors"))
+
+    def pruning_stage(self) -> None:
+        """Remove from every dictionary the features that training text never activates."""
+        rows = self._rows(PRUNING_SEED).batch(0, self.recipes.mixture_rows)
+        for folder in self._dictionary_folders():
+            if dropped := prune(self.model, folder, rows):
+                print(f"dropped {dropped} features of {folder.name}", flush=True)
+
     def _dictionary_entry(self, folder: Path) -> dict[str, Any]:
         dictionary = load_dictionary(folder)
         transcoder = dictionary.cfg.metadata.hook_name_out is not None
@@ -171,14 +186,17 @@ class Pretraining:
             trained_by = "own BatchTopK loop (transcoders.py)"
         if tuned:
             trained_by += ", then tuned jointly (joint.py)"
+        stories = self.story_rows["held_out"][: self.recipes.dictionary_story_rows]
         entry: dict[str, Any] = {
             "path": folder.relative_to(self.out).as_posix(),
             "kind": "transcoder" if transcoder else "sae",
             "hook_name": reading_site(dictionary),
             "d_sae": dictionary.cfg.d_sae,
-            **dictionary_figures(self.model, dictionary, self.mixture, self.story_rows["held_out"]),
+            "trained_features": recipe.features,
+            **dictionary_figures(self.model, dictionary, self.mixture, stories),
             "trained_by": trained_by,
-            "tokens": recipe.samples + (self.recipes.joint.tokens if tuned else 0),
+            "tokens": recipe.samples
+            + (sum(part.tokens for part in self.recipes.joint) if tuned else 0),
         }
         if transcoder:
             entry["hook_name_out"] = dictionary.cfg.metadata.hook_name_out
@@ -188,20 +206,21 @@ class Pretraining:
         """Measure everything on held-out text and write the manifest."""
         prompts = test_prompts(self.tokenizer, self.recipes.test_prompts)
         held_out = self.story_rows["held_out"]
-        folders = sorted(path.parent for path in self.out.glob("*/*/sae_weights.safetensors"))
         saes = {site: load_dictionary(sae_folder(self.out, site)) for site in self._stream_sites}
         recipe = self.recipes.language_model
         facts = {
+            "description": "a GPT-2 of children's stories, small enough to travel with the code",
             "architecture": self.recipes.shape.facts(),
-            "tokens_seen": recipe.tokens,
-            "generated_share": GENERATED_SHARE,
+            "tokens_seen": recipe.steps * recipe.batch_rows * ROW,
+            "generated_share": self._rows(recipe.seed).generated / CHUNK_ROWS,
             "command": "python experiments/pretrain/run.py --corpus DIR --out DIR",
             "seeds": {
                 "language_model": recipe.seed,
                 "dictionaries": self.recipes.parts.seed,
                 "dictionary_rows": DICTIONARY_SEED,
-                "joint": self.recipes.joint.seed,
-                "joint_rows": JOINT_SEED,
+                "joint": [part.seed for part in self.recipes.joint],
+                "joint_rows": [JOINT_SEED + number for number in range(len(self.recipes.joint))],
+                "pruning_rows": PRUNING_SEED,
                 "held_out": HELD_OUT_SEED,
             },
             "measured_on": "held-out stories (loss, KL, loss recovered), held-out stories and fresh"
@@ -214,10 +233,14 @@ class Pretraining:
                 "constructions": construction_scores(self.model, prompts),
                 "residual_norms": stream_norms(self.model, held_out),
             },
-            "dictionaries": [self._dictionary_entry(folder) for folder in folders],
+            "dictionaries": [
+                self._dictionary_entry(folder) for folder in self._dictionary_folders()
+            ],
             "joint": joint_figures(self.model, saes, held_out, prompts),
         }
+        logs = self.out / "logs"
+        logs.mkdir(exist_ok=True)
+        for log in self.work.rglob("*.jsonl"):
+            shutil.copy(log, logs / "_".join(log.relative_to(self.work).parts))
         write_manifest(self.out, facts)
-        for log in self.work.glob("*.jsonl"):
-            shutil.copy(log, self.out / log.name)
         print(json.dumps(facts["joint"], indent=1), flush=True)

@@ -107,7 +107,8 @@ def node_effects(contrast: Contrast, gradients: dict[int, PlaceGradient]) -> Nod
             )
         )
     stacked = [
-        sparse.csr_matrix(sparse.hstack([_sparse(block[kind]) for block in blocks])) for kind in range(3)
+        sparse.csr_matrix(sparse.hstack([_sparse(block[kind]) for block in blocks]))
+        for kind in range(3)
     ]
     return NodeEffects(index, *stacked)
 
