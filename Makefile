@@ -18,7 +18,7 @@ test: $(VENV)/installed-dev
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check saecircuits tests experiments
 	$(BIN)/ruff check saecircuits tests experiments
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format saecircuits tests experiments

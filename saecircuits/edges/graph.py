@@ -23,6 +23,7 @@ from saecircuits.nodes.units import Units
 from saecircuits.splicing import SplicedModel
 
 METRIC: Final = "metric"
+ROUNDING: Final = 1e-6
 NODE_COLUMNS: Final = (
     "node",
     "site",
@@ -115,7 +116,8 @@ def node_table(
 ) -> pd.DataFrame:
     """The rows of `graph.nodes` for every node that differs from its baseline, strongest first."""
     changed = np.union1d(
-        (effects.activations - effects.baselines).nonzero()[1], effects.effects.nonzero()[1]
+        _columns_above_rounding(effects.activations - effects.baselines),
+        _columns_above_rounding(effects.effects),
     )
     per_prompt = effects.effects[:, changed]
     low, high = bootstrap_interval(per_prompt, seed=seed)
@@ -208,6 +210,18 @@ def edge_table(
         -table["effect"].abs().to_numpy(),
     )
     return table.iloc[np.lexsort(keys)].reset_index(drop=True)
+
+
+def _columns_above_rounding(values: sparse.csr_matrix) -> NDArray[np.int64]:
+    """Columns with an entry that is more than rounding, a millionth of the largest.
+
+    What clean and corrupted prompts share can still differ in the last digits, where the two were
+    computed in batches of different lengths.
+    """
+    size = np.abs(values.tocoo().data)
+    if not len(size):
+        return np.array([], dtype=np.int64)
+    return np.unique(values.tocoo().col[size > ROUNDING * size.max()]).astype(np.int64)
 
 
 def _mean(per_prompt: sparse.csr_matrix) -> NDArray[np.float64]:

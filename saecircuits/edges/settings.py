@@ -31,7 +31,8 @@ class AttributionSettings(BaseModel):
         baseline: `corrupted`, `mean` or `zero`.
         max_nodes: edges are computed among this many nodes, those of largest |effect|.
         tolerance: completeness gap at which integrated gradients stop adding steps.
-        batch_size: prompts per pass; it bounds memory and changes results by rounding only.
+        batch_size: prompts per pass; it bounds memory and changes results by rounding only
+            (integrated gradients: within `tolerance`, because steps adapt batch by batch).
         seed: of the bootstrap.
     """
 

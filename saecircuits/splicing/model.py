@@ -7,6 +7,7 @@ functions. Hooks live inside the call and are gone afterwards, also after an exc
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -240,7 +241,13 @@ def _inference_settings(module: Any) -> Iterator[None]:
             part.training = False
         for parameter in trainable:
             parameter.requires_grad_(False)
-        yield
+        with warnings.catch_warnings():
+            # Holding a norm's scale is meant; transformer_lens says each time that it then computes
+            # the norm itself.
+            warnings.filterwarnings(
+                "ignore", category=UserWarning, module=r"transformer_lens\..*normalization"
+            )
+            yield
     finally:
         for part in training:
             part.training = True
