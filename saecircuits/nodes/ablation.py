@@ -25,7 +25,7 @@ from saecircuits.splicing import SplicedModel
 class Kept:
     """Which nodes are kept, as one mask per site: `[unit, d_sae + 1]`, the error node last."""
 
-    masks: tuple[Bool[Tensor, "unit n_node"], ...]
+    masks: tuple[Bool[Tensor, "unit _"], ...]
 
     def without_errors(self) -> "Kept":
         """The same features, with every error node at its baseline."""
