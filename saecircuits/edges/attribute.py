@@ -3,7 +3,8 @@
 1. the clean run and the baseline of every node, batch by batch (`nodes.contrast`);
 2. `dm/dx` at every place by the chosen estimator, and from it every node's effect;
 3. the strongest nodes, over all prompts;
-4. the direct edges among them and to the metric (`edges.reference`);
+4. the direct edges among them and to the metric (`edges.factorised`, or `edges.reference` where
+   that does not cover the model; the summary says which);
 5. tables, with bootstrap intervals over prompts.
 """
 
@@ -17,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from saecircuits.edges.factorised import covers, factorised_edge_blocks
 from saecircuits.edges.graph import (
     METRIC,
     AttributionGraph,
@@ -27,7 +29,7 @@ from saecircuits.edges.graph import (
     parse_node_id,
 )
 from saecircuits.edges.interventions import intervene_on_edges
-from saecircuits.edges.reference import edge_blocks
+from saecircuits.edges.reference import EdgeBlock, edge_blocks
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
 from saecircuits.nodes.ablation import ablate_all, faithfulness, keep_all, keep_none, keep_spots
@@ -47,6 +49,7 @@ from saecircuits.splicing.operators import FULL
 from saecircuits.tasks import Prompts
 
 Progress = Callable[[str, float], None]
+Engine = Callable[[Contrast, dict[int, PlaceGradient], Sequence[Spot]], Iterator[EdgeBlock]]
 
 
 def _silent(stage: str, share: float) -> None:
@@ -89,7 +92,8 @@ def attribute(
     effects = joined(parts)
     nodes = node_table(model, units, effects, seed=settings.seed)
     kept = _strongest(effects, settings.max_nodes)
-    edges = _edge_stage(batches, gradients, kept, units, settings, progress)
+    engine, blocks_of = _choose_engine(model, settings)
+    edges = _edge_stage(batches, gradients, kept, units, settings, progress, blocks_of=blocks_of)
     ends = _ends(as_it_is := _unfrozen(batches))
     sink = metric_row(model, units, ends, seed=settings.seed)
     return AttributionGraph(
@@ -100,6 +104,7 @@ def attribute(
             "metric_clean": float(ends[0].mean()),
             "metric_baseline": float(ends[1].mean()),
             "prompts": len(prompts),
+            "edge_engine": engine,
             "edge_nodes": len(kept),
             "edge_nodes_share_of_effect": _share(effects, kept),
             "places": _place_summaries(model, gradients),
@@ -207,13 +212,15 @@ def _edge_stage(
     units: Units,
     settings: AttributionSettings,
     progress: Progress,
+    *,
+    blocks_of: Engine,
 ) -> pd.DataFrame:
     """Direct edges among the kept nodes, prompts side by side."""
     model = batches[0].model
     names = {spot: node_id(model, units.names, spot) for spot in kept}
     found: dict[tuple[str, str], tuple[bool, list[NDArray[np.float64]], list[float]]] = {}
     for number, (batch, gradient) in enumerate(zip(batches, gradients, strict=True)):
-        for block in edge_blocks(batch, gradient, kept):
+        for block in blocks_of(batch, gradient, kept):
             effects = block.effects.detach().double().cpu().numpy()
             weights = block.weights.detach().double().cpu().numpy()
             if settings.estimator == "intervention":
@@ -238,6 +245,19 @@ def _edge_stage(
         np.array([sum(d) / n_prompt if linear else np.nan for linear, _, d in found.values()]),
         seed=settings.seed,
     )
+
+
+def _choose_engine(model: SplicedModel, settings: AttributionSettings) -> tuple[str, Engine]:
+    """The engine that computes the edges, and what files say of it."""
+    reason = covers(model) if settings.engine != "reference" else "asked for"
+    if reason is None:
+        return "factorised", factorised_edge_blocks
+    if settings.engine == "factorised":
+        raise InputError(
+            f"the factorised engine does not cover this model ({reason}); use engine='auto' or "
+            "'reference'"
+        )
+    return f"reference ({reason})", edge_blocks
 
 
 def _measured_edges(

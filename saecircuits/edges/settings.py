@@ -1,6 +1,6 @@
 """Every choice that an attribution depends on, in one value that travels with its results."""
 
-from typing import Any, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
@@ -10,12 +10,14 @@ from saecircuits.nodes.estimators import Estimator
 from saecircuits.nodes.units import Positions
 from saecircuits.splicing import ErrorPolicy, Linearization
 
+EngineName: TypeAlias = Literal["auto", "factorised", "reference"]
 _CHOICES = {
     "linearization": Linearization,
     "estimator": Estimator,
     "positions": Positions,
     "error_policy": ErrorPolicy,
     "baseline": BaselineKind,
+    "engine": EngineName,
 }
 
 
@@ -29,6 +31,8 @@ class AttributionSettings(BaseModel):
         positions: what a node's place is counted in: `each`, `span` or `sum`.
         error_policy: `recompute` or `hold`.
         baseline: `corrupted`, `mean` or `zero`.
+        engine: of the edges: `factorised`, `reference` (autograd), or `auto`: factorised wherever
+            it is exact.
         max_nodes: edges are computed among this many nodes, those of largest |effect|.
         tolerance: completeness gap at which integrated gradients stop adding steps.
         batch_size: prompts per pass; it bounds memory and changes results by rounding only
@@ -43,6 +47,7 @@ class AttributionSettings(BaseModel):
     positions: Positions = "span"
     error_policy: ErrorPolicy = "recompute"
     baseline: BaselineKind = "corrupted"
+    engine: EngineName = "auto"
     max_nodes: int = 300
     tolerance: float = 1e-3
     batch_size: int = 32

@@ -13,7 +13,7 @@ of a soft-cap on scores, and rotary positions turn q and k. dS and y are there o
 move (linearization `full`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.edges.factorised_checks import NotCoveredError, agree, linear_agrees
+from saecircuits.edges.factorised.checks import NotCoveredError, agree, linear_agrees
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ class Crossing:
     Attributes:
         value: `u_h`.
         score: `dS[h, s]`; None where patterns are held, and so for the following.
-        query: the row's own query, rotated.
+        query: the row's own query, rotated to its position.
         from_keys: `y_h`, rotated back to the row's position.
     """
 
@@ -97,13 +97,24 @@ class Crossing:
     query: Float[Tensor, "n_row head d_head"] | None
     from_keys: Float[Tensor, "n_row head d_head"] | None
 
+    def rows(self, chosen: Int[Tensor, " n_chosen"]) -> "Crossing":
+        """Some of the rows."""
+        return Crossing(
+            self.value[chosen],
+            *(
+                None if part is None else part[chosen]
+                for part in (self.score, self.query, self.from_keys)
+            ),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Attention:
     """An attention layer at a run; keys and values are laid out once per query head.
 
     Attributes:
-        q: queries as they meet the keys: rotated, times the score's scale.
+        q: queries as they meet the keys: rotated to their positions, as are the keys.
+        scale: what products of queries and keys are multiplied by.
         slope: derivative of the soft-cap on scores; None where there is none.
         turn: cosines and sines of the rotary angles by position; None without rotary positions.
     """
@@ -127,16 +138,24 @@ class Attention:
         """True where patterns are constants of the operator."""
         return self.norm.is_held
 
-    def cross(
+    def into_heads(
         self,
         cotangent: Float[Tensor, "n_row d_model"],
         prompt: Int[Tensor, " n_row"],
         pos: Int[Tensor, " n_row"],
-    ) -> Crossing:
-        """Rows, ordered by prompt, carried from what the layer adds to the stream into heads."""
+    ) -> Float[Tensor, "n_row head d_head"]:
+        """`u_h`: from what the layer adds to the stream to the heads' results."""
         if self.post_norm is not None:
             cotangent = self.post_norm.pull_back(cotangent, prompt, pos)
-        value = torch.einsum("nm,hdm->nhd", cotangent, self.W_O)
+        return torch.einsum("nm,hdm->nhd", cotangent, self.W_O)
+
+    def cross(
+        self,
+        value: Float[Tensor, "n_row head d_head"],
+        prompt: Int[Tensor, " n_row"],
+        pos: Int[Tensor, " n_row"],
+    ) -> Crossing:
+        """Rows, ordered by prompt, at the heads' results: `u_h` and what follows from it."""
         if self.is_held:
             return Crossing(value, None, None, None)
         counts = torch.bincount(prompt, minlength=len(self.pattern)).tolist()
@@ -156,6 +175,44 @@ class Attention:
             self.q[prompt, pos],
             self.turn_back(torch.cat(from_keys), pos),
         )
+
+    def reaching(
+        self,
+        crossing: Crossing,
+        prompt: Int[Tensor, " n_row"],
+        pos: Int[Tensor, " n_row"],
+        *,
+        at: int,
+    ) -> Float[Tensor, "n_row head wide"]:
+        """What of every row reaches the token `at`: for its value, and its key if patterns move."""
+        left = crossing.value * self.pattern[prompt, :, pos, at][..., None]
+        if crossing.score is None or crossing.query is None:
+            return left
+        key = self.turn_back(crossing.query, at) * crossing.score[..., at, None]
+        return torch.cat([left, key], -1)
+
+    @property
+    def read_at_others(self) -> Float[Tensor, "head d_model wide"]:
+        """The weights by which other tokens are read: W_V, and W_K if patterns move."""
+        return self.W_V if self.is_held else torch.cat([self.W_V, self.W_K], -1)
+
+    def leave(
+        self, crossing: Crossing, prompt: Int[Tensor, " n_row"], pos: Int[Tensor, " n_row"]
+    ) -> Iterator[tuple[int, Int[Tensor, " n_later"], Float[Tensor, "n_later d_model"]]]:
+        """Rows carried on, out of the heads to the stream that the layer reads.
+
+        Returns:
+            Token by token: the token, which rows reach it, and their cotangents there.
+        """
+        for at in range(self.pattern.shape[-1]):
+            row = (pos >= at).nonzero()[:, 0]
+            here = crossing.rows(row)
+            left = self.reaching(here, prompt[row], pos[row], at=at)
+            vectors = torch.einsum("nhd,hmd->nm", left, self.read_at_others)
+            if here.from_keys is not None:
+                own = (pos[row] == at)[:, None, None]
+                vectors += torch.einsum("nhd,hmd->nm", here.from_keys * own, self.W_Q)
+            yield at, row, self.norm.pull_back(vectors, prompt[row], torch.full_like(row, at))
 
     def turn_back(
         self, vectors: Float[Tensor, "n_row head d_head"], pos: Int[Tensor, " n_row"] | int
@@ -182,14 +239,14 @@ def read_attention(
     if missing:
         raise NotCoveredError(f"{stem} records no hook_{missing[0]}")
     q, k, v, z, pattern, scores = (seen[f"{stem}.hook_{name}"] for name in names)
-    W_Q, W_K, W_V, W_O = (_by_head(bridge, layer, name, q) for name in ("Q", "K", "V", "O"))
     read = seen[f"blocks.{layer}.ln1.hook_out"]
+    if any(x.ndim != 4 for x in (q, k, v, z)):
+        raise NotCoveredError(f"{stem} does not record its tensors by head")
+    W_Q, W_K, W_V, W_O = (_by_head(bridge, layer, name, q) for name in ("Q", "K", "V", "O"))
     k, v = (_per_query_head(x, q.shape[2], 2) for x in (k, v))
     for what, W, value in (("W_Q", W_Q, q), ("W_K", W_K, k), ("W_V", W_V, v)):
         linear_agrees(f"{stem} ({what})", torch.einsum("btm,hmd->bthd", read, W), value)
-    linear_agrees(
-        f"{stem} (W_O)", torch.einsum("bthd,hdm->btm", z, W_O), seen[f"{stem}.hook_out"]
-    )
+    linear_agrees(f"{stem} (W_O)", torch.einsum("bthd,hdm->btm", z, W_O), seen[f"{stem}.hook_out"])
     agree(f"{stem} (values)", torch.einsum("bhts,bshd->bthd", pattern, v), z)
     turn = None
     if f"{stem}.hook_cos" in seen:
@@ -207,7 +264,7 @@ def _score_map(
 ) -> tuple[float, Tensor | None]:
     """What products of queries and keys are multiplied by, and the slope of a soft-cap."""
     agree(f"{stem} (softmax)", scores.softmax(-1), pattern)
-    allowed = scores > -1e30
+    allowed = scores > torch.finfo(scores.dtype).min / 2  # the causal mask
     scores = torch.where(allowed, scores, 0.0)
     cap = float(getattr(bridge.cfg, "attn_scores_soft_cap", None) or -1.0)
     raw = cap * torch.atanh(scores / cap) if cap > 0 else scores

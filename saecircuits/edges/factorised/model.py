@@ -9,7 +9,7 @@ is refused where one does not. With the operator's linearization,
                                          LayerNorm only; the n n^T term only where scales move
     MLP         d out = W_out (gate * W_in dx)   gate = phi'(pre), or phi(pre)/pre under `secant`;
                 a gated MLP is the sum over its two branches, under `secant` the one that moves
-    attention   see `edges.factorised_attention`
+    attention   see `edges.factorised.attention`
 """
 
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.edges.factorised_attention import Attention, Norm, read_attention
-from saecircuits.edges.factorised_checks import NotCoveredError, agree, linear_agrees
+from saecircuits.edges.factorised.attention import Attention, Norm, read_attention
+from saecircuits.edges.factorised.checks import NotCoveredError, agree, linear_agrees
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.operators import Operator, remember
 
@@ -54,7 +54,9 @@ class Mlp:
         if self.post_norm is not None:
             cotangent = self.post_norm.pull_back(cotangent, prompt, pos)
         hidden = cotangent @ self.W_out.T
-        read = sum((hidden * gate[prompt, pos]) @ W_read.T for gate, W_read in self.branches)
+        read = torch.zeros_like(cotangent)
+        for gate, W_read in self.branches:
+            read += (hidden * gate[prompt, pos]) @ W_read.T
         return self.norm.pull_back(read, prompt, pos)
 
 
@@ -89,24 +91,27 @@ class TakenApart:
 def take_apart(
     model: SplicedModel, tokens: Int[Tensor, "batch pos"], operator: Operator
 ) -> TakenApart:
-    """One forward pass of the model as it is, and every map read off it and checked.
+    """One forward pass under the operator, and every map read off it and checked.
 
     Raises:
         NotCoveredError: something in the model is not what this engine knows.
     """
     bridge = model.bridge
-    seen, logits = _record(model, tokens)
+    seen, logits = _record(model, tokens, operator)
     is_held = operator.kind != "full"
-    blocks = tuple(
-        _block(bridge, layer, seen, operator, is_held=is_held)
-        for layer in range(int(bridge.cfg.n_layers))
-    )
-    unembedding = _unembedding(bridge, seen, logits, is_held=is_held)
-    return TakenApart(blocks, unembedding, _token_scale(seen))
+    try:
+        blocks = tuple(
+            _block(bridge, layer, seen, operator, is_held=is_held)
+            for layer in range(int(bridge.cfg.n_layers))
+        )
+        unembedding = _unembedding(bridge, seen, logits, is_held=is_held)
+        return TakenApart(blocks, unembedding, _token_scale(seen))
+    except RuntimeError as error:  # torch's word for shapes that do not fit
+        raise NotCoveredError(f"tensors have other shapes than expected: {error}") from error
 
 
 def _record(
-    model: SplicedModel, tokens: Int[Tensor, "batch pos"]
+    model: SplicedModel, tokens: Int[Tensor, "batch pos"], operator: Operator
 ) -> tuple[dict[str, Tensor], Tensor]:
     ends = (
         *("hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out"),
@@ -122,9 +127,11 @@ def _record(
     with ExitStack() as stack:
         hooks = [(name, remember(box)) for name, box in boxes.items()]
         stack.enter_context(model.bridge.hooks(fwd_hooks=hooks))
-        logits = model.forward(tokens)
-    dtype = model.dtype
-    return {name: box[0].to(dtype) for name, box in boxes.items() if box}, logits
+        logits = model.forward(tokens, operator=operator)
+    seen = {name: box[0] for name, box in boxes.items() if box}
+    # Recorded before the operator puts its constants in their place.
+    seen |= {name: value for name, value in operator.constants.items() if name in seen}
+    return {name: value.to(model.dtype) for name, value in seen.items()}, logits
 
 
 def _block(
@@ -167,7 +174,7 @@ def _norm(
     if module is None or f"{stem}.hook_scale" not in seen:
         raise NotCoveredError(f"{stem} is no norm with a recorded scale")
     is_rms = bool(module.uses_rms_norm)
-    weight = module.weight.detach()
+    weight = _weight(module, "weight", stem)
     if is_rms and getattr(bridge.cfg, "rmsnorm_uses_offset", False):
         weight = 1 + weight
     scale, normalized = seen[f"{stem}.hook_scale"], seen[f"{stem}.hook_normalized"]
@@ -190,10 +197,9 @@ def _mlp(
     module = bridge.blocks[layer].mlp
     if f"{stem}.hook_pre" not in seen or f"{stem}.hook_post" not in seen:
         raise NotCoveredError(f"{stem} records no activations")
-    W_in, W_out = module.W_in.detach(), module.W_out.detach()
-    pre, post, up = (
-        seen.get(f"{stem}.{name}") for name in ("hook_pre", "hook_post", "hook_pre_linear")
-    )
+    pre, post = seen[f"{stem}.hook_pre"], seen[f"{stem}.hook_post"]
+    up = seen.get(f"{stem}.hook_pre_linear")
+    W_in, W_out = _weight(module, "W_in", stem), _weight(module, "W_out", stem)
     read, out = seen[f"blocks.{layer}.ln2.hook_out"], seen[f"{stem}.hook_out"]
     act, slope = _activation(str(bridge.cfg.act_fn))
     linear_agrees(f"{stem} (W_out)", post @ W_out, out)
@@ -203,13 +209,20 @@ def _mlp(
         agree(f"{stem} (activation function)", act(pre), post)
         branches = ((slope(pre) if gates is None else gates[1], W_in),)
     else:
-        W_gate = module.W_gate.detach()
+        W_gate = _weight(module, "W_gate", stem)
         linear_agrees(f"{stem} (W_gate)", read @ W_gate, pre)
         linear_agrees(f"{stem} (W_in)", read @ W_in, up)
         agree(f"{stem} (activation function)", act(pre) * up, post)
         both = ((up * slope(pre), W_gate), (act(pre), W_in))
         branches = both if gates is None else ((gates[1], W_in),)
     return Mlp(W_out, branches, *norms)
+
+
+def _weight(module: Any, name: str, stem: str) -> Tensor:
+    weight = getattr(module, name, None)
+    if weight is None:
+        raise NotCoveredError(f"{stem} has no {name}")
+    return weight.detach()
 
 
 def _unembedding(
@@ -249,7 +262,10 @@ def _activation(name: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor
             return torch.nn.functional.silu, _silu_slope
         case "relu":
             return torch.relu, lambda z: (z > 0).to(z)
-    raise NotCoveredError(f"the derivative of the activation function {name!r} is not written down")
+        case _:
+            raise NotCoveredError(
+                f"the derivative of the activation function {name!r} is not written down"
+            )
 
 
 def _gelu_slope(z: Tensor) -> Tensor:

@@ -1,0 +1,285 @@
+"""Rows on their way back from a target to the sources that reach it directly.
+
+    site on the stream   rows meet its sources and stop: nothing passes
+    site on a component  rows meet its sources; the component is passed by, but for skip weights
+    site on the heads    rows meet its sources behind the attention layer's output weights
+    MLP                  its vector-Jacobian product at each row's token is added to the row
+    attention            rows are crossed into the heads, where earlier sources meet them
+
+A row that has crossed an attention layer and comes to another component, with no cut of the stream
+before, leaves the heads again: it becomes a row at every token it reaches, and the way goes on.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from saecircuits.edges.factorised.attention import Crossing
+from saecircuits.edges.factorised.meeting import Meeting
+from saecircuits.edges.factorised.model import TakenApart, take_apart
+from saecircuits.edges.factorised.rows import Rows, metric_rows, target_rows
+from saecircuits.edges.factorised.sources import Inside, Sources, project, read_sources
+from saecircuits.edges.factorised.way import Station, stations
+from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.estimators import PlaceGradient
+from saecircuits.nodes.interventions import Spot
+
+# The name of everything between a target and the last attention layer that was passed densely.
+LATER = "later"
+HEADS = "H*"
+
+
+@dataclass(frozen=True, eq=False)
+class Met:
+    """Sums over rows and tokens for the sources of one place.
+
+    Attributes:
+        sums: effects and weights `[head, target * batch, source]` by the components passed; all
+            under "" unless they are told apart. Several heads only where `HEADS` is in the name.
+    """
+
+    sources: tuple[Spot, ...]
+    sums: dict[str, tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where rows stand, by the components passed so far.
+
+    Attributes:
+        stream: cotangents of the stream at the rows' own tokens.
+        beside: the cotangents of what the next attention layer adds, where they are not those of
+            the stream: for a target at its output, and in a block whose MLP and attention read the
+            same stream, where the MLP is nothing that the attention layer writes to.
+        crossed: the layer into whose heads rows were crossed.
+        crossings: cotangents inside those heads.
+    """
+
+    rows: Rows
+    stream: dict[str, Float[Tensor, "n_row d_model"]]
+    beside: dict[str, Float[Tensor, "n_row d_model"]] | None = None
+    crossed: int | None = None
+    crossings: dict[str, Crossing] = field(default_factory=dict)
+
+
+class Walk:
+    """One batch taken apart, with its sources, and the ways over it."""
+
+    def __init__(self, contrast: Contrast, nodes: Sequence[Spot], *, is_split: bool) -> None:
+        self.contrast, self.is_split = contrast, is_split
+        self.way = stations(contrast.model)
+        self.run: TakenApart = take_apart(contrast.model, contrast.tokens, contrast.operator)
+        self.sources: dict[int, Sources] = {}
+        for place in contrast.places:
+            spots = tuple(spot for spot in nodes if spot.place == place)
+            if spots:
+                self.sources[place] = read_sources(
+                    contrast, spots, token_scale=self.run.token_scale
+                )
+        self._inside: dict[tuple[int, int], Inside] = {}
+
+    def back_from_metric(self) -> Iterator[Met]:
+        """What the metric reads directly, place by place."""
+        rows, vectors = metric_rows(self.contrast, self.run.unembedding)
+        yield from self._back(State(rows, {"": vectors}), len(self.way))
+
+    def back_from(self, targets: tuple[Spot, ...], gradient: PlaceGradient) -> Iterator[Met]:
+        """What some targets, all of one place, read directly, place by place."""
+        place = targets[0].place
+        own, end = self._before(place)
+        rows, at_read, at_write = target_rows(self.contrast, targets, gradient)
+        state = self._begin(rows, at_read, at_write, self.way[own], place=place)
+        yield from self._back(state, end, own=own)
+
+    def unfolds(self, place: int) -> bool:
+        """True where the way back from a place passes an attention layer densely."""
+        own, end = self._before(place)
+        crossed = place == self.way[own].heads
+        for index in reversed(range(end)):
+            station = self.way[index]
+            if station.kind in ("stream", "tokens"):
+                return False
+            if crossed and self._passes(station):
+                return True
+            is_open = station.place is None or index == own
+            crossed |= station.kind == "attention" and is_open and station.heads is None
+        return False
+
+    def _before(self, place: int) -> tuple[int, int]:
+        """Index of a place's own station, and of the first station that is not before the place."""
+        own = next(
+            index
+            for index, station in enumerate(self.way)
+            if place in (station.place, station.heads)
+        )
+        # What stands at an attention layer's output has the layer's own heads before it.
+        station = self.way[own]
+        return own, own + (station.kind == "attention" and place != station.heads)
+
+    def _passes(self, station: Station) -> bool:
+        """True where something gets through a component's place: itself, or skip weights."""
+        if station.kind not in ("attention", "mlp"):
+            return False
+        if station.place is None:
+            return True
+        return self.contrast.model.splices[station.place].dictionary.W_skip is not None
+
+    def _begin(
+        self,
+        rows: Rows,
+        at_read: Float[Tensor, "n_row d_in"],
+        at_write: Float[Tensor, "n_row d_out"],
+        station: Station,
+        *,
+        place: int,
+    ) -> State:
+        """From the tensors of a target's site to the stream, or into the heads before it."""
+        if station.kind == "stream":
+            return State(rows, {"": at_read + at_write})
+        block = self.run.blocks[station.layer]
+        if station.kind == "attention" and place == station.heads:
+            attention = block.attention
+            values = (at_read + at_write).unflatten(-1, attention.W_O.shape[:2])
+            label = self._passed(f"L{station.layer}.{HEADS}", "")
+            return self._cross(station, {label: values}, State(rows, {}))
+        if station.kind == "attention":
+            return State(rows, {}, beside={"": at_read + at_write})
+        label = self._passed(f"L{station.layer}.MLP", "")
+        stream: dict[str, Tensor] = {}
+        if station.is_transcoder:
+            stream[""] = self._read(station, at_read, rows)
+            written = at_write
+        else:
+            written = at_read + at_write
+        if not station.is_transcoder or bool(written.any()):
+            _add(stream, label, block.mlp.pull_back(written, rows.prompt, rows.pos))
+        return State(rows, stream, beside={} if block.is_parallel else None)
+
+    def _back(self, state: State, end: int, *, own: int | None = None) -> Iterator[Met]:
+        """Over the stations before `end`, to the nearest cut of the whole stream.
+
+        Args:
+            own: the target's own station: the site there is no cut before the target.
+        """
+        for index in reversed(range(end)):
+            station = self.way[index]
+            place = None if index == own else station.place
+            if state.crossings and self._passes(station):
+                state = self._unfold(state)
+            stream = state.stream
+            if station.kind == "attention" and state.beside is not None:
+                stream, state = state.beside, replace(state, beside=None)
+            if place in self.sources and (stream or state.crossings):
+                yield self._meet(self.sources[place], stream, state)
+            if station.kind in ("stream", "tokens"):
+                return
+            if station.kind == "mlp" and self._passes(station):
+                state = self._through_mlp(station, state)
+            elif station.kind == "attention" and place is None and stream:
+                values = self._into_heads(station, stream, state.rows)
+                if station.heads is None:
+                    state = self._cross(station, values, state)
+                elif station.heads in self.sources:
+                    yield self._meet_heads(self.sources[station.heads], values, state.rows)
+
+    def _through_mlp(self, station: Station, state: State) -> State:
+        block, rows = self.run.blocks[station.layer], state.rows
+        stream = dict(state.stream)
+        for label, vectors in state.stream.items():
+            if station.place is None:
+                name, pulled = "MLP", block.mlp.pull_back(vectors, rows.prompt, rows.pos)
+            else:
+                W_skip = self.contrast.model.splices[station.place].dictionary.W_skip
+                assert W_skip is not None, f"nothing passes {station}"
+                name, pulled = "skip", self._read(station, vectors @ W_skip.T, rows)
+            _add(stream, self._passed(f"L{station.layer}.{name}", label), pulled)
+        return replace(state, stream=stream, beside=state.stream if block.is_parallel else None)
+
+    def _read(self, station: Station, vectors: Tensor, rows: Rows) -> Tensor:
+        """From what a transcoder reads back to the stream."""
+        with_weight = not station.reads_before_weight
+        norm = self.run.blocks[station.layer].mlp.norm
+        return norm.pull_back(vectors, rows.prompt, rows.pos, with_weight=with_weight)
+
+    def _into_heads(
+        self, station: Station, stream: dict[str, Tensor], rows: Rows
+    ) -> dict[str, Tensor]:
+        attention = self.run.blocks[station.layer].attention
+        return {
+            self._passed(f"L{station.layer}.{HEADS}", label): attention.into_heads(
+                vectors, rows.prompt, rows.pos
+            )
+            for label, vectors in stream.items()
+        }
+
+    def _cross(self, station: Station, values: dict[str, Tensor], state: State) -> State:
+        attention, rows = self.run.blocks[station.layer].attention, state.rows
+        crossings = {
+            label: attention.cross(value, rows.prompt, rows.pos) for label, value in values.items()
+        }
+        return replace(state, crossed=station.layer, crossings=crossings)
+
+    def _unfold(self, state: State) -> State:
+        """Out of the heads again: a row for every token that rows have reached."""
+        assert state.crossed is not None and state.beside is None
+        rows = state.rows
+        attention = self.run.blocks[state.crossed].attention
+        n_origin = int(rows.origin.max()) + 1 if len(rows.origin) else 0
+        n_pos = attention.pattern.shape[-1]
+        dense = rows.effect_weight.new_zeros(n_origin, n_pos, attention.W_O.shape[-1])
+        for vectors in state.stream.values():
+            dense.index_put_((rows.origin, rows.pos), vectors, accumulate=True)
+        for crossing in state.crossings.values():
+            for at, row, vectors in attention.leave(crossing, rows.prompt, rows.pos):
+                dense[:, at].index_add_(0, rows.origin[row], vectors)
+        reached = _reached(rows, n_origin, n_pos)
+        label = LATER if self.is_split else ""
+        return State(rows.spread(reached), {label: dense[reached]})
+
+    def _meet(self, sources: Sources, stream: dict[str, Tensor], state: State) -> Met:
+        sums: dict[str, tuple[Tensor, Tensor]] = {}
+        shared = None if self.is_split else Meeting(state.rows, sources, n_head=1)
+        for label, vectors in stream.items():
+            meeting = shared or Meeting(state.rows, sources, n_head=1)
+            meeting.add_direct(vectors)
+            sums[label or ("residual" if self.is_split else "")] = meeting.sums
+        for label, crossing in state.crossings.items():
+            meeting = shared or Meeting(state.rows, sources, n_head=crossing.value.shape[1])
+            meeting.add_crossing(crossing, self._project(sources, state.crossed))
+            sums[label] = meeting.sums
+        return Met(sources.spots, sums)
+
+    def _meet_heads(self, sources: Sources, values: dict[str, Tensor], rows: Rows) -> Met:
+        """Sources that write the heads' results themselves."""
+        sums: dict[str, tuple[Tensor, Tensor]] = {}
+        shared = None if self.is_split else Meeting(rows, sources, n_head=1)
+        for label, value in values.items():
+            meeting = shared or Meeting(rows, sources, n_head=value.shape[1])
+            meeting.add_direct(value.flatten(1))
+            sums[label] = meeting.sums
+        return Met(sources.spots, sums)
+
+    def _project(self, sources: Sources, layer: int | None) -> Inside:
+        assert layer is not None, "nothing was crossed"
+        key = (sources.spots[0].place, layer)
+        if key not in self._inside:
+            self._inside[key] = project(sources, self.run.blocks[layer].attention)
+        return self._inside[key]
+
+    def _passed(self, name: str, label: str) -> str:
+        if not self.is_split:
+            return ""
+        return f"{name}>{label}" if label else name
+
+
+def _reached(rows: Rows, n_origin: int, n_pos: int) -> Bool[Tensor, "n_origin pos"]:
+    """The tokens up to the last one at which each origin stands."""
+    last = rows.pos.new_zeros(n_origin).scatter_reduce_(0, rows.origin, rows.pos, "amax")
+    return torch.arange(n_pos, device=last.device) <= last[:, None]
+
+
+def _add(stream: dict[str, Tensor], label: str, vectors: Tensor) -> None:
+    stream[label] = stream[label] + vectors if label in stream else vectors

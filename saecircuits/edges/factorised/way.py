@@ -1,0 +1,51 @@
+"""The stations of a forward pass, in order: components, and cuts of the whole stream."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from saecircuits.nodes.contrast import TOKENS
+from saecircuits.splicing import SplicedModel
+
+
+@dataclass(frozen=True)
+class Station:
+    """A component, or a cut of the whole stream.
+
+    Attributes:
+        kind: `tokens` begins the stream; `stream` is a site on all of it.
+        place: the site that cuts the station's output; None where it is not cut.
+        heads: attention: the site that cuts the heads' results before the output weights, or None.
+    """
+
+    kind: Literal["tokens", "stream", "attention", "mlp"]
+    layer: int
+    place: int | None
+    heads: int | None = None
+    is_transcoder: bool = False
+    reads_before_weight: bool = False
+
+
+def stations(model: SplicedModel) -> tuple[Station, ...]:
+    """All stations of a model, from the token embedding to the last block's stream."""
+    at = {splice.site.hook: index for index, splice in enumerate(model.splices)}
+    way = [Station("tokens", -1, TOKENS)]
+    for layer in range(int(model.bridge.cfg.n_layers)):
+        stem = f"blocks.{layer}"
+        if f"{stem}.hook_resid_pre" in at:
+            way.append(Station("stream", layer, at[f"{stem}.hook_resid_pre"]))
+        heads = at.get(f"{stem}.attn.hook_z")
+        way.append(Station("attention", layer, at.get(f"{stem}.hook_attn_out"), heads=heads))
+        mlp = at.get(f"{stem}.hook_mlp_out")
+        site = None if mlp is None else model.splices[mlp].site
+        way.append(
+            Station(
+                "mlp",
+                layer,
+                mlp,
+                is_transcoder=site is not None and site.is_transcoder,
+                reads_before_weight=site is not None and site.read_hook.endswith("hook_normalized"),
+            )
+        )
+        if f"{stem}.hook_resid_post" in at:
+            way.append(Station("stream", layer, at[f"{stem}.hook_resid_post"]))
+    return tuple(way)
