@@ -41,17 +41,17 @@ def intervene_on_edges(
     for start in range(0, len(sources), together):
         some = sources[start : start + together]
         arriving, direct = _cut_without(contrast, some)
-        for copy, source in enumerate(some):
-            to_metric = [n for n in by_source[source] if edges[n][1] is None]
-            to_nodes = [(n, v) for n in by_source[source] if (v := edges[n][1]) is not None]
-            effects[to_metric] = direct[copy].to(effects)
-            changes = [
-                (target.place, partial(_target_change, contrast, target, arriving, copy))
-                for _, target in to_nodes
-            ]
-            if changes:
-                measured = effects_of_changes(contrast, changes, tokens_at_once=tokens_at_once)
-                effects[[n for n, _ in to_nodes]] = measured.to(effects)
+        inside = [(n, copy) for copy, source in enumerate(some) for n in by_source[source]]
+        to_nodes = [(n, copy, v) for n, copy in inside if (v := edges[n][1]) is not None]
+        for n, copy in inside:
+            if edges[n][1] is None:
+                effects[n] = direct[copy].to(effects)
+        changes = [
+            (target.place, partial(_target_change, contrast, target, arriving, copy))
+            for _, copy, target in to_nodes
+        ]
+        measured = effects_of_changes(contrast, changes, tokens_at_once=tokens_at_once)
+        effects[[n for n, _, _ in to_nodes]] = measured.to(effects)
     return effects
 
 

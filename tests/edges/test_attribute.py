@@ -397,21 +397,3 @@ def test_settings_by_name_or_in_one_value(graph: AttributionGraph, toy_uneven: T
 def test_unknown_choices_are_refused(toy: Toy, choice: dict[str, Any]) -> None:
     with pytest.raises(UnknownNameError):
         attribute(toy.model, toy.prompts, **choice)
-
-
-@pytest.mark.parametrize("linearization", ["full", "secant"])
-def test_both_engines_give_one_table(toy_mixed: Toy, linearization: str) -> None:
-    tables = {}
-    for engine in ("factorised", "reference"):
-        graph = attribute(
-            toy_mixed.model,
-            toy_mixed.prompts,
-            linearization=linearization,
-            engine=engine,
-            max_nodes=60,
-        )
-        assert graph.summary["edge_engine"].startswith(engine)
-        tables[engine] = graph.edges.set_index(["source", "target"]).sort_index()
-    pd.testing.assert_frame_equal(
-        tables["factorised"], tables["reference"], rtol=1e-9, atol=1e-11, check_exact=False
-    )
