@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from saecircuits.errors import InputError, SaecircuitsError
 
@@ -50,6 +50,9 @@ Linearization = Annotated[str, typer.Option(help="full, frozen, or secant.")]
 Positions = Annotated[str, typer.Option(help="each, span, or sum.")]
 ErrorPolicy = Annotated[str, typer.Option(help="recompute or hold.")]
 Baseline = Annotated[str, typer.Option(help="corrupted, mean, or zero.")]
+Engine = Annotated[
+    str, typer.Option(help="Of the edges: auto, factorised, or reference (autograd, slow).")
+]
 MaxNodes = Annotated[int, typer.Option(help="Edges are computed among this many nodes.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Limit = Annotated[
@@ -76,6 +79,7 @@ def discover(
     positions: Positions = "span",
     error_policy: ErrorPolicy = "recompute",
     baseline: Baseline = "corrupted",
+    engine: Engine = "auto",
     max_nodes: MaxNodes = 300,
     limit: Limit = None,
     seed: Seed = 0,
@@ -93,6 +97,7 @@ def discover(
             positions=positions,
             error_policy=error_policy,
             baseline=baseline,
+            engine=engine,
             max_nodes=max_nodes,
             seed=seed,
         )
@@ -131,6 +136,7 @@ def attribute(
     positions: Positions = "span",
     error_policy: ErrorPolicy = "recompute",
     baseline: Baseline = "corrupted",
+    engine: Engine = "auto",
     max_nodes: MaxNodes = 300,
     limit: Limit = None,
     seed: Seed = 0,
@@ -153,6 +159,7 @@ def attribute(
             positions=positions,
             error_policy=error_policy,
             baseline=baseline,
+            engine=engine,
             max_nodes=max_nodes,
             seed=seed,
         )
@@ -221,7 +228,9 @@ def models(as_json: AsJson = False) -> None:
         return
     for name, manifest in manifests.items():
         OUT.print(f"[bold]{name}[/bold]: {manifest.get('description', '')}")
-        table = Table("dictionary", "kind", "L0", "variance explained", "loss recovered", "dead")
+        table = Table(
+            Column("dictionary", min_width=25), "kind", "L0", "variance", "loss recovered", "dead"
+        )
         for entry in manifest["dictionaries"]:
             table.add_row(
                 entry.get("hook_name_out") or entry["hook_name"],
