@@ -229,7 +229,7 @@ def models(as_json: AsJson = False) -> None:
     for name, manifest in manifests.items():
         OUT.print(f"[bold]{name}[/bold]: {manifest.get('description', '')}")
         table = Table(
-            Column("dictionary", min_width=25), "kind", "L0", "variance", "loss recovered", "dead"
+            Column("dictionary", min_width=25), "kind", "L0", "variance", "recovered", "dead"
         )
         for entry in manifest["dictionaries"]:
             table.add_row(
