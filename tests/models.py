@@ -80,31 +80,31 @@ def build_bridge(folder: Path, *, n_layers: int = N_LAYERS, scale: float = 0.35)
         bos_token_id=0,
         eos_token_id=0,
     )
-    return _boot(GPT2LMHeadModel(config), folder)
+    return boot(GPT2LMHeadModel(config), folder)
 
 
 def build_llama(folder: Path) -> Any:
     """A random Llama: rotary positions, RMSNorm, gated MLP, two query heads to a key head."""
     torch.manual_seed(6)
-    config = LlamaConfig(**_rotary_sizes(), hidden_size=20, pad_token_id=None)
-    return _boot(LlamaForCausalLM(config), folder)
+    config = LlamaConfig(**rotary_sizes(), hidden_size=20)
+    return boot(LlamaForCausalLM(config), folder)
 
 
 def build_gemma2(folder: Path, *, softcap: float | None = 3.0) -> Any:
     """A random Gemma 2: norms after the blocks too, a sliding window, softcapped logits."""
     torch.manual_seed(7)
     config = Gemma2Config(
-        **_rotary_sizes(),
+        **rotary_sizes(),
         hidden_size=28,
-        pad_token_id=None,
         sliding_window=4,
         query_pre_attn_scalar=6,
         final_logit_softcapping=softcap,
     )
-    return _boot(Gemma2ForCausalLM(config), folder)
+    return boot(Gemma2ForCausalLM(config), folder)
 
 
-def _rotary_sizes() -> dict[str, Any]:
+def rotary_sizes() -> dict[str, Any]:
+    """Sizes of a model with rotary positions, whose heads are wider together than the stream."""
     return {
         "vocab_size": WORDS,
         "intermediate_size": 29,
@@ -116,10 +116,11 @@ def _rotary_sizes() -> dict[str, Any]:
         "initializer_range": 0.35,
         "bos_token_id": 0,
         "eos_token_id": 0,
+        "pad_token_id": None,
     }
 
 
-def _boot(model: Any, folder: Path) -> Any:
+def boot(model: Any, folder: Path) -> Any:
     """The bridge over a Hugging Face model in float64, with random biases and norm weights."""
     model = model.double().eval()
     with torch.no_grad():

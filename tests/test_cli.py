@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from saecircuits import cli
+from saecircuits.cli.options import CHOICES
+from saecircuits.edges.settings import AttributionSettings
 from tests.model_folder import write_model_folder, write_task
 
 SMALL = ["--max-nodes", "20", "--nodes", "30"]
@@ -69,6 +71,7 @@ def test_discover_then_validate(
         "circuit.json",
         "nodes.parquet",
         "edges.parquet",
+        "edge_parts.parquet",
         "validation.json",
         "figure.svg",
         "README.md",
@@ -80,20 +83,82 @@ def test_discover_then_validate(
     )
 
 
+@pytest.mark.parametrize("lost", [(), ("edge_parts.parquet",)])
 def test_equal_inputs_give_equal_bytes_also_when_resumed(
-    model_folder: Path, task_file: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path,
+    task_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: tuple[str, ...],
 ) -> None:
+    # With all tables there a run goes on from its graph; without one it is computed again.
     base = ["discover", str(task_file), "--model", str(model_folder), *SMALL]
     other = out.with_name("other")
     assert call(monkeypatch, *base, "--out", str(out)) == 0
     whole = {path.name: path.read_bytes() for path in out.iterdir()}
-    for name in ("validation.json", "README.md", "figure.svg"):
+    for name in ("validation.json", "README.md", "figure.svg", *lost):
         (out / name).unlink()
     assert call(monkeypatch, *base, "--out", str(out), "--resume") == 0
     assert call(monkeypatch, *base, "--out", str(other)) == 0
-    for name in ("nodes.parquet", "edges.parquet", "validation.json", "figure.svg"):
+    tables = ("nodes.parquet", "edges.parquet", "edge_parts.parquet")
+    for name in (*tables, "validation.json", "figure.svg"):
         assert (out / name).read_bytes() == whole[name]
         assert (other / name).read_bytes() == whole[name]
+
+
+@pytest.mark.parametrize("command", ["discover", "attribute"])
+def test_choices_reach_the_settings(
+    command: str,
+    model_folder: Path,
+    task_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = {
+        "estimator": "gradient",
+        "linearization": "frozen",
+        "positions": "sum",
+        "error_policy": "hold",
+        "baseline": "zero",
+        "engine": "reference",
+        "max_nodes": "all",
+        "target_threshold": "0.125",
+        "parts": False,
+        "max_edges": "17",
+        "edge_steps": "5",
+        "memory_limit": "2GB",
+        "seed": "3",
+    }
+    assert chosen.keys() == CHOICES.keys()
+    options = [
+        word
+        for name, value in chosen.items()
+        for word in ((f"--{name.replace('_', '-')}", value) if value else (f"--no-{name}",))
+    ]
+    run = [command, str(task_file), "--model", str(model_folder), "--out", str(out), "--json"]
+    more = ["--nodes", "30"] if command == "discover" else []
+    assert call(monkeypatch, *run, *more, *options) == 0
+    record = json.loads((out / "circuit.json").read_text(encoding="utf-8"))
+    stored = {name: record["settings"][name] for name in chosen}
+    assert stored == {
+        **chosen,
+        "max_nodes": None,
+        "target_threshold": 0.125,
+        "max_edges": 17,
+        "edge_steps": 5,
+        "memory_limit": 2_000_000_000,
+        "seed": 3,
+    }
+    assert record["counts"]["edges"] == 17
+    if command == "attribute":
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["edges_computed"] == record["summary"]["edges_computed"] > 17
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    defaults = {name: default for name, (default, _) in CHOICES.items()}
+    assert AttributionSettings(**defaults) == AttributionSettings()
 
 
 def test_resume_refuses_other_settings(
@@ -158,6 +223,14 @@ BAD_ARGUMENTS = {
     "linearization": (["attribute", "TASK", "--linearization", "frosen"], "frozen"),
     "baseline": (["discover", "TASK", "--baseline", "means"], "mean"),
     "nodes": (["discover", "TASK", "--nodes", "0"], "at least 1"),
+    "number of nodes": (["discover", "TASK", "--max-nodes", "many"], "neither a number nor 'all'"),
+    "no nodes": (["attribute", "TASK", "--max-nodes", "0"], "max_nodes is 0"),
+    "edges": (["attribute", "TASK", "--max-edges", "0"], "max_edges is 0"),
+    "memory": (
+        ["attribute", "TASK", "--memory-limit", "lots"],
+        "memory_limit is 'lots'; give bytes",
+    ),
+    "threshold": (["discover", "TASK", "--target-threshold", "-1"], "target_threshold is -1.0"),
     "faithfulness": (["discover", "TASK", "--faithfulness", "1.5"], "at most 1"),
     "option": (["discover", "TASK", "--estimater", "gradient"], "--estimat"),
     "run": (["validate", "no-such-run"], "no-such-run"),

@@ -1,4 +1,5 @@
 """Circuits: what is kept of a graph, and how it was chosen."""
 
 from saecircuits.circuits.circuit import Circuit as Circuit
+from saecircuits.circuits.circuit import parts_of as parts_of
 from saecircuits.circuits.prune import prune as prune

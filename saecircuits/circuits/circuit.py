@@ -17,6 +17,7 @@ class Circuit:
     Attributes:
         nodes: rows of the graph's nodes, strongest first; the metric is the first row.
         edges: rows of the graph's edges between these nodes, strongest first.
+        edge_parts: rows of the graph's parts of these edges.
         candidates: ids of every node of the graph that could have been kept, so that random
             circuits of the same size and layer profile can be drawn.
         settings: how the graph was computed.
@@ -27,6 +28,7 @@ class Circuit:
 
     nodes: pd.DataFrame
     edges: pd.DataFrame
+    edge_parts: pd.DataFrame
     candidates: Sequence[str]
     settings: AttributionSettings
     selection: Mapping[str, Any]
@@ -56,3 +58,12 @@ class Circuit:
     def edges_into(self, node: str = METRIC) -> pd.DataFrame:
         """The edges that end in a node, strongest first."""
         return self.edges[self.edges["target"] == node]
+
+
+def parts_of(edge_parts: pd.DataFrame, edges: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of parts that belong to some edges, in their order."""
+    ends = ["source", "target"]
+    is_theirs = pd.MultiIndex.from_frame(edge_parts[ends]).isin(
+        pd.MultiIndex.from_frame(edges[ends])
+    )
+    return edge_parts[is_theirs].reset_index(drop=True)

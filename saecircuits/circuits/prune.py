@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from saecircuits.circuits.circuit import Circuit
+from saecircuits.circuits.circuit import Circuit, parts_of
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError
 
@@ -64,9 +64,11 @@ def prune(
         table.loc[table["kind"].isin(["metric", "token"]), "node"]
     )
     kept = table[table["node"].isin(kept_ids)].reset_index(drop=True)
+    kept_edges = _kept_edges(graph.edges, kept_ids, count=edges, threshold=edge_threshold)
     return Circuit(
         nodes=kept,
-        edges=_kept_edges(graph.edges, kept_ids, count=edges, threshold=edge_threshold),
+        edges=kept_edges,
+        edge_parts=parts_of(graph.edge_parts, kept_edges),
         candidates=tuple(members["node"]),
         settings=graph.settings,
         selection=_selection(

@@ -38,8 +38,10 @@ NODE_COLUMNS: Final = (
     "effect",
     "effect_low",
     "effect_high",
+    "left_out",
 )
 EDGE_COLUMNS: Final = ("source", "target", "effect", "direct", "effect_low", "effect_high")
+PART_COLUMNS: Final = ("source", "target", "part", "degree", "effect", "value", "key", "query")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +55,17 @@ class AttributionGraph:
             are the 95% bootstrap interval over prompts (NaN for one prompt). `activation` and
             `baseline` are means over prompts and over the unit's tokens (for error and token
             nodes: of the norm). `feature` is empty for other kinds; `position` numbers the units.
+            `left_out` is the effect less the sum of the node's out-edges: for the estimator
+            `gradient` exactly what it does through nodes that edges were not computed into; empty
+            for nodes that edges were not computed from.
         edges: one row per direct edge among the strongest nodes and to the metric. `direct` is the
             linear weight `da_target/da_source`, mean over prompts; empty where an end is no
             feature.
+        edge_parts: per edge one row for each component that carries it (names: `edges.parts`), mean
+            over prompts; over its parts `effect` adds up to the edge's. `degree` counts the
+            components passed. `value`, `key` and `query` are the shares in `effect` of what heads
+            read as values, and of what moves their patterns as keys and as queries; empty for parts
+            without a head. No rows where the factorised engine did not give the edges.
         settings: how it was computed.
         summary: figures about the whole: metric clean and at baseline, completeness gap per site,
             how many nodes edges were computed among and what share of all |effect| they carry.
@@ -66,6 +76,7 @@ class AttributionGraph:
 
     nodes: pd.DataFrame
     edges: pd.DataFrame
+    edge_parts: pd.DataFrame
     settings: AttributionSettings
     summary: Mapping[str, Any]
     provenance: Mapping[str, Any]
@@ -140,6 +151,7 @@ def node_table(
             "effect": _mean(per_prompt),
             "effect_low": low,
             "effect_high": high,
+            "left_out": np.full(len(spots), np.nan),
         },
         columns=list(NODE_COLUMNS),
     )
@@ -172,44 +184,9 @@ def metric_row(
         "effect": float(changes.mean()),
         "effect_low": low[0],
         "effect_high": high[0],
+        "left_out": np.nan,
     }
     return pd.DataFrame([row], columns=list(NODE_COLUMNS)).astype({"feature": "Int64"})
-
-
-def edge_table(
-    sources: Sequence[str],
-    targets: Sequence[str],
-    effects: NDArray[np.float64],
-    direct: NDArray[np.float64],
-    *,
-    seed: int,
-) -> pd.DataFrame:
-    """The rows of `graph.edges` that are not zero, strongest first.
-
-    Args:
-        sources, targets: node ids, one per edge.
-        effects: `[edge, prompt]`.
-        direct: mean linear weight per edge; NaN where an end is no feature.
-    """
-    low, high = bootstrap_interval(effects.T, seed=seed)
-    table = pd.DataFrame(
-        {
-            "source": list(sources),
-            "target": list(targets),
-            "effect": effects.mean(axis=1),
-            "direct": direct,
-            "effect_low": low,
-            "effect_high": high,
-        },
-        columns=list(EDGE_COLUMNS),
-    )
-    table = table[np.any(effects != 0, axis=1)]
-    keys = (
-        table["target"].to_numpy(str),
-        table["source"].to_numpy(str),
-        -table["effect"].abs().to_numpy(),
-    )
-    return table.iloc[np.lexsort(keys)].reset_index(drop=True)
 
 
 def _columns_above_rounding(values: sparse.csr_matrix) -> NDArray[np.int64]:

@@ -9,15 +9,28 @@ For an edge u -> v:
 The effect is `m(clean) - m(run 2)` (Goldowsky-Dill et al. 2023, for nodes that are features).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
-from saecircuits.nodes.interventions import ERROR, Spot, effects_of_changes, node_change
+from saecircuits.nodes.interventions import (
+    ERROR,
+    CleanRun,
+    Spot,
+    clean_run,
+    effects_of_changes,
+    node_change,
+    section_from,
+)
+
+# Per site, what a dictionary there reads and what is written, in every copy of the batch.
+Arriving = dict[int, tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
@@ -25,75 +38,95 @@ def intervene_on_edges(
     contrast: Contrast,
     edges: Sequence[tuple[Spot, Spot | None]],
     *,
-    tokens_at_once: int = 8192,
+    tokens_at_once: int = 2048,
 ) -> Float[Tensor, "edge batch"]:
     """The measured effect of every edge (source, target) by itself; target None is the metric.
 
     Args:
         tokens_at_once: how many tokens one forward pass may hold; it bounds memory.
     """
+    clean = clean_run(contrast)
     effects = torch.zeros(len(edges), len(contrast.prompts), dtype=contrast.clean.logits.dtype)
     by_source: dict[Spot, list[int]] = {}
     for number, (source, _) in enumerate(edges):
         by_source.setdefault(source, []).append(number)
     together = max(1, tokens_at_once // contrast.prompts.clean_tokens.numel())
-    sources = sorted(by_source)
-    for start in range(0, len(sources), together):
-        some = sources[start : start + together]
-        arriving, direct = _cut_without(contrast, some)
-        inside = [(n, copy) for copy, source in enumerate(some) for n in by_source[source]]
-        to_nodes = [(n, copy, v) for n, copy in inside if (v := edges[n][1]) is not None]
-        for n, copy in inside:
-            if edges[n][1] is None:
+    for _, group in groupby(sorted(by_source), key=lambda source: source.place):
+        sources = list(group)
+        for start in range(0, len(sources), together):
+            some = sources[start : start + together]
+            inside = [(n, copy) for copy, source in enumerate(some) for n in by_source[source]]
+            to_nodes = [(n, copy, v) for n, copy in inside if (v := edges[n][1]) is not None]
+            to_metric = [(n, copy) for n, copy in inside if edges[n][1] is None]
+            arriving, direct = _cut_without(
+                contrast,
+                clean,
+                some,
+                read_at={target.place for _, _, target in to_nodes},
+                reads_metric=bool(to_metric),
+            )
+            for n, copy in to_metric:
                 effects[n] = direct[copy].to(effects)
-        changes = [
-            (target.place, partial(_target_change, contrast, target, arriving, copy))
-            for _, copy, target in to_nodes
-        ]
-        measured = effects_of_changes(contrast, changes, tokens_at_once=tokens_at_once)
-        effects[[n for n, _, _ in to_nodes]] = measured.to(effects)
+            changes = [
+                (target.place, partial(_target_change, contrast, target, arriving, copy))
+                for _, copy, target in to_nodes
+            ]
+            measured = effects_of_changes(
+                contrast, changes, clean=clean, tokens_at_once=tokens_at_once
+            )
+            effects[[n for n, _, _ in to_nodes]] = measured.to(effects)
     return effects
 
 
 def _cut_without(
-    contrast: Contrast, sources: Sequence[Spot]
-) -> tuple[dict[int, tuple[Tensor, Tensor]], Float[Tensor, "n_source batch"]]:
-    """What arrives at every site when one source per copy is at baseline and no site passes it on.
+    contrast: Contrast,
+    clean: CleanRun,
+    sources: Sequence[Spot],
+    *,
+    read_at: Collection[int],
+    reads_metric: bool,
+) -> tuple[Arriving, Float[Tensor, "n_source batch"]]:
+    """What arrives at sites when one source per copy is at baseline and no site passes it on.
+
+    Args:
+        sources: all at one place, where the run begins.
+        read_at: the sites whose arrivals are wanted.
+        reads_metric: run to the end, and not only to the last of these.
 
     Returns:
-        Per site (read, written) of all copies, and each source's direct effect on the metric.
+        Per site what arrives, and each source's direct effect on the metric (0 if not wanted).
     """
-    times, size = len(sources), len(contrast.prompts)
-    arriving: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def held(place: int, value: Tensor) -> Tensor:
-        value = value.repeat(times, 1, 1)
-        for copy, source in enumerate(sources):
-            if source.place == place:
-                value[copy * size : (copy + 1) * size] -= node_change(contrast, source)
-        return value
+    times, place = len(sources), sources[0].place
+    less = torch.cat([node_change(contrast, source) for source in sources])
+    section = section_from(contrast, clean, place, less)
+    splices = contrast.model.splices
+    if not reads_metric:
+        section = replace(section, stop=1 + max(splices[index].site.layer for index in read_at))
+    arriving: Arriving = {}
 
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
-        arriving[index] = (read, write)
-        clean = contrast.clean.sites[index]
-        dictionary = contrast.model.splices[index].dictionary
+        if index in read_at:
+            arriving[index] = (read, write)
+        dictionary, values = splices[index].dictionary, contrast.clean.sites[index]
         # Skip weights belong to no node, so what passes through them is not held.
-        return held(index, clean.features @ dictionary.W_dec + clean.error) + (
-            dictionary.b_dec + dictionary.skip(read)
-        )
+        own = contrast.clean.written(contrast.model, index) - values.rest
+        held = own.repeat(times, 1, 1) + dictionary.b_dec + dictionary.skip(read)
+        return held - less if index == place else held
 
-    logits = contrast.model.forward(
+    out = contrast.model.forward(
         contrast.tokens.repeat(times, 1),
         at_site=at_site,
-        at_tokens=lambda tokens: held(TOKENS, contrast.clean.tokens),
+        at_tokens=(lambda tokens: tokens - less) if place == TOKENS else None,
         operator=contrast.operator.repeated(times),
+        section=section,
+        lengths=contrast.prompts.clean_lengths.repeat(times),
     )
-    (clean,) = contrast.run_with(TOKENS, contrast.clean.tokens)
-    return arriving, clean - contrast.metric(logits)
+    direct = clean.metric - contrast.metric(out) if reads_metric else clean.metric.new_zeros(0, 0)
+    return arriving, direct
 
 
 def _target_change(
-    contrast: Contrast, target: Spot, arriving: dict[int, tuple[Tensor, Tensor]], copy: int
+    contrast: Contrast, target: Spot, arriving: Arriving, copy: int
 ) -> Float[Tensor, "batch pos d_out"]:
     """Clean value minus the value that the target takes from what arrives, as it writes it."""
     size = len(contrast.prompts)
@@ -104,8 +137,7 @@ def _target_change(
     if target.feature == ERROR:
         change = clean.error - (write - dictionary.reconstruct(read))
     else:
-        acts = dictionary.encode(read)[..., target.feature]
-        change = (clean.features[..., target.feature] - acts)[..., None] * dictionary.W_dec[
-            target.feature
-        ]
+        feature = torch.tensor([target.feature], device=read.device)
+        acts = dictionary.encode(read)[..., feature]
+        change = (clean.activations.of(feature) - acts) * dictionary.W_dec[target.feature]
     return change * contrast.units.membership[..., target.unit, None].to(change)

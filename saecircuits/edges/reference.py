@@ -22,28 +22,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saecircuits.edges.blocks import EdgeBlock, without_parts
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import ERROR, Spot
-
-
-@dataclass(frozen=True, eq=False)
-class EdgeBlock:
-    """Direct effects of some sources at one place on some targets at one later place.
-
-    Attributes:
-        sources: the nodes read, all at one place.
-        targets: the nodes that read, all at one place; None for the metric.
-        effects: `[target, source, batch]`, in the metric's units.
-        weights: `[target, source, batch]`: the linear weight, `da_v/da_u` summed over the tokens
-            of both units (for the metric `dm/da_u`). Error and token nodes have no activation to
-            take a derivative by: as sources they count as one whole change, as targets 0.
-    """
-
-    sources: tuple[Spot, ...]
-    targets: tuple[Spot, ...] | None
-    effects: Float[Tensor, "n_target n_source batch"]
-    weights: Float[Tensor, "n_target n_source batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,41 +38,103 @@ class _CutRun:
     metric: Tensor
 
 
-def edge_blocks(
-    contrast: Contrast,
-    gradients: dict[int, PlaceGradient],
-    nodes: Sequence[Spot],
-    *,
-    vectors_at_once: int = 32,
-) -> Iterator[EdgeBlock]:
-    """All direct edges among `nodes`, and from `nodes` to the metric, block by block.
+class ReferenceEdges:
+    """The reference engine on one batch of prompts.
 
     Args:
         gradients: `dm/dx` at every place, from the estimator that ranks the nodes.
-        nodes: sources and targets. Error nodes are targets only under the policy `recompute`,
-            where they are functions of the stream; under `hold` they are sources alone.
-        vectors_at_once: vector-Jacobian products per batched call; it bounds memory.
+        sources: the nodes that edges begin at.
+        share: where derivatives between places are taken: 1.0 at the clean run, less on the line on
+            which all places move together from their baseline (`Contrast.between`).
     """
-    by_place = {
-        place: tuple(spot for spot in nodes if spot.place == place) for place in contrast.places
-    }
-    with torch.enable_grad():
-        run = _cut(contrast)
-        yield from _metric_blocks(contrast, run, by_place)
-        for place in contrast.places:
-            if place == TOKENS:
-                continue
-            targets = tuple(
-                spot
-                for spot in by_place[place]
-                if spot.feature != ERROR or contrast.error_policy == "recompute"
-            )
-            for start in range(0, len(targets), vectors_at_once):
-                some = targets[start : start + vectors_at_once]
-                yield from _target_blocks(contrast, run, gradients[place], some, by_place)
+
+    def __init__(
+        self,
+        contrast: Contrast,
+        gradients: dict[int, PlaceGradient],
+        sources: Sequence[Spot],
+        *,
+        share: float = 1.0,
+    ) -> None:
+        self._contrast, self._gradients = contrast, gradients
+        self._sources = {
+            place: found
+            for place in contrast.places
+            if (found := tuple(sorted(spot for spot in sources if spot.place == place)))
+        }
+        with torch.enable_grad():
+            self._run = _cut(contrast, share)
+        units = contrast.units.clean
+        # With one token to a unit, a target's effects are its plain weights times one number.
+        self._is_single = all(
+            int(torch.bincount(row[row >= 0]).max()) == 1 for row in units if bool((row >= 0).any())
+        )
+
+    def into(self, targets: tuple[Spot, ...] | None) -> Iterator[EdgeBlock]:
+        """Every edge into some targets, all of one place, or into the metric (None)."""
+        if targets is None:
+            yield from self._into_metric()
+            return
+        contrast, place = self._contrast, targets[0].place
+        earlier = [p for p in self._sources if p < place]
+        if not earlier:
+            return
+        gradient = self._gradients[place]
+        plain = self._pull_back(place, _cotangents(contrast, targets, None), earlier)
+        if self._is_single and not any(spot.feature == ERROR for spot in targets):
+            slopes = _slopes(contrast, targets, gradient)
+            ranked = {p: None if g is None else g * slopes for p, g in plain.items()}
+        else:
+            ranked = self._pull_back(place, _cotangents(contrast, targets, gradient), earlier)
+        for source_place in earlier:
+            by_rank, by_one = ranked[source_place], plain[source_place]
+            if by_rank is None or by_one is None:
+                continue  # every way from there is cut by a site in between
+            yield self._block(source_place, targets, by_rank, by_one)
+
+    def _into_metric(self) -> Iterator[EdgeBlock]:
+        if not self._sources:
+            return
+        gradients = torch.autograd.grad(
+            self._run.metric.sum(),
+            [self._run.leaves[p] for p in self._sources],
+            retain_graph=True,
+            allow_unused=True,
+        )
+        for place, gradient in zip(self._sources, gradients, strict=True):
+            if gradient is not None:
+                yield self._block(place, None, gradient[None], gradient[None])
+
+    def _block(
+        self, place: int, targets: tuple[Spot, ...] | None, ranked: Tensor, plain: Tensor
+    ) -> EdgeBlock:
+        sources = self._sources[place]
+        effects = _products(self._contrast, ranked, sources, with_change=True)
+        weights = _products(self._contrast, plain, sources, with_change=False)
+        return without_parts(sources, targets, effects, weights)
+
+    def _pull_back(
+        self, place: int, cotangents: tuple[Tensor, Tensor], earlier: list[int]
+    ) -> dict[int, Tensor | None]:
+        """The cotangents' vector-Jacobian products at every earlier leaf, all vectors at once."""
+        at_read, at_write = cotangents
+        run = self._run
+        if self._contrast.model.splices[place].site.is_transcoder:
+            outputs, vectors = [run.read[place], run.written[place]], [at_read, at_write]
+        else:
+            outputs, vectors = [run.written[place]], [at_read + at_write]
+        pulled = torch.autograd.grad(
+            outputs,
+            [run.leaves[p] for p in earlier],
+            grad_outputs=vectors,
+            is_grads_batched=True,
+            retain_graph=True,
+            allow_unused=True,
+        )
+        return dict(zip(earlier, pulled, strict=True))
 
 
-def _cut(contrast: Contrast) -> _CutRun:
+def _cut(contrast: Contrast, share: float) -> _CutRun:
     leaves: dict[int, Tensor] = {}
     reads: dict[int, Tensor] = {}
     writes: dict[int, Tensor] = {}
@@ -99,59 +143,36 @@ def _cut(contrast: Contrast) -> _CutRun:
         leaves[place] = write.detach().requires_grad_()
         return leaves[place]
 
+    moved, moved_tokens = contrast.between(share)
+
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
         reads[index], writes[index] = read, write
         # Skip weights belong to no node, so what passes through them is not cut.
         skipped = contrast.model.splices[index].dictionary.skip(read)
-        return cut(index, write - skipped) + skipped
+        there = write if share == 1.0 else moved(index, read, write)
+        return cut(index, there - skipped) + skipped
+
+    def at_tokens(tokens: Tensor) -> Tensor:
+        return cut(TOKENS, tokens if share == 1.0 else moved_tokens(tokens))
 
     logits = contrast.model.forward(
         contrast.tokens,
         at_site=at_site,
-        at_tokens=lambda tokens: cut(TOKENS, tokens),
+        at_tokens=at_tokens,
         operator=contrast.operator,
     )
     return _CutRun(leaves, reads, writes, contrast.metric(logits)[0])
 
 
-def _metric_blocks(
-    contrast: Contrast, run: _CutRun, by_place: dict[int, tuple[Spot, ...]]
-) -> Iterator[EdgeBlock]:
-    places = [place for place in contrast.places if by_place[place]]
-    if not places:
-        return
-    gradients = torch.autograd.grad(
-        run.metric.sum(), [run.leaves[p] for p in places], retain_graph=True, allow_unused=True
-    )
-    for place, gradient in zip(places, gradients, strict=True):
-        if gradient is not None:
-            sources = by_place[place]
-            effects = _products(contrast, gradient[None], sources, with_change=True)
-            weights = _products(contrast, gradient[None], sources, with_change=False)
-            yield EdgeBlock(sources, None, effects, weights)
-
-
-def _target_blocks(
-    contrast: Contrast,
-    run: _CutRun,
-    gradient: PlaceGradient,
-    targets: tuple[Spot, ...],
-    by_place: dict[int, tuple[Spot, ...]],
-) -> Iterator[EdgeBlock]:
-    place = targets[0].place
-    earlier = [p for p in contrast.places if p < place and by_place[p]]
-    if not earlier:
-        return
-    ranked = _pull_back(contrast, run, place, _cotangents(contrast, targets, gradient), earlier)
-    plain = _pull_back(contrast, run, place, _cotangents(contrast, targets, None), earlier)
-    for source_place in earlier:
-        by_rank, by_one = ranked[source_place], plain[source_place]
-        if by_rank is None or by_one is None:
-            continue  # every way from there is cut by a site in between
-        sources = by_place[source_place]
-        effects = _products(contrast, by_rank, sources, with_change=True)
-        weights = _products(contrast, by_one, sources, with_change=False)
-        yield EdgeBlock(sources, targets, effects, weights)
+def _slopes(
+    contrast: Contrast, targets: tuple[Spot, ...], gradient: PlaceGradient
+) -> Float[Tensor, "n_target batch 1 1"]:
+    """`dm/da_v` of feature targets whose units hold one token in every prompt."""
+    features = torch.tensor([spot.feature for spot in targets])
+    dictionary = contrast.model.splices[targets[0].place].dictionary
+    along = gradient.gradient @ dictionary.W_dec[features].T  # [batch, pos, target]
+    inside = torch.stack([contrast.units.clean == spot.unit for spot in targets], -1)
+    return (along * inside).sum(1).T[..., None, None]
 
 
 def _cotangents(
@@ -189,30 +210,6 @@ def _cotangents(
     return at_read, at_write
 
 
-def _pull_back(
-    contrast: Contrast,
-    run: _CutRun,
-    place: int,
-    cotangents: tuple[Tensor, Tensor],
-    earlier: list[int],
-) -> dict[int, Tensor | None]:
-    """The cotangents' vector-Jacobian products at every earlier leaf, all vectors at once."""
-    at_read, at_write = cotangents
-    if contrast.model.splices[place].site.is_transcoder:
-        outputs, vectors = [run.read[place], run.written[place]], [at_read, at_write]
-    else:
-        outputs, vectors = [run.written[place]], [at_read + at_write]
-    pulled = torch.autograd.grad(
-        outputs,
-        [run.leaves[p] for p in earlier],
-        grad_outputs=vectors,
-        is_grads_batched=True,
-        retain_graph=True,
-        allow_unused=True,
-    )
-    return dict(zip(earlier, pulled, strict=True))
-
-
 def _products(
     contrast: Contrast,
     gradient: Float[Tensor, "n_target batch pos d_out"],
@@ -231,7 +228,7 @@ def _products(
         per_token = gradient @ contrast.model.splices[place].dictionary.W_dec[features].T
         weight = member[..., units[is_feature]]
         if with_change:
-            weight = weight * contrast.feature_change(place)[..., features]
+            weight = weight * contrast.feature_change(place).of(features)
         out[:, is_feature] = torch.einsum("vbpn,bpn->vnb", per_token, weight)
     if not is_feature.all():
         change = contrast.change(TOKENS) if place == TOKENS else contrast.error_change(place)

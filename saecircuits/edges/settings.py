@@ -2,7 +2,15 @@
 
 from typing import Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.baselines import BaselineKind
@@ -33,10 +41,19 @@ class AttributionSettings(BaseModel):
         baseline: `corrupted`, `mean` or `zero`.
         engine: of the edges: `factorised`, `reference` (autograd), or `auto`: factorised wherever
             it is exact.
-        max_nodes: edges are computed among this many nodes, those of largest |effect|.
+        max_nodes: edges are computed among this many nodes, those of largest |effect|; None for
+            all.
+        target_threshold: of these, nodes of smaller |effect|, in logits, are not expanded: no edges
+            into them are computed. `left_out` in the table of nodes says what that leaves out.
+        parts: also tell apart the heads and MLPs that carry each edge (factorised engine only).
+        max_edges: how many edges the graph keeps, those of largest |effect|.
+        edge_steps: under integrated gradients, points at which the derivatives along edges are
+            taken.
         tolerance: completeness gap at which integrated gradients stop adding steps.
-        batch_size: prompts per pass; it bounds memory and changes results by rounding only
-            (integrated gradients: within `tolerance`, because steps adapt batch by batch).
+        batch_size: most prompts per pass; it changes results by rounding only (integrated
+            gradients: within `tolerance`, because steps adapt batch by batch).
+        memory_limit: bytes, or text such as "4GB", for everything beside the model and its
+            dictionaries (`edges.memory`).
         seed: of the bootstrap.
     """
 
@@ -48,9 +65,14 @@ class AttributionSettings(BaseModel):
     error_policy: ErrorPolicy = "recompute"
     baseline: BaselineKind = "corrupted"
     engine: EngineName = "auto"
-    max_nodes: int = 300
+    max_nodes: int | None = 300
+    target_threshold: float = 0.0
+    parts: bool = True
+    max_edges: int = 100_000
+    edge_steps: int = 8
     tolerance: float = 1e-3
     batch_size: int = 32
+    memory_limit: ByteSize = ByteSize(4_000_000_000)
     seed: int = 0
 
     @model_validator(mode="before")
@@ -70,9 +92,24 @@ class AttributionSettings(BaseModel):
             raise UnknownNameError(info.field_name, str(value), choices)
         return value
 
-    @field_validator("max_nodes", "batch_size")
+    @field_validator("memory_limit", mode="before")
     @classmethod
-    def _positive(cls, value: int, info: Any) -> int:
-        if value < 1:
+    def _size(cls, value: object) -> object:
+        try:
+            return TypeAdapter(ByteSize).validate_python(value)
+        except ValidationError:
+            raise InputError(f"memory_limit is {value!r}; give bytes, or text like '4GB'") from None
+
+    @field_validator("max_nodes", "max_edges", "edge_steps", "batch_size")
+    @classmethod
+    def _positive(cls, value: int | None, info: Any) -> int | None:
+        if value is not None and value < 1:
             raise InputError(f"{info.field_name} is {value}; it must be at least 1")
+        return value
+
+    @field_validator("target_threshold")
+    @classmethod
+    def _not_negative(cls, value: float, info: Any) -> float:
+        if not value >= 0:
+            raise InputError(f"{info.field_name} is {value}; it must be 0 or more, in logits")
         return value

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.section import WHOLE, Section
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def keep_spots(model: SplicedModel, n_unit: int, spots: Iterable[Spot]) -> Kept:
 
 @torch.no_grad()
 def ablate_nodes(
-    contrast: Contrast, kept: Sequence[Kept], *, tokens_at_once: int = 8192
+    contrast: Contrast, kept: Sequence[Kept], *, tokens_at_once: int = 2048
 ) -> Float[Tensor, "n_kept batch"]:
     """The metric of every prompt for every set of kept nodes.
 
@@ -82,28 +83,72 @@ def ablate_nodes(
 
 
 def _ablated(contrast: Contrast, kept: Sequence[Kept]) -> Float[Tensor, "n_kept batch"]:
-    times = len(kept)
-    units = contrast.units.clean
-    inside = (units >= 0).repeat(times, 1)[..., None]
-    held = contrast.held_errors(times)
+    model, times = contrast.model, len(kept)
 
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
-        dictionary = contrast.model.splices[index].dictionary
-        base = contrast.baseline.sites[index]
-        mask = torch.cat([each.masks[index][units.clamp(min=0)] for each in kept])
-        features = dictionary.encode(read)
-        rest = dictionary.b_dec + dictionary.skip(read)
-        error = write - features @ dictionary.W_dec - rest if held is None else held[index]
-        features = torch.where(mask[..., :-1], features, base.features.repeat(times, 1, 1))
-        error = torch.where(mask[..., -1:], error, base.error.repeat(times, 1, 1))
-        return torch.where(inside, features @ dictionary.W_dec + error + rest, write)
+        return _written(contrast, index, kept, read=read, write=write)
 
-    logits = contrast.model.forward(
+    section, behind = WHOLE, model.block_behind(0)
+    if behind is not None:
+        # Nothing before the first site depends on what is kept.
+        clean = contrast.clean.written(model, 0)
+        section = Section(behind, at_site(0, clean, clean))
+    logits = model.forward(
         contrast.tokens.repeat(times, 1),
         at_site=at_site,
         operator=contrast.operator.repeated(times),
+        section=section,
+        lengths=contrast.prompts.clean_lengths.repeat(times),
     )
     return contrast.metric(logits)
+
+
+def _written(
+    contrast: Contrast,
+    index: int,
+    kept: Sequence[Kept],
+    *,
+    read: Float[Tensor, "many pos d_in"],
+    write: Float[Tensor, "many pos d_out"],
+) -> Float[Tensor, "many_kept pos d_out"]:
+    """What a site writes with every set of nodes kept, the batch laid once per set.
+
+    Args:
+        read: for every set, or once if it is the same for all.
+    """
+    rows = _changeable_tokens(contrast, index)
+    units = contrast.units.clean.flatten()[rows]
+    dictionary, base = contrast.model.splices[index].dictionary, contrast.baseline.sites[index]
+    masks = torch.stack([each.masks[index] for each in kept])
+    keeps_feature, keeps_error = masks[..., :-1][:, units], masks[..., -1:][:, units]
+
+    def by_set(values: Tensor) -> Float[Tensor, "n_set token width"]:
+        return values.unflatten(0, (-1, len(contrast.prompts))).flatten(1, 2)
+
+    x = by_set(read)[:, rows]
+    features = dictionary.encode(x)
+    rest = dictionary.b_dec + dictionary.skip(x)
+    acts = torch.where(keeps_feature, features, base.features.flatten(0, 1)[rows])
+    error = base.error.flatten(0, 1)[rows] + rest
+    if contrast.error_policy == "hold":
+        held = contrast.clean.sites[index].error.flatten(0, 1)[rows]
+        error = torch.where(keeps_error, held + rest, error)
+    else:
+        # A kept error is `write - features @ W_dec - rest`: one product serves it and the features.
+        error = torch.where(keeps_error, by_set(write)[:, rows], error)
+        acts = torch.addcmul(acts, features, keeps_error.to(acts), value=-1)
+    out = by_set(write).repeat(len(kept) // by_set(write).shape[0], 1, 1)
+    out[:, rows] = error + acts @ dictionary.W_dec
+    return out.flatten(0, 1).unflatten(0, (-1, write.shape[1]))
+
+
+def _changeable_tokens(contrast: Contrast, index: int) -> Int[Tensor, " token"]:
+    """The tokens, counted through the batch, where what a site writes can change the metric."""
+    inside = contrast.units.clean >= 0
+    if contrast.model.block_behind(index) == contrast.model.n_layers:
+        last = contrast.prompts.clean_lengths.to(inside.device) - 1
+        inside = inside & (torch.arange(inside.shape[1], device=inside.device) == last[:, None])
+    return inside.flatten().nonzero()[:, 0]
 
 
 def ablate_all(batches: Iterable[Contrast], kept: Sequence[Kept]) -> NDArray[np.float64]:

@@ -10,15 +10,17 @@ baseline is the clean value itself.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal, TypeAlias, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.units import Units
-from saecircuits.splicing import Observation, SiteValues, SplicedModel, observe
+from saecircuits.splicing import Activations, Observation, SiteValues, SplicedModel, observe
+from saecircuits.splicing.activations import sparse_matrix, sparse_product
 from saecircuits.tasks import Prompts
 
 BaselineKind: TypeAlias = Literal["corrupted", "mean", "zero"]
@@ -29,7 +31,8 @@ class UnitMeans:
     """Mean values by unit over a reference set: the source of the `mean` baseline.
 
     Attributes:
-        values: `[unit, width]` for the tokens, every site's features, and every site's errors.
+        values: `[unit, width]` for the tokens, every site's features (sparse), and every site's
+            errors.
     """
 
     values: tuple[Float[Tensor, "unit _"], ...]
@@ -70,23 +73,28 @@ def make_baseline(
     match kind:
         case "corrupted":
             run = observe(model, prompts.corrupted_tokens.to(model.device))
-            align = units.alignment.to(clean.tokens)
-            values = [align @ value for value in _values(run)]
+            values = [sparse_product(units.alignment, value) for value in _values(run)]
         case "mean":
             assert means is not None, "the mean baseline needs the means of a reference set"
-            member = units.membership.to(clean.tokens)
-            values = [member @ mean for mean in means.values]
+            values = [sparse_product(units.sums.T.coalesce(), mean) for mean in means.values]
         case "zero":
             # A token that is not there has no embedding to be set to: zero leaves tokens alone.
-            values = [there[0], *(torch.zeros_like(value) for value in there[1:])]
-    inside = (units.clean >= 0).to(model.device)[..., None]
-    values = [torch.where(inside, at, now) for at, now in zip(values, there, strict=True)]
-    n_sites = len(model.splices)
-    sites = zip(values[1 : 1 + n_sites], values[1 + n_sites :], clean.sites, strict=True)
-    return Baseline(
-        tokens=values[0],
-        sites=tuple(SiteValues(features, error, site.rest) for features, error, site in sites),
+            inside = _diagonal(units.clean.flatten() >= 0)
+            values = [
+                sparse_product(inside, there[0]),
+                *(torch.zeros_like(value) for value in there[1:]),
+            ]
+    outside = _diagonal(units.clean.flatten() < 0)
+    values = [
+        value + sparse_product(outside, now) for value, now in zip(values, there, strict=True)
+    ]
+    n_sites, n_batch = len(model.splices), len(prompts)
+    tokens, *errors = (
+        value.unflatten(0, (n_batch, -1)) for value in (values[0], *values[1 + n_sites :])
     )
+    acts = [Activations(value.coalesce(), n_batch) for value in values[1 : 1 + n_sites]]
+    sites = zip(acts, errors, clean.sites, strict=True)
+    return Baseline(tokens, tuple(SiteValues(a, error, site.rest) for a, error, site in sites))
 
 
 def unit_means(
@@ -94,21 +102,30 @@ def unit_means(
 ) -> UnitMeans:
     """Mean value of every node by unit over the clean runs of `prompts` (all tokens alike)."""
     totals: list[list[Tensor]] = []
-    count = torch.zeros(len(units))
+    count = torch.zeros(len(units), dtype=torch.float64, device=model.device)
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, start + batch_size)
         run = observe(model, prompts.clean_tokens[rows].to(model.device))
-        member = units.rows(rows).membership.to(run.tokens)
-        count += member.sum((0, 1)).cpu()
-        totals.append([torch.einsum("bpu,bpd->ud", member, value) for value in _values(run)])
-    sums = [torch.stack(parts).sum(0) for parts in zip(*totals, strict=True)]
-    return UnitMeans(tuple(total / count.clamp(min=1).to(total)[:, None] for total in sums))
+        sums = units.rows(rows).to(model.device).sums
+        count += sums.sum(1).to_dense()
+        totals.append([sparse_product(sums, value) for value in _values(run)])
+    each = torch.arange(len(units), device=model.device).expand(2, -1)
+    share = sparse_matrix(each, 1 / count.clamp(min=1), (len(units), len(units)))
+    sums = [reduce(torch.add, parts) for parts in zip(*totals, strict=True)]
+    return UnitMeans(tuple(sparse_product(share, total) for total in sums))
+
+
+def _diagonal(chosen: Bool[Tensor, " n"]) -> Float[Tensor, "n n"]:
+    """Sparse: 1.0 on the diagonal where a token is chosen."""
+    index = chosen.nonzero()[:, 0]
+    ones = torch.ones(len(index), dtype=torch.float64, device=chosen.device)
+    return sparse_matrix(index.expand(2, -1), ones, (len(chosen), len(chosen)))
 
 
 def _values(run: Observation) -> list[Tensor]:
-    """Tokens, every site's features, every site's errors: all that has a baseline, in order."""
+    """Tokens, every site's features, every site's errors: all that has a baseline, by token."""
     return [
-        run.tokens,
-        *(site.features for site in run.sites),
-        *(site.error for site in run.sites),
+        run.tokens.flatten(0, 1),
+        *(site.activations.matrix for site in run.sites),
+        *(site.error.flatten(0, 1) for site in run.sites),
     ]

@@ -5,9 +5,9 @@ interventions jump along it, and all of them read the same metric under the same
 same error policy.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saecircuits.nodes.baselines import Baseline, BaselineKind, UnitMeans, make_baseline
 from saecircuits.nodes.units import Units
-from saecircuits.splicing import Observation, SplicedModel, observe
+from saecircuits.splicing import Activations, Observation, SplicedModel, observe
 from saecircuits.splicing.observation import ErrorPolicy, pass_through
 from saecircuits.splicing.operators import Linearization, Operator, record_operator
 from saecircuits.tasks import Prompts, last_position_logits, logit_difference
@@ -57,15 +57,38 @@ class Contrast:
         if place == TOKENS:
             return self.clean.tokens - self.baseline.tokens
         W_dec = self.model.splices[place].dictionary.W_dec
-        return self.feature_change(place) @ W_dec + self.error_change(place)
+        return self.feature_change(place).decode(W_dec) + self.error_change(place)
 
-    def feature_change(self, place: int) -> Float[Tensor, "batch pos d_sae"]:
+    def feature_change(self, place: int) -> Activations:
         """Clean minus baseline activation of every feature at a site."""
-        return self.clean.sites[place].features - self.baseline.sites[place].features
+        clean, baseline = self.clean.sites[place], self.baseline.sites[place]
+        return clean.activations.minus(baseline.activations)
 
     def error_change(self, place: int) -> Float[Tensor, "batch pos d_out"]:
         """Clean minus baseline of the error at a site."""
         return self.clean.sites[place].error - self.baseline.sites[place].error
+
+    def between(
+        self, share: float
+    ) -> tuple[Callable[[int, Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """What every place writes on the line from its baseline (share 0) to its clean value (1).
+
+        Skip weights belong to no node: what passes through them is what they make of what they
+        read.
+
+        Returns:
+            `at_site` and `at_tokens` for `SplicedModel.forward`.
+        """
+
+        def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
+            dictionary, clean = self.model.splices[index].dictionary, self.clean.sites[index]
+            own = clean.activations.decode(dictionary.W_dec) + clean.error + dictionary.b_dec
+            return own - (1 - share) * self.change(index) + dictionary.skip(read)
+
+        def at_tokens(tokens: Tensor) -> Tensor:
+            return self.clean.tokens - (1 - share) * self.change(TOKENS)
+
+        return at_site, at_tokens
 
     def held_errors(self, times: int = 1) -> Sequence[Tensor] | None:
         """Clean errors for the policy `hold`, the batch laid `times` times; None to recompute."""
@@ -111,6 +134,47 @@ class Contrast:
         return self.metric(logits)
 
 
+class Batches(Sequence[Contrast]):
+    """Contrasts of all prompts, batch by batch; each is made when it is asked for.
+
+    Args:
+        make: the contrast of a number below `count`.
+        is_kept: True to make each only once.
+    """
+
+    def __init__(self, make: Callable[[int], Contrast], count: int, *, is_kept: bool) -> None:
+        self._make, self._count, self.is_kept = make, count, is_kept
+        self._made: dict[int, Contrast] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Contrast: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Contrast]: ...
+
+    def __getitem__(self, index: int | slice) -> Contrast | list[Contrast]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(self._count)[index]]
+        number = range(self._count)[index]
+        if number in self._made:
+            return self._made[number]
+        contrast = self._make(number)
+        if self.is_kept:
+            self._made[number] = contrast
+        return contrast
+
+    def with_operator(self, operator: Operator) -> "Batches":
+        """The same contrasts under another operator."""
+
+        def make(number: int) -> Contrast:
+            return replace(self[number], operator=operator)
+
+        return Batches(make, self._count, is_kept=self.is_kept)
+
+
 def contrasts(
     model: SplicedModel,
     prompts: Prompts,
@@ -121,9 +185,12 @@ def contrasts(
     linearization: Linearization = "full",
     error_policy: ErrorPolicy = "recompute",
     batch_size: int = 32,
-) -> Iterator[Contrast]:
+    is_kept: bool = False,
+) -> Batches:
     """The prompts as contrasts of at most `batch_size` pairs each, in order."""
-    for start in range(0, len(prompts), batch_size):
+
+    def make(number: int) -> Contrast:
+        start = number * batch_size
         rows = slice(start, min(start + batch_size, len(prompts)))
         some = prompts.subset(range(rows.start, rows.stop))
         # A subset is cut to its own longest prompt; the units are cut alike.
@@ -134,7 +201,7 @@ def contrasts(
             units.corrupted[rows, : some.corrupted_tokens.shape[1]],
         ).to(model.device)
         clean = observe(model, some.clean_tokens.to(model.device))
-        yield Contrast(
+        return Contrast(
             model=model,
             prompts=some,
             units=part,
@@ -147,3 +214,5 @@ def contrasts(
             ),
             error_policy=error_policy,
         )
+
+    return Batches(make, -(-len(prompts) // batch_size), is_kept=is_kept)

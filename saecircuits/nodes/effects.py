@@ -17,6 +17,7 @@ from torch import Tensor
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.splicing import Activations
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class NodeIndex:
         width = self.widths[spot.place - TOKENS]
         feature = width - 1 if spot.feature == ERROR else spot.feature
         return self.start(spot.place) + spot.unit * width + feature
+
+    def units(self, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The unit of every column."""
+        starts = np.array([self.start(place) for place in range(TOKENS, len(self.widths) - 1)])
+        place = np.searchsorted(starts, columns, side="right") - 1
+        return (columns - starts[place]) // np.array(self.widths)[place]
 
     def spot(self, column: int) -> Spot:
         """The node of a column."""
@@ -86,31 +93,22 @@ class NodeEffects:
 def node_effects(contrast: Contrast, gradients: dict[int, PlaceGradient]) -> NodeEffects:
     """`E(u) = sum over tokens of (dm/dx . d_u) (a_u clean - a_u baseline)` for every node."""
     index = node_index(contrast)
-    blocks: list[tuple[Tensor, Tensor, Tensor]] = []
+    tables = _Tables(contrast, index), _Tables(contrast, index), _Tables(contrast, index)
     for place in contrast.places:
         gradient = gradients[place].gradient
         if place == TOKENS:
-            per_token = (gradient * contrast.change(TOKENS)).sum(-1, keepdim=True)
-            clean = contrast.clean.tokens.norm(dim=-1, keepdim=True)
-            base = contrast.baseline.tokens.norm(dim=-1, keepdim=True)
-        else:
-            per_token = _site_effects(contrast, place, gradient)
-            clean = _activations(contrast.clean.sites[place])
-            base = _activations(contrast.baseline.sites[place])
-        member = contrast.units.membership.to(per_token)
-        count = member.sum(1).clamp(min=1)[..., None]
-        blocks.append(
-            (
-                torch.einsum("bpu,bpn->bun", member, per_token),
-                torch.einsum("bpu,bpn->bun", member, clean) / count,
-                torch.einsum("bpu,bpn->bun", member, base) / count,
-            )
-        )
-    stacked = [
-        sparse.csr_matrix(sparse.hstack([_sparse(block[kind]) for block in blocks]))
-        for kind in range(3)
-    ]
-    return NodeEffects(index, *stacked)
+            tables[0].add(place, (gradient * contrast.change(TOKENS)).sum(-1))
+            tables[1].add(place, contrast.clean.tokens.norm(dim=-1))
+            tables[2].add(place, contrast.baseline.tokens.norm(dim=-1))
+            continue
+        change = contrast.feature_change(place)
+        W_dec = contrast.model.splices[place].dictionary.W_dec
+        of_features = change.weighted(_along(change, gradient, W_dec))
+        tables[0].add(place, (gradient * contrast.error_change(place)).sum(-1), of_features)
+        for table, side in zip(tables[1:], (contrast.clean, contrast.baseline), strict=True):
+            site = side.sites[place]
+            table.add(place, site.error.norm(dim=-1), site.activations)
+    return NodeEffects(index, tables[0].summed(), *(table.mean() for table in tables[1:]))
 
 
 def joined(parts: Iterable[NodeEffects]) -> NodeEffects:
@@ -124,21 +122,70 @@ def joined(parts: Iterable[NodeEffects]) -> NodeEffects:
     )
 
 
-def _site_effects(
-    contrast: Contrast, place: int, gradient: Tensor
-) -> Float[Tensor, "batch pos n_node"]:
-    W_dec = contrast.model.splices[place].dictionary.W_dec
-    features = (gradient @ W_dec.T) * contrast.feature_change(place)
-    error = (gradient * contrast.error_change(place)).sum(-1, keepdim=True)
-    return torch.cat([features, error], dim=-1)
+class _Tables:
+    """Numbers of features and errors at tokens, gathered into `[n_prompt, n_node]` by unit."""
+
+    def __init__(self, contrast: Contrast, index: NodeIndex) -> None:
+        unit = contrast.units.clean.cpu().numpy()
+        self._index, self._n_prompt, n_pos = index, *unit.shape
+        self._unit, self._prompt = unit.ravel(), np.repeat(np.arange(len(unit)), n_pos)
+        self._rows: list[NDArray[np.int64]] = []
+        self._columns: list[NDArray[np.int64]] = []
+        self._values: list[NDArray[np.float64]] = []
+
+    def add(
+        self,
+        place: int,
+        whole: Float[Tensor, "batch pos"],
+        activations: Activations | None = None,
+    ) -> None:
+        """What belongs to a place: its error (or token) at every token, and its features."""
+        width = self._index.widths[place - TOKENS]
+        tokens = np.arange(len(self._unit))
+        self._add(place, tokens, np.full(len(tokens), width - 1), whole.flatten())
+        if activations is not None:
+            token, feature = (x.cpu().numpy() for x in (activations.token, activations.feature))
+            self._add(place, token, feature, activations.value)
+
+    def _add(
+        self, place: int, token: NDArray[np.int64], feature: NDArray[np.int64], values: Tensor
+    ) -> None:
+        width, unit = self._index.widths[place - TOKENS], self._unit[token]
+        inside = unit >= 0
+        self._rows.append(self._prompt[token][inside])
+        columns = self._index.start(place) + unit * width + feature
+        self._columns.append(columns[inside])
+        self._values.append(values.detach().double().cpu().numpy()[inside])
+
+    def summed(self) -> sparse.csr_matrix:
+        """Sums over the tokens of each unit."""
+        rows, columns, values = map(np.concatenate, (self._rows, self._columns, self._values))
+        shape = (self._n_prompt, self._index.size)
+        table = sparse.csr_matrix((values, (rows, columns)), shape=shape)
+        table.sum_duplicates()
+        table.eliminate_zeros()
+        return table
+
+    def mean(self) -> sparse.csr_matrix:
+        """Means over the tokens of each unit."""
+        table, n_unit = self.summed().tocoo(), self._index.n_unit
+        inside = self._unit >= 0
+        counts = np.zeros((self._n_prompt, n_unit))
+        np.add.at(counts, (self._prompt[inside], self._unit[inside]), 1)
+        table.data /= counts[table.row, self._index.units(table.col.astype(np.int64))]
+        return sparse.csr_matrix(table)
 
 
-def _activations(values) -> Float[Tensor, "batch pos n_node"]:
-    return torch.cat([values.features, values.error.norm(dim=-1, keepdim=True)], dim=-1)
-
-
-def _sparse(block: Float[Tensor, "batch unit n_node"]) -> sparse.csr_matrix:
-    return sparse.csr_matrix(block.flatten(1).cpu().double().numpy())
+def _along(
+    change: Activations,
+    gradient: Float[Tensor, "batch pos d_out"],
+    W_dec: Float[Tensor, "d_sae d_out"],
+) -> Float[Tensor, " n_entry"]:
+    """`dm/dx . d_u` for every entry, a few at a time."""
+    by_token = gradient.flatten(0, 1)
+    together = max(1, 2**22 // W_dec.shape[1])
+    pairs = zip(change.token.split(together), change.feature.split(together), strict=True)
+    return torch.cat([(by_token[token] * W_dec[feature]).sum(-1) for token, feature in pairs])
 
 
 def bootstrap_interval(

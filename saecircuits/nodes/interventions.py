@@ -7,6 +7,7 @@ batch is laid once per node, each copy with its own change at its own site.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.splicing.observation import pass_through
+from saecircuits.splicing.section import WHOLE, Section
 
 ERROR = -1
 
@@ -42,12 +44,17 @@ def node_change(contrast: Contrast, spot: Spot) -> Float[Tensor, "batch pos d_ou
         change = contrast.error_change(spot.place)
     else:
         direction = contrast.model.splices[spot.place].dictionary.W_dec[spot.feature]
-        change = contrast.feature_change(spot.place)[..., spot.feature, None] * direction
+        features = torch.tensor([spot.feature], device=direction.device)
+        clean, base = (
+            run.sites[spot.place].activations.of(features)
+            for run in (contrast.clean, contrast.baseline)
+        )
+        change = (clean - base) * direction
     return change * inside.to(change)
 
 
 def intervene(
-    contrast: Contrast, spots: Sequence[Spot], *, tokens_at_once: int = 8192
+    contrast: Contrast, spots: Sequence[Spot], *, tokens_at_once: int = 2048
 ) -> Float[Tensor, "node batch"]:
     """The measured effect of every node by itself, for every prompt (in the metric's units).
 
@@ -58,46 +65,93 @@ def intervene(
     return effects_of_changes(contrast, changes, tokens_at_once=tokens_at_once)
 
 
+@dataclass(frozen=True, eq=False)
+class CleanRun:
+    """The clean run of a contrast under its operator: where changed runs begin.
+
+    Attributes:
+        streams: what enters each block and, last, the final norm.
+        metric: of every prompt.
+    """
+
+    streams: tuple[Float[Tensor, "batch pos d_model"], ...]
+    metric: Float[Tensor, " batch"]
+
+
+def clean_run(contrast: Contrast) -> CleanRun:
+    """One forward pass without dictionaries: with their errors they change nothing."""
+    streams, logits = contrast.model.streams(
+        contrast.tokens, operator=contrast.operator, lengths=contrast.prompts.clean_lengths
+    )
+    return CleanRun(streams, contrast.metric(logits)[0])
+
+
 @torch.no_grad()
 def effects_of_changes(
     contrast: Contrast,
     changes: Sequence[tuple[int, Callable[[], Tensor]]],
     *,
-    tokens_at_once: int = 8192,
+    clean: CleanRun | None = None,
+    tokens_at_once: int = 2048,
 ) -> Float[Tensor, "change batch"]:
     """`m(clean) - m(what is written at a place, less a change)`, for every change by itself.
 
+    Changes at one place are made side by side, in runs that begin there: before it all is clean.
+
     Args:
         changes: place and, made when needed, the `[batch, pos, d_out]` that is taken away there.
+        clean: the contrast's clean run, if it is known.
     """
+    clean = clean or clean_run(contrast)
+    effects = clean.metric.new_zeros(len(changes), len(clean.metric))
     together = max(1, tokens_at_once // contrast.prompts.clean_tokens.numel())
-    (clean,) = contrast.run_with(TOKENS, contrast.clean.tokens)
-    effects = [
-        clean - _metric_less(contrast, changes[start : start + together])
-        for start in range(0, len(changes), together)
-    ]
-    return torch.cat(effects) if effects else clean.new_zeros(0, len(clean))
+    in_order = sorted(range(len(changes)), key=lambda number: changes[number][0])
+    for place, group in groupby(in_order, key=lambda number: changes[number][0]):
+        numbers = list(group)
+        for start in range(0, len(numbers), together):
+            some = numbers[start : start + together]
+            less = torch.cat([changes[number][1]() for number in some])
+            effects[some] = clean.metric - _metric_less(contrast, clean, place, less)
+    return effects
 
 
 def _metric_less(
-    contrast: Contrast, changes: Sequence[tuple[int, Callable[[], Tensor]]]
+    contrast: Contrast, clean: CleanRun, place: int, less: Float[Tensor, "many pos d_out"]
 ) -> Float[Tensor, "change batch"]:
-    """The metric with one change per copy of the batch."""
-    size = len(contrast.prompts)
-    times = len(changes)
+    """The metric with one change at a place per copy of the batch."""
+    times = len(less) // len(contrast.prompts)
     through = pass_through(contrast.model, contrast.held_errors(times))
 
-    def less(place: int, value: Tensor) -> Tensor:
-        value = value.clone()
-        for copy, (changed_place, change) in enumerate(changes):
-            if changed_place == place:
-                value[copy * size : (copy + 1) * size] -= change()
-        return value
+    def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
+        passed = through(index, read, write)
+        return passed - less if index == place else passed
 
     logits = contrast.model.forward(
         contrast.tokens.repeat(times, 1),
-        at_site=lambda index, read, write: less(index, through(index, read, write)),
-        at_tokens=lambda tokens: less(TOKENS, tokens),
+        at_site=at_site,
+        at_tokens=(lambda tokens: tokens - less) if place == TOKENS else None,
         operator=contrast.operator.repeated(times),
+        section=section_from(contrast, clean, place, less),
+        lengths=contrast.prompts.clean_lengths.repeat(times),
     )
     return contrast.metric(logits)
+
+
+def section_from(
+    contrast: Contrast, clean: CleanRun, place: int, less: Float[Tensor, "many pos d_out"]
+) -> Section:
+    """Where runs begin that are clean before a place: behind it, or with the block it is in.
+
+    A run that begins behind the place, its change made already, does not call at the place again.
+
+    Args:
+        less: what is taken away at the place, per copy of the batch.
+    """
+    if place == TOKENS:
+        return WHOLE
+    times = len(less) // len(contrast.prompts)
+    behind = contrast.model.block_behind(place)
+    if behind is not None:
+        return Section(behind, clean.streams[behind].repeat(times, 1, 1) - less)
+    first = contrast.model.splices[place].site.layer
+    return Section(first, clean.streams[first].repeat(times, 1, 1))

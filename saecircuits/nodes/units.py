@@ -7,7 +7,7 @@ the token position (all prompts equally long), `"span"` the task's named spans (
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -45,21 +45,38 @@ class Units:
         return _membership(self.clean, len(self))
 
     @cached_property
-    def alignment(self) -> Float[Tensor, "batch pos pos_corrupted"]:
+    def alignment(self) -> Float[Tensor, "n_clean n_corrupted"]:
         """Which corrupted tokens supply the baseline of a clean token; rows add up to 1 or 0.
 
         Within a unit of equal length on both sides, token for token; otherwise each clean token
-        takes the mean over the unit's corrupted tokens.
+        takes the mean over the unit's corrupted tokens. Sparse, `[batch * pos, batch * pos]`.
         """
-        clean, corrupted = self.membership, _membership(self.corrupted, len(self))
-        n_clean, n_corrupted = clean.sum(1), corrupted.sum(1)  # [batch, unit]
-        rank_clean = (clean.cumsum(1) * clean).sum(-1)
-        rank_corrupted = (corrupted.cumsum(1) * corrupted).sum(-1)
-        same_rank = rank_clean[:, :, None] == rank_corrupted[:, None, :]
-        is_equal = (n_clean == n_corrupted).to(clean)
-        shared = torch.einsum("bpu,bcu->bpc", clean * is_equal[:, None], corrupted) * same_rank
-        spread = clean * ((1 - is_equal) / n_corrupted.clamp(min=1))[:, None]
-        return shared + torch.einsum("bpu,bcu->bpc", spread, corrupted)
+        clean, corrupted = (_grouped(side, len(self)) for side in (self.clean, self.corrupted))
+        size, other_size = clean.sizes[clean.group], corrupted.sizes[clean.group]
+        is_equal = size == other_size
+        count = torch.where(is_equal, 1, other_size)  # partners of each clean token
+        entry = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+        step = torch.arange(len(entry), device=count.device) - (count.cumsum(0) - count)[entry]
+        first = corrupted.starts[clean.group] + torch.where(is_equal, clean.rank, 0)
+        partner = corrupted.token[first[entry] + step]
+        return torch.sparse_coo_tensor(
+            torch.stack([clean.token[entry], partner]),
+            1 / count[entry].double(),
+            (self.clean.numel(), self.corrupted.numel()),
+            check_invariants=False,
+        ).coalesce()
+
+    @cached_property
+    def sums(self) -> Float[Tensor, "unit n_token"]:
+        """Adds up over the clean tokens of a unit, in all prompts together. Sparse."""
+        unit = self.clean.flatten()
+        token = (unit >= 0).nonzero()[:, 0]
+        return torch.sparse_coo_tensor(
+            torch.stack([unit[token], token]),
+            torch.ones(len(token), dtype=torch.float64, device=unit.device),
+            (len(self), len(unit)),
+            check_invariants=False,
+        ).coalesce()
 
     def rows(self, batch: slice) -> "Units":
         """The units of some of the prompts."""
@@ -111,6 +128,34 @@ def _inside(tokens: Tensor, lengths: Tensor) -> Tensor:
     position = torch.arange(tokens.shape[1])[None]
     is_inside = (position >= 1) & (position < lengths[:, None])
     return torch.where(is_inside, 0, NO_UNIT)
+
+
+class _Grouped(NamedTuple):
+    """The tokens that are in units, ordered by prompt and unit.
+
+    Attributes:
+        token: counted through all prompts, as are groups (prompt times units, plus unit).
+        rank: a token's place within its group.
+        sizes, starts: of every group.
+    """
+
+    token: Tensor
+    group: Tensor
+    rank: Tensor
+    sizes: Tensor
+    starts: Tensor
+
+
+def _grouped(units: Int[Tensor, "batch pos"], n_unit: int) -> _Grouped:
+    prompt = torch.arange(len(units), device=units.device)[:, None]
+    group = (prompt * n_unit + units).flatten()
+    token = (units.flatten() >= 0).nonzero()[:, 0]
+    token = token[group[token].argsort(stable=True)]
+    group = group[token]
+    sizes = torch.bincount(group, minlength=len(units) * n_unit)
+    starts = sizes.cumsum(0) - sizes
+    rank = torch.arange(len(token), device=units.device) - starts[group]
+    return _Grouped(token, group, rank, sizes, starts)
 
 
 def _membership(units: Tensor, n_units: int) -> Tensor:

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import pandas as pd
 
-from saecircuits.circuits import Circuit
+from saecircuits.circuits import Circuit, parts_of
 from saecircuits.edges.graph import METRIC
-from saecircuits.publication.folder import EDGES, FIGURE, LABELS, NODES, RECORD, REPORT
+from saecircuits.publication.components import through_note, through_phrase
+from saecircuits.publication.folder import EDGES, FIGURE, LABELS, NODES, PARTS, RECORD, REPORT
 from saecircuits.publication.limits import limits
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.publication.phrases import effect_number, interval, pair_phrase
@@ -72,6 +73,7 @@ def write_card(
 _FILES: Final = f"""\
 - `{RECORD}`: settings, selection, versions, digests
 - `{NODES}`, `{EDGES}`: the whole graph; the column `in_circuit` marks the circuit
+- `{PARTS}`: how much of each edge goes through which attention head and MLP
 - `{REPORT}`: every figure of the validation, the curve over sizes included
 - `{LABELS}`: automatic labels of the features, with contexts
 - `{FIGURE}`: the picture above"""
@@ -147,12 +149,25 @@ def _edge_table(circuit: Circuit, texts: dict[tuple[str, int], str]) -> str:
     if not len(circuit.edges):
         return "The circuit has no edges."
     by_id = {node["node"]: node for node in rows_of(circuit.nodes)}
+    strongest = circuit.strongest_edges(_LISTED)
+    parts = parts_of(circuit.edge_parts, strongest)
+    by_edge = {ends: rows_of(found) for ends, found in parts.groupby(["source", "target"])}
     rows = []
-    for edge in rows_of(circuit.strongest_edges(_LISTED)):
+    for edge in rows_of(strongest):
         ends = [by_id[edge[end]] for end in ("source", "target")]
-        shown = [f"{_short_name(end)} {_label(end, texts)}".strip() for end in ends]
-        rows.append((*map(literal, shown), effect_number(edge["effect"]), _between(edge)))
-    return table(("from", "to", "effect (logits)", "95% interval"), rows, numbers=2)
+        shown = [literal(f"{_short_name(end)} {_label(end, texts)}".strip()) for end in ends]
+        through = through_phrase(by_edge.get((edge["source"], edge["target"]), []), edge["effect"])
+        rows.append((*shown, through, effect_number(edge["effect"]), _between(edge)))
+    header = ("from", "to", "through", "effect (logits)", "95% interval")
+    if by_edge:
+        return (
+            f"{table(header, rows, numbers=2)}\n\n{through_note(parts['part'].unique().tolist())}"
+        )
+    return table(
+        [name for name in header if name != "through"],
+        [(*row[:2], *row[3:]) for row in rows],
+        numbers=2,
+    )
 
 
 def _certainty(circuit: Circuit, report: ValidationReport | None) -> str:
@@ -166,6 +181,17 @@ def _certainty(circuit: Circuit, report: ValidationReport | None) -> str:
         lines.append(
             f"Edges were computed among {circuit.summary['edge_nodes']} nodes, which carry "
             f"{share:.0%} of the summed |effect| of all nodes."
+        )
+    if circuit.settings.target_threshold > 0:
+        lines.append(
+            "Edges into nodes with an |effect| under "
+            f"{circuit.settings.target_threshold:g} logits were not computed."
+        )
+    computed, kept = circuit.summary.get("edges_computed", 0), circuit.settings.max_edges
+    if computed > kept:
+        lines.append(
+            f"Of {computed:,} edges the strongest {kept:,} were kept, which carry "
+            f"{circuit.summary['edges_kept_share_of_effect']:.1%} of their summed |effect|."
         )
     calibration = report.calibration if report is not None else None
     if calibration is None:

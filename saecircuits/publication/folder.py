@@ -1,12 +1,13 @@
 """A run's folder: what it holds, and when it may be written to.
 
-    circuit.json      settings, selection, summary, provenance, versions, counts; sha256 of tables
-    nodes.parquet     every node of the graph; `in_circuit` says which were kept
-    edges.parquet     every edge of the graph; the same
-    validation.json   the report on that circuit
-    features.json     labels of its features
-    figure.svg        the circuit as a picture
-    README.md         the card
+    circuit.json        settings, selection, summary, provenance, versions, counts; sha256 of tables
+    nodes.parquet       every node of the graph; `in_circuit` says which were kept
+    edges.parquet       every edge of the graph; the same
+    edge_parts.parquet  the components that carry each of these edges
+    validation.json     the report on that circuit
+    features.json       labels of its features
+    figure.svg          the circuit as a picture
+    README.md           the card
 
 A folder is a run if its `circuit.json` says so. Anything else that is not empty belongs to somebody
 and is left alone. Files of different runs or stages are never taken for one run: `circuit.json` is
@@ -28,12 +29,14 @@ from saecircuits.publication.records import CircuitRecord
 RECORD: Final = "circuit.json"
 NODES: Final = "nodes.parquet"
 EDGES: Final = "edges.parquet"
+PARTS: Final = "edge_parts.parquet"
+TABLES: Final = (NODES, EDGES, PARTS)
 REPORT: Final = "validation.json"
 LABELS: Final = "features.json"
 FIGURE: Final = "figure.svg"
 CARD: Final = "README.md"
 # The record last: until everything else is gone, the folder is still known to be a run.
-_FILES: Final = (NODES, EDGES, REPORT, LABELS, FIGURE, CARD, RECORD)
+_FILES: Final = (*TABLES, REPORT, LABELS, FIGURE, CARD, RECORD)
 
 
 def open_folder(
@@ -68,7 +71,7 @@ def open_folder(
             _check_same(folder, identity or {})
         else:
             remove_files(folder, _FILES)
-    elif set(names) - {NODES, EDGES} or (names and not (overwrite or resume)):
+    elif set(names) - set(TABLES) or (names and not (overwrite or resume)):
         # Tables alone are what an interrupted first write may leave.
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise RunFolderError(

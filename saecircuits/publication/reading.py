@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from saecircuits.circuits import Circuit
+from saecircuits.circuits import Circuit, parts_of
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import RunFolderError
 from saecircuits.publication.files import parse_json, read_bytes, sha256
-from saecircuits.publication.folder import EDGES, LABELS, NODES, RECORD, REPORT
+from saecircuits.publication.folder import EDGES, LABELS, NODES, PARTS, RECORD, REPORT, TABLES
 from saecircuits.publication.records import (
     CircuitRecord,
     CurveRow,
@@ -19,7 +19,13 @@ from saecircuits.publication.records import (
     LabelsRecord,
     ReportRecord,
 )
-from saecircuits.publication.tables import EDGE_SCHEMA, IN_CIRCUIT, NODE_SCHEMA, from_parquet
+from saecircuits.publication.tables import (
+    EDGE_SCHEMA,
+    IN_CIRCUIT,
+    NODE_SCHEMA,
+    PART_SCHEMA,
+    from_parquet,
+)
 from saecircuits.validation import ValidationReport
 
 
@@ -51,10 +57,12 @@ def read_run(folder: str | Path) -> StoredRun:
         RunFolderError: as `read_circuit`, or a report or labels that cannot be used.
     """
     path = Path(folder)
+    record = read_record(path)
+    tables = _tables(path, record)
     return StoredRun(
-        record=read_record(path),
-        graph=read_graph(path),
-        circuit=read_circuit(path),
+        record=record,
+        graph=_graph(record, tables),
+        circuit=_circuit(path, record, tables),
         report=read_report(path) if (path / REPORT).exists() else None,
         labels=read_labels(path) if (path / LABELS).exists() else (),
     )
@@ -77,14 +85,7 @@ def read_graph(folder: str | Path) -> AttributionGraph:
         RunFolderError: as `read_record`, or a table that is not the record's.
     """
     record = read_record(folder)
-    nodes, edges = _tables(Path(folder), record)
-    return AttributionGraph(
-        nodes=nodes.drop(columns=IN_CIRCUIT),
-        edges=edges.drop(columns=IN_CIRCUIT),
-        settings=record.settings,
-        summary=record.summary,
-        provenance=record.provenance,
-    )
+    return _graph(record, _tables(Path(folder), record))
 
 
 def read_circuit(folder: str | Path) -> Circuit:
@@ -94,21 +95,7 @@ def read_circuit(folder: str | Path) -> Circuit:
         RunFolderError: as `read_graph`, or no circuit was chosen yet.
     """
     record = read_record(folder)
-    if record.selection is None:
-        raise RunFolderError(f"{folder} holds a graph but no circuit yet; prune and write it first")
-    nodes, edges = _tables(Path(folder), record)
-    candidates = record.candidates
-    if candidates is None:
-        candidates = members(nodes)
-    return Circuit(
-        nodes=_kept(nodes),
-        edges=_kept(edges),
-        candidates=candidates,
-        settings=record.settings,
-        selection=record.selection,
-        summary=record.summary,
-        provenance=record.provenance,
-    )
+    return _circuit(Path(folder), record, _tables(Path(folder), record))
 
 
 def read_report(folder: str | Path) -> ValidationReport:
@@ -150,17 +137,60 @@ def members(nodes: pd.DataFrame) -> tuple[str, ...]:
     return tuple(nodes.loc[nodes["kind"].isin(["feature", "error"]), "node"])
 
 
-def _tables(folder: Path, record: CircuitRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
-    data = {name: read_bytes(folder / name) for name in (NODES, EDGES)}
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """As they are in the files, `in_circuit` included."""
+
+    nodes: pd.DataFrame
+    edges: pd.DataFrame
+    edge_parts: pd.DataFrame
+
+
+def _graph(record: CircuitRecord, tables: _Tables) -> AttributionGraph:
+    return AttributionGraph(
+        nodes=tables.nodes.drop(columns=IN_CIRCUIT),
+        edges=tables.edges.drop(columns=IN_CIRCUIT),
+        edge_parts=tables.edge_parts,
+        settings=record.settings,
+        summary=record.summary,
+        provenance=record.provenance,
+    )
+
+
+def _circuit(folder: Path, record: CircuitRecord, tables: _Tables) -> Circuit:
+    if record.selection is None:
+        raise RunFolderError(f"{folder} holds a graph but no circuit yet; prune and write it first")
+    edges, candidates = _kept(tables.edges), record.candidates
+    return Circuit(
+        nodes=_kept(tables.nodes),
+        edges=edges,
+        edge_parts=parts_of(tables.edge_parts, edges),
+        candidates=members(tables.nodes) if candidates is None else candidates,
+        settings=record.settings,
+        selection=record.selection,
+        summary=record.summary,
+        provenance=record.provenance,
+    )
+
+
+def _tables(folder: Path, record: CircuitRecord) -> _Tables:
+    unknown = [name for name in TABLES if name not in record.files]
+    if unknown:
+        raise RunFolderError(
+            f"{folder} has no {' and no '.join(unknown)}: an earlier version wrote it; write the "
+            "run again, with overwrite"
+        )
+    data = {name: read_bytes(folder / name) for name in TABLES}
     for name, content in data.items():
         if record.files.get(name) != sha256(content):
             raise RunFolderError(
                 f"{folder / name} is not the table that {RECORD} names (sha256 differs); a run was "
                 "interrupted there or the file was changed: write the run again"
             )
-    return (
+    return _Tables(
         from_parquet(data[NODES], NODE_SCHEMA, name=str(folder / NODES)),
         from_parquet(data[EDGES], EDGE_SCHEMA, name=str(folder / EDGES)),
+        from_parquet(data[PARTS], PART_SCHEMA, name=str(folder / PARTS)),
     )
 
 

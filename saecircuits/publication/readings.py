@@ -82,7 +82,9 @@ def read_features(
                 dense = acts.flatten(0, 1).float().cpu().numpy()
                 blocks[index].append(sparse.csr_matrix(dense.astype(np.float64)))
 
-        model.forward(corpus.tokens[rows].to(model.device), at_site=at_site)
+        tokens = corpus.tokens[rows].to(model.device)
+        # Logits are not wanted; those of one token a text are the fewest there are.
+        model.forward(tokens, at_site=at_site, lengths=torch.ones(len(tokens), dtype=torch.long))
     return {
         model.hooks[index]: sparse.csc_matrix(sparse.vstack(parts))
         for index, parts in blocks.items()

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from saecircuits.errors import InputError
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.generation import generate
 
-# Long enough for a feature's context, short enough to sample without a cache of keys and values.
+# Long enough for a feature's context.
 SAMPLE_LENGTH = 64
-# Logits of one forward pass are [text, pos, d_vocab]; this bounds their number (256 MB in float32).
-_LOGITS_AT_ONCE = 2**26
+# Keys and values of all their tokens are in memory at one time.
+_TEXTS_AT_ONCE = 256
 
 
-@torch.no_grad()
 def generate_text(
     model: SplicedModel, *, n_tokens: int = 8192, seed: int = 0
 ) -> Int[Tensor, "text pos"]:
@@ -41,15 +41,14 @@ def generate_text(
     length = min(model.n_ctx, SAMPLE_LENGTH)
     n_texts = -(-n_tokens // (length - 1))
     start = torch.full((1, 1), bos, dtype=torch.long, device=model.device)
-    d_vocab = model.forward(start).shape[-1]
-    together = min(max(1, _LOGITS_AT_ONCE // (length * d_vocab)), n_texts)
     generator = torch.Generator().manual_seed(seed)
-    batches = []
-    for first in range(0, n_texts, together):
-        tokens = start.repeat(min(together, n_texts - first), 1)
-        while tokens.shape[1] < length:
-            probabilities = model.forward(tokens)[:, -1].softmax(-1).cpu()
-            drawn = torch.multinomial(probabilities, 1, generator=generator)
-            tokens = torch.cat([tokens, drawn.to(tokens)], dim=1)
-        batches.append(tokens.cpu())
-    return torch.cat(batches)
+    batches = [
+        generate(
+            model,
+            start.repeat(min(_TEXTS_AT_ONCE, n_texts - first), 1),
+            length=length,
+            generator=generator,
+        )
+        for first in range(0, n_texts, _TEXTS_AT_ONCE)
+    ]
+    return torch.cat(batches).cpu()

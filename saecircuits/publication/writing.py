@@ -1,6 +1,6 @@
 """Writes the data of a run: tables, record, report and labels.
 
-Tables and record go together: all three are on the disk before the first takes its place, and
+Tables and record go together: all of them are on the disk before the first takes its place, and
 `circuit.json`, which names the digest of each table, comes last.
 """
 
@@ -25,7 +25,15 @@ from saecircuits.publication.files import (
     write_bytes,
     write_together,
 )
-from saecircuits.publication.folder import EDGES, LABELS, NODES, RECORD, REPORT, remove_files
+from saecircuits.publication.folder import (
+    EDGES,
+    LABELS,
+    NODES,
+    PARTS,
+    RECORD,
+    REPORT,
+    remove_files,
+)
 from saecircuits.publication.reading import members, read_record
 from saecircuits.publication.records import (
     FORMAT,
@@ -37,7 +45,13 @@ from saecircuits.publication.records import (
     TaskRecord,
     Versions,
 )
-from saecircuits.publication.tables import EDGE_SCHEMA, IN_CIRCUIT, NODE_SCHEMA, to_parquet
+from saecircuits.publication.tables import (
+    EDGE_SCHEMA,
+    IN_CIRCUIT,
+    NODE_SCHEMA,
+    PART_SCHEMA,
+    to_parquet,
+)
 from saecircuits.validation import ValidationReport
 
 
@@ -48,7 +62,7 @@ def write_graph(
     task: TaskRecord | None = None,
     command: str | None = None,
 ) -> None:
-    """Writes both tables and `circuit.json`, with no circuit chosen yet.
+    """Writes the tables and `circuit.json`, with no circuit chosen yet.
 
     Args:
         folder: from `open_folder`.
@@ -69,7 +83,7 @@ def write_circuit(
     task: TaskRecord | None = None,
     command: str | None = None,
 ) -> None:
-    """Writes both tables with the circuit marked in them, and `circuit.json`.
+    """Writes the tables with the circuit marked in them, and `circuit.json`.
 
     A report on another circuit that is there is removed.
 
@@ -124,7 +138,11 @@ def _write(
 ) -> None:
     nodes = _marked(graph.nodes, ["node"], circuit and circuit.nodes)
     edges = _marked(graph.edges, ["source", "target"], circuit and circuit.edges)
-    tables = {NODES: to_parquet(nodes, NODE_SCHEMA), EDGES: to_parquet(edges, EDGE_SCHEMA)}
+    tables = {
+        NODES: to_parquet(nodes, NODE_SCHEMA),
+        EDGES: to_parquet(edges, EDGE_SCHEMA),
+        PARTS: to_parquet(graph.edge_parts, PART_SCHEMA),
+    }
     ranked = members(graph.nodes)
     candidates = None if circuit is None else tuple(circuit.candidates)
     record = CircuitRecord(
@@ -183,6 +201,7 @@ def _graph_of(circuit: Circuit) -> AttributionGraph:
     return AttributionGraph(
         nodes=circuit.nodes,
         edges=circuit.edges,
+        edge_parts=circuit.edge_parts,
         settings=circuit.settings,
         summary=circuit.summary,
         provenance=circuit.provenance,

@@ -26,19 +26,22 @@ _GATES: dict[str, GateKind] = {
 }
 
 
-def dictionary_from_sae(sae: Any, site: str) -> Dictionary:
+def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dictionary:
     """The plain tensors of a sae_lens SAE or transcoder (inference classes of sae_lens 6).
 
-    Weights are copied and detached, so the caller's object is never touched. A SAE whose registry
-    entry says that it was trained on a centred stream (`center_writing_weights`) reads the stream
-    with its mean over d_model removed; the mean itself then stays in the error node.
+    Weights are detached and, if `is_copied`, copied, so that no change to the caller's object
+    reaches the dictionary. A SAE whose registry entry says that it was trained on a centred stream
+    (`center_writing_weights`) reads the stream with its mean over d_model removed; the mean itself
+    then stays in the error node.
 
     Raises:
         DictionaryError: a kind or a normalisation that has no exact linear reading.
     """
     kind = _supported_kind(sae, site)
     gate = _GATES[kind]
-    weights = {name: value.detach().clone() for name, value in sae.named_parameters()}
+    weights = {name: value.detach() for name, value in sae.named_parameters()}
+    if is_copied:
+        weights = {name: value.clone() for name, value in weights.items()}
     W_enc, W_dec = weights["W_enc"], weights["W_dec"]
     b_dec = weights["b_dec"]
     b_enc = weights["b_mag"] if gate == "gated" else weights["b_enc"]

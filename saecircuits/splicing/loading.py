@@ -11,12 +11,14 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from saecircuits.errors import DictionaryError, ModelError, UnknownNameError
-from saecircuits.splicing.model import SplicedModel, splice
+from saecircuits.splicing.building import splice
+from saecircuits.splicing.model import SplicedModel
 
 MANIFEST = "manifest.json"
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -84,7 +86,25 @@ def load_model(
         for entry in _entries(manifest, sites)
     }
     bridge = _boot(str(folder / "model"), dtype=dtype, device=device)
-    return splice(bridge, dictionaries, name=manifest["name"])
+    return splice(bridge, dictionaries, name=manifest["name"], is_copied=False)
+
+
+def random_bridge(config: Any, tokenizer: Any) -> Any:
+    """A bridge over a model with random weights, float32 on the CPU; nothing is downloaded.
+
+    Args:
+        config: of Hugging Face; its initialisation is the model's, drawn by torch's generator.
+        tokenizer: of Hugging Face.
+    """
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    model.config.architectures = [type(model).__name__]
+    with TemporaryDirectory() as folder:
+        # The bridge reads settings and tokenizer from a folder, though the model is there.
+        model.config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return _boot(folder, dtype=torch.float32, device="cpu", hf_model=model.eval())
 
 
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -97,12 +117,20 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
         path = folder / name
         if not path.is_file():
             raise ModelError(f"{folder} lacks {name}, which its manifest lists; fetch it again")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = _sha256(path)
         if found != expected:
             raise ModelError(
                 f"{path} has SHA-256 {found[:12]}..., but the manifest says {expected[:12]}...; "
                 "fetch the folder again, or write its manifest anew"
             )
+
+
+def _sha256(path: Path) -> str:
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            sha.update(part)
+    return sha.hexdigest()
 
 
 def _shipped_folders() -> list[Path]:
@@ -165,12 +193,12 @@ def _load_dictionary(folder: Path, model_name: str) -> Any:
     return sae
 
 
-def _boot(name: str, *, dtype: torch.dtype, device: str) -> Any:
+def _boot(name: str, *, dtype: torch.dtype, device: str, **given: Any) -> Any:
     with _quiet():
         from transformer_lens.model_bridge import TransformerBridge
 
         try:
-            return TransformerBridge.boot_transformers(name, device=device, dtype=dtype)
+            return TransformerBridge.boot_transformers(name, device=device, dtype=dtype, **given)
         except (OSError, ValueError) as error:
             first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
             raise ModelError(
@@ -212,7 +240,7 @@ def _from_release(
         hook = sae.cfg.metadata.hook_name_out or sae.cfg.metadata.hook_name
         dictionaries[hook] = sae
     bridge = _boot(name, dtype=dtype, device=device)
-    return splice(bridge, dictionaries, name=name, provenance={"release": release})
+    return splice(bridge, dictionaries, name=name, provenance={"release": release}, is_copied=False)
 
 
 @contextmanager

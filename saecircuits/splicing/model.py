@@ -7,9 +7,7 @@ functions. Hooks live inside the call and are gone afterwards, also after an exc
 """
 
 import hashlib
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -19,10 +17,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.errors import SiteError, UnknownNameError
-from saecircuits.splicing.convert import check_widths, dictionary_from_sae, flatten_heads
+from saecircuits.splicing.convert import flatten_heads
 from saecircuits.splicing.dictionary import Dictionary
-from saecircuits.splicing.operators import FULL, Hook, Operator, remember
-from saecircuits.splicing.sites import TOKEN_HOOK, Site, make_site
+from saecircuits.splicing.hooking import Hook, attached, recording, remember
+from saecircuits.splicing.inference import inference_settings
+from saecircuits.splicing.operators import FULL, Operator
+from saecircuits.splicing.section import (
+    WHOLE,
+    Section,
+    blocks_can_be_left_out,
+    enter,
+    narrow_to_last,
+    stream_hooks,
+    without_blocks,
+)
+from saecircuits.splicing.sites import TOKEN_HOOK, Site
 
 # (index of the splice, tensor read, tensor written) -> the written tensor's replacement, or None.
 AtSite: TypeAlias = Callable[[int, Tensor, Tensor], Tensor | None]
@@ -58,6 +67,11 @@ class SplicedModel:
         return self.bridge.tokenizer
 
     @property
+    def n_layers(self) -> int:
+        """How many blocks there are."""
+        return len(self.bridge.blocks)
+
+    @property
     def n_ctx(self) -> int:
         """The longest prompt that the model takes, BOS included."""
         return int(self.bridge.cfg.n_ctx)
@@ -76,6 +90,11 @@ class SplicedModel:
     def hooks(self) -> tuple[str, ...]:
         """Names of the spliced sites, in order."""
         return tuple(splice.site.hook for splice in self.splices)
+
+    @cached_property
+    def hook_points(self) -> Mapping[str, Any]:
+        """Every hook point of the bridge by name, aliases included."""
+        return self.bridge.hook_dict
 
     def index(self, hook: str) -> int:
         """The place of the site `hook` among the splices.
@@ -109,7 +128,7 @@ class SplicedModel:
     def at(self, hooks: tuple[str, ...]) -> "SplicedModel":
         """The same model with only these of its dictionaries spliced in."""
         kept = [self.splices[self.index(hook)] for hook in hooks]
-        return replace(self, splices=_in_order(kept))
+        return replace(self, splices=in_order(kept))
 
     def forward(
         self,
@@ -118,23 +137,78 @@ class SplicedModel:
         at_site: AtSite | None = None,
         at_tokens: AtTokens | None = None,
         operator: Operator = FULL,
-    ) -> Float[Tensor, "batch pos d_vocab"]:
+        section: Section = WHOLE,
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch pos_read d_out"]:
         """Logits, with `at_site` called at every splice and `at_tokens` at the token embedding.
 
         Tensors of a `hook_z` site are passed with their heads side by side. Any gradient mode of
         the caller is respected.
+
+        Args:
+            section: the blocks that run; `at_site` is called at their splices alone. Where it stops
+                early, the stream takes the place of the logits.
+            lengths: tokens of each prompt; if given, logits are those of its last token alone,
+                `[batch, 1, d_vocab]`.
         """
-        hooks = list(operator.hooks())
+        hooks: list[Hook] = []
+        if section.stream is not None:
+            hooks.append(enter(self.stream_hooks[section.first], section.stream))
+        if lengths is not None:
+            hooks.append(narrow_to_last(self.bridge, lengths))
+        hooks.extend(operator.hooks())
         if at_tokens is not None:
             hooks.append((TOKEN_HOOK, lambda tensor, hook: at_tokens(tensor)))
         if at_site is not None:
-            hooks.extend(self._site_hooks(at_site))
-        with _inference_settings(self.bridge), self.bridge.hooks(fwd_hooks=hooks):
-            return self.bridge(tokens)
+            hooks.extend(self._site_hooks(at_site, section))
+        left_out = section.first if section.first and self._blocks_can_be_left_out else 0
+        with (
+            inference_settings(self.bridge),
+            without_blocks(self.bridge, left_out),
+            attached(self.bridge, self.hook_points, hooks),
+        ):
+            return self.bridge(tokens, stop_at_layer=section.stop)
 
-    def _site_hooks(self, at_site: AtSite) -> list[Hook]:
+    @torch.no_grad()
+    def streams(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        *,
+        operator: Operator = FULL,
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> tuple[
+        tuple[Float[Tensor, "batch pos d_model"], ...], Float[Tensor, "batch pos_read d_vocab"]
+    ]:
+        """What enters every block and the final norm, and the logits, of a run without splices."""
+        with recording(self.bridge, self.hook_points, self.stream_hooks) as seen:
+            logits = self.forward(tokens, operator=operator, lengths=lengths)
+        return tuple(seen[name] for name in self.stream_hooks), logits
+
+    @cached_property
+    def stream_hooks(self) -> tuple[str, ...]:
+        """Names of the tensors that enter each block and, last, the final norm."""
+        return stream_hooks(self.bridge)
+
+    def block_behind(self, index: int) -> int | None:
+        """The block whose stream is what site `index` writes, the final norm counted as the last.
+
+        None for a site that writes inside a block, or on entering one.
+        """
+        site = self.splices[index].site
+        behind = site.layer + 1
+        is_output = self.hook_points[site.hook] is self.bridge.blocks[site.layer].hook_out
+        return behind if is_output and behind < len(self.stream_hooks) else None
+
+    @cached_property
+    def _blocks_can_be_left_out(self) -> bool:
+        with inference_settings(self.bridge):
+            return blocks_can_be_left_out(self.bridge, self.hook_points)
+
+    def _site_hooks(self, at_site: AtSite, section: Section) -> list[Hook]:
         hooks: list[Hook] = []
         for index, splice in enumerate(self.splices):
+            if not section.contains(splice.site.layer):
+                continue
             read: list[Tensor] = []
             if splice.site.is_transcoder:
                 hooks.append((splice.site.read_hook, remember(read)))
@@ -142,117 +216,14 @@ class SplicedModel:
         return hooks
 
 
-def splice(
-    bridge: Any,
-    dictionaries: Mapping[str, Any],
-    *,
-    name: str = "model",
-    provenance: Mapping[str, Any] | None = None,
-) -> SplicedModel:
-    """A spliced model from a `TransformerBridge` and SAEs or transcoders by hook name.
-
-    Args:
-        bridge: a `TransformerBridge`, weights unprocessed. It is not changed.
-        dictionaries: hook name of what is written (`blocks.1.hook_resid_post`) to a sae_lens SAE
-            or transcoder, or to a `Dictionary`. A transcoder's metadata says what it reads.
-        name: what files call the model.
-
-    Raises:
-        UnknownNameError: the model has no such hook point.
-        SiteError: the hook point cannot carry a dictionary, or no dictionary was given.
-        DictionaryError: the dictionary's kind is unsupported, or its widths do not fit.
-    """
-    if not dictionaries:
-        raise SiteError("no dictionary given; splice needs at least one, by hook name")
-    known = set(bridge.hook_dict)
-    like = next(bridge.parameters())
-    splices = []
-    for hook, given in dictionaries.items():
-        site = make_site(hook, known, read_hook=_read_hook(given, hook))
-        if bridge.hook_dict.get(hook) is not bridge.hook_dict[site.hook]:
-            # A norm follows the block in some models: then these are two tensors, not two names.
-            raise SiteError(
-                f"cannot splice at {hook!r}: this model changes it before it is added to the "
-                f"stream; splice at {site.hook!r}"
-            )
-        dictionary = (
-            given if isinstance(given, Dictionary) else dictionary_from_sae(given, site.hook)
-        )
-        splices.append(Splice(site=site, dictionary=dictionary.to(like)))
-    model = SplicedModel(
-        bridge=bridge, splices=_in_order(splices), name=name, provenance=provenance or {}
-    )
-    _check_fit(model)
-    return model
-
-
-def _in_order(splices: list[Splice]) -> tuple[Splice, ...]:
+def in_order(splices: list[Splice]) -> tuple[Splice, ...]:
+    """The splices as the model computes them; SiteError where two are at one site."""
     ordered = tuple(sorted(splices, key=lambda splice: splice.site))
     hooks = [splice.site.hook for splice in ordered]
     for hook in hooks:
         if hooks.count(hook) > 1:
             raise SiteError(f"{hooks.count(hook)} dictionaries were given for {hook!r}; give one")
     return ordered
-
-
-def _read_hook(given: Any, hook: str) -> str | None:
-    metadata = getattr(getattr(given, "cfg", None), "metadata", None)
-    if metadata is None or "transcoder" not in given.cfg.architecture():
-        return None
-    if metadata.hook_name in (None, hook):
-        raise SiteError(
-            f"the transcoder for {hook!r} does not say what it reads: its metadata has "
-            f"hook_name={metadata.hook_name!r}; set it to the hook point of the MLP's input"
-        )
-    return metadata.hook_name
-
-
-def _check_fit(model: SplicedModel) -> None:
-    """One forward pass of one token: every site fires, and its widths are the dictionary's."""
-    fired: list[int] = []
-
-    def check(index: int, read: Tensor, write: Tensor) -> None:
-        splice = model.splices[index]
-        check_widths(
-            splice.dictionary,
-            splice.site.hook,
-            d_read=read.shape[-1],
-            d_write=write.shape[-1],
-        )
-        fired.append(index)
-
-    with torch.no_grad():
-        model.forward(torch.zeros(1, 1, dtype=torch.long, device=model.device), at_site=check)
-    silent = [hook for index, hook in enumerate(model.hooks) if index not in fired]
-    if silent:
-        raise SiteError(
-            f"hook point {silent[0]!r} exists but did not fire in a forward pass; splice at "
-            "hook_resid_post, hook_attn_out or hook_mlp_out of that block instead"
-        )
-
-
-@contextmanager
-def _inference_settings(module: Any) -> Iterator[None]:
-    """Inside: no dropout, and no gradients for parameters; afterwards everything as it was."""
-    training = [part for part in module.modules() if part.training]
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    try:
-        for part in training:
-            part.training = False
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        with warnings.catch_warnings():
-            # Holding a norm's scale is meant; transformer_lens says each time that it then computes
-            # the norm itself.
-            warnings.filterwarnings(
-                "ignore", category=UserWarning, module=r"transformer_lens\..*normalization"
-            )
-            yield
-    finally:
-        for part in training:
-            part.training = True
-        for parameter in trainable:
-            parameter.requires_grad_(True)
 
 
 def _call(

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
+from saecircuits.splicing.activations import Activations, encode_sparse
 from saecircuits.splicing.model import SplicedModel
 
 ErrorPolicy: TypeAlias = Literal["recompute", "hold"]
@@ -35,14 +36,19 @@ class SiteValues:
     """One site in one run.
 
     Attributes:
-        features: activations of every feature.
+        activations: of every feature.
         error: what the dictionary leaves out of the written tensor.
         rest: the part of the written tensor that belongs to no node: `b_dec` and skip weights.
     """
 
-    features: Float[Tensor, "batch pos d_sae"]
+    activations: Activations
     error: Float[Tensor, "batch pos d_out"]
     rest: Float[Tensor, "*batch_pos d_out"]
+
+    @property
+    def features(self) -> Float[Tensor, "batch pos d_sae"]:
+        """The activations as a dense tensor, which is large for wide dictionaries."""
+        return self.activations.dense()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +63,7 @@ class Observation:
         """The tensor that site `index` writes, put together from its nodes."""
         values = self.sites[index]
         W_dec = model.splices[index].dictionary.W_dec
-        return values.features @ W_dec + values.error + values.rest
+        return values.activations.decode(W_dec) + values.error + values.rest
 
 
 @torch.no_grad()
@@ -68,13 +74,10 @@ def observe(model: SplicedModel, tokens: Int[Tensor, "batch pos"]) -> Observatio
 
     def at_site(index: int, read: Tensor, write: Tensor) -> None:
         dictionary = model.splices[index].dictionary
-        features = dictionary.encode(read)
+        activations = encode_sparse(dictionary, read)
         rest = dictionary.b_dec + dictionary.skip(read)
-        found.append(
-            SiteValues(
-                features=features, error=write - features @ dictionary.W_dec - rest, rest=rest
-            )
-        )
+        error = write - activations.decode(dictionary.W_dec) - rest
+        found.append(SiteValues(activations, error, rest))
 
     logits = model.forward(tokens, at_site=at_site, at_tokens=embeddings.append)
     return Observation(tokens=embeddings[0], sites=tuple(found), logits=logits)

@@ -12,7 +12,7 @@ An operator is a function of the stream like any other, so gradients, integrated
 interventions all have a meaning under it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -21,14 +21,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
+from saecircuits.splicing.hooking import Hook, recording, remember
 from saecircuits.splicing.sites import (
-    attention_pattern_hooks,
+    attention_hooks,
     mlp_hooks,
     norm_scale_hooks,
 )
 
 Linearization: TypeAlias = Literal["full", "frozen", "secant"]
-Hook: TypeAlias = tuple[str, Callable[..., Tensor | None]]
 
 
 def check_linearization(name: str) -> None:
@@ -44,11 +44,14 @@ class Operator:
     Attributes:
         constants: hook name to the value that replaces the tensor there.
         gates: hook name after an activation function to (hook name of what it multiplies, gate).
+        mixtures: hook name of heads' results to (hook name of values, attention pattern), for
+            models that show a pattern only after its use: the results are computed anew from it.
     """
 
     kind: Linearization
     constants: dict[str, Tensor]
     gates: dict[str, tuple[str, Tensor]]
+    mixtures: dict[str, tuple[str, Tensor]]
 
     def repeated(self, times: int) -> "Operator":
         """The same operator for the batch laid `times` times one after the other."""
@@ -56,20 +59,26 @@ class Operator:
             kind=self.kind,
             constants={name: _tile(value, times) for name, value in self.constants.items()},
             gates={name: (pre, _tile(gate, times)) for name, (pre, gate) in self.gates.items()},
+            mixtures={
+                name: (values, _tile(pattern, times))
+                for name, (values, pattern) in self.mixtures.items()
+            },
         )
 
     def hooks(self) -> list[Hook]:
         """Hooks that turn the bridge's forward pass into this operator."""
         held = [(name, _replace_by(value)) for name, value in self.constants.items()]
-        gated = []
+        computed = []
         for post, (pre, gate) in self.gates.items():
             seen: list[Tensor] = []
-            gated.append((pre, remember(seen)))
-            gated.append((post, _multiply(seen, gate)))
-        return [*held, *gated]
+            computed += [(pre, remember(seen)), (post, _multiply(seen, gate))]
+        for heads, (values, pattern) in self.mixtures.items():
+            seen = []
+            computed += [(values, remember(seen)), (heads, _mix(seen, pattern))]
+        return [*held, *computed]
 
 
-FULL = Operator(kind="full", constants={}, gates={})
+FULL = Operator(kind="full", constants={}, gates={}, mixtures={})
 
 
 def record_operator(
@@ -79,30 +88,30 @@ def record_operator(
     check_linearization(kind)
     if kind == "full":
         return FULL
-    names = set(bridge.hook_dict)
-    constant_names = [*attention_pattern_hooks(names), *norm_scale_hooks(names)]
+    points = bridge.hook_dict
+    names = set(points)
+    attentions = attention_hooks(names)
+    constant_names = [*(attention.pattern for attention in attentions), *norm_scale_hooks(names)]
     mlps = mlp_hooks(names) if kind == "secant" else ()
-    wanted = [*constant_names, *(name for mlp in mlps for name in (mlp.pre, mlp.post, mlp.up))]
-    seen = _record(bridge, tokens, [name for name in wanted if name is not None])
+    wanted = [
+        *constant_names,
+        *(attention.heads for attention in attentions),
+        *(name for mlp in mlps for name in (mlp.pre, mlp.post, mlp.up)),
+    ]
+    with torch.no_grad(), recording(bridge, points, filter(None, wanted)) as seen:
+        bridge(tokens)
     gates = {}
     for mlp in mlps:
         multiplied = mlp.up or mlp.pre
         gates[mlp.post] = (multiplied, _secant(seen[mlp.post], seen[multiplied]))
-    return Operator(kind=kind, constants={name: seen[name] for name in constant_names}, gates=gates)
-
-
-def _record(bridge: Any, tokens: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(value: Tensor, hook: Any) -> None:
-            seen[name] = value.detach()
-
-        return hook
-
-    with torch.no_grad(), bridge.hooks(fwd_hooks=[(name, keep(name)) for name in names]):
-        bridge(tokens)
-    return seen
+    order = list(seen)
+    mixtures = {
+        attention.heads: (attention.v, seen.pop(attention.pattern))
+        for attention in attentions
+        if order.index(attention.pattern) > order.index(attention.heads)
+    }
+    constants = {name: seen[name] for name in constant_names if name in seen}
+    return Operator(kind=kind, constants=constants, gates=gates, mixtures=mixtures)
 
 
 def _secant(post: Tensor, multiplied: Tensor) -> Tensor:
@@ -121,11 +130,10 @@ def _replace_by(value: Tensor) -> Callable[..., Tensor]:
     return lambda tensor, hook: value
 
 
-def remember(seen: list[Tensor]) -> Callable[..., None]:
-    """A hook that leaves the tensor as it is and keeps it as the one entry of `seen`."""
-
-    def hook(tensor: Tensor, hook: Any) -> None:
-        seen[:] = [tensor]
+def _mix(seen: list[Tensor], pattern: Tensor) -> Callable[..., Tensor]:
+    def hook(tensor: Tensor, hook: Any) -> Tensor:
+        values = seen[0].repeat_interleave(tensor.shape[2] // seen[0].shape[2], 2)
+        return torch.einsum("bhts,bshd->bthd", pattern, values)
 
     return hook
 

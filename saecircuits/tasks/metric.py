@@ -13,9 +13,12 @@ def last_position_logits(
     """The logits at each prompt's last token, where the answer is predicted; padding is passed by.
 
     Args:
-        logits: next-token logits at every position of right-padded prompts.
+        logits: next-token logits at every position of right-padded prompts, or, with one
+            position, at the last alone.
         lengths: tokens of each prompt, BOS included, padding not.
     """
+    if logits.shape[1] == 1:
+        return logits[:, 0]
     rows = torch.arange(len(lengths), device=logits.device)
     return logits[rows, lengths.to(logits.device) - 1]
 

@@ -12,10 +12,12 @@ estimate that.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
@@ -26,7 +28,13 @@ from saecircuits.errors import InputError
 from saecircuits.nodes.baselines import unit_means
 from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.estimators import midpoints
-from saecircuits.nodes.interventions import Spot, intervene, node_change
+from saecircuits.nodes.interventions import (
+    Spot,
+    clean_run,
+    effects_of_changes,
+    intervene,
+    node_change,
+)
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
@@ -109,13 +117,13 @@ def agreement(
     figures: dict[str, Any] = {"sample": len(estimated)}
     generator = np.random.default_rng(seed)
     draws = generator.integers(0, max(1, len(estimated)), size=(resamples, len(estimated)))
-    for name, correlate in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
-        found = _correlation(correlate, estimated, measured)
-        again = [_correlation(correlate, estimated[draw], measured[draw]) for draw in draws]
-        known = [value for value in again if value is not None]
-        low, high = np.quantile(known, [0.025, 0.975]) if known else (None, None)
+    for name, ranked in (("pearson", False), ("spearman", True)):
+        (found,) = _correlations(estimated[None], measured[None], ranked=ranked)
+        again = _correlations(estimated[draws], measured[draws], ranked=ranked)
+        known = again[~np.isnan(again)]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (None, None)
         figures |= {
-            name: found,
+            name: None if np.isnan(found) else float(found),
             f"{name}_low": None if low is None else float(low),
             f"{name}_high": None if high is None else float(high),
         }
@@ -128,12 +136,22 @@ def agreement(
     return figures
 
 
-def _correlation(
-    correlate: Any, first: NDArray[np.float64], second: NDArray[np.float64]
-) -> float | None:
-    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None
-    return float(correlate(first, second).statistic)
+def _correlations(
+    first: Float[NDArray[np.float64], "draw pair"],
+    second: Float[NDArray[np.float64], "draw pair"],
+    *,
+    ranked: bool,
+) -> Float[NDArray[np.float64], " draw"]:
+    """Pearson's correlation of every row, of ranks if wanted; NaN where one side does not vary."""
+    if first.shape[1] < 3:
+        return np.full(len(first), np.nan)
+    varies = (np.ptp(first, axis=1) > 0) & (np.ptp(second, axis=1) > 0)
+    if ranked:
+        first, second = stats.rankdata(first, axis=1), stats.rankdata(second, axis=1)
+    first, second = (side - side.mean(1, keepdims=True) for side in (first, second))
+    size = np.sqrt((first**2).sum(1) * (second**2).sum(1))
+    product = (first * second).sum(1)
+    return np.divide(product, size, out=np.full(len(first), np.nan), where=varies).clip(-1, 1)
 
 
 def _batches(model: SplicedModel, graph: AttributionGraph, prompts: Prompts) -> list[Contrast]:
@@ -162,19 +180,22 @@ def _mean_over_prompts(parts: Sequence[Tensor]) -> NDArray[np.float64]:
 def _joint_effects(contrast: Contrast, spots: Sequence[Spot], *, coalitions: int = 8) -> Tensor:
     """Shapley values of nodes in their sites, by one random coalition for each of several t."""
     generator = torch.Generator().manual_seed(0)
+    clean = clean_run(contrast)
     effects = []
     for spot in spots:
-        clean = contrast.clean_value(spot.place)
-        with_node = torch.stack(
-            [
-                clean - _absent_others(contrast, spot, float(share), generator)
-                for share in midpoints(coalitions)
-            ]
-        )
-        both = torch.stack([with_node, with_node - node_change(contrast, spot)])
-        metric = contrast.run_with(spot.place, both.flatten(0, 2))
-        metric = metric.unflatten(0, (2, coalitions))
-        effects.append((metric[0] - metric[1]).mean(0))
+        node = node_change(contrast, spot)
+        others = [
+            _absent_others(contrast, spot, float(share), generator)
+            for share in midpoints(coalitions)
+        ]
+        changes = [
+            (spot.place, partial(torch.add, absent, node, alpha=alpha))
+            for alpha in (0, 1)
+            for absent in others
+        ]
+        measured = effects_of_changes(contrast, changes, clean=clean)
+        without, with_node = measured.unflatten(0, (2, coalitions))
+        effects.append((with_node - without).mean(0))
     return torch.stack(effects)
 
 
@@ -187,6 +208,6 @@ def _absent_others(
     is_absent = torch.rand(len(units), d_sae + 1, generator=generator) < share
     is_absent[spot.unit, spot.feature] = False  # ERROR, -1, is the last column
     there = is_absent[units.clean.clamp(min=0).cpu()].to(contrast.tokens.device)
-    features = contrast.feature_change(place) * there[..., :-1]
+    features = contrast.feature_change(place).dense() * there[..., :-1]
     error = contrast.error_change(place) * there[..., -1:]
     return features @ contrast.model.splices[place].dictionary.W_dec + error

@@ -1,5 +1,6 @@
 """A circuit pruned from a real graph: prefixes of one ranking, measured on its own prompts."""
 
+import numpy as np
 import pytest
 
 from saecircuits.circuits import prune
@@ -21,6 +22,11 @@ def test_circuits_are_nested(graph: AttributionGraph) -> None:
     inside = set(small.nodes["node"])
     expected = graph.edges[graph.edges["source"].isin(inside) & graph.edges["target"].isin(inside)]
     assert len(small.edges) == len(expected) > 0
+    ends = ["source", "target"]
+    summed = small.edge_parts.groupby(ends)["effect"].sum()
+    effects = small.edges.set_index(ends)["effect"]
+    np.testing.assert_allclose(summed.reindex(effects.index), effects, rtol=1e-9, atol=1e-12)
+    assert len(summed) == len(effects)
     assert small.nodes["node"][0] == METRIC
 
 

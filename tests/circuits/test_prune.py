@@ -1,6 +1,7 @@
 """`prune` on a small graph whose every count is known."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from saecircuits.circuits import Circuit, prune
 from saecircuits.circuits.prune import smallest_prefix
-from saecircuits.edges.graph import EDGE_COLUMNS, NODE_COLUMNS, AttributionGraph
+from saecircuits.edges.graph import EDGE_COLUMNS, NODE_COLUMNS, PART_COLUMNS, AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
 
@@ -35,6 +36,12 @@ EDGES = [
     ("token@y", "metric", -1.0),
     ("B.f3@y", "metric", 0.25),
 ]
+# Two parts for every edge, in the order of edges.
+PARTS = [
+    (source, target, part, share * effect)
+    for source, target, effect in EDGES
+    for part, share in (("residual", 0.75), ("L1.MLP", 0.25))
+]
 
 
 def _graph(faithfulness: Callable[[Sequence[str]], float] | None = None) -> AttributionGraph:
@@ -44,9 +51,13 @@ def _graph(faithfulness: Callable[[Sequence[str]], float] | None = None) -> Attr
     edges = pd.DataFrame(EDGES, columns=["source", "target", "effect"]).reindex(
         columns=list(EDGE_COLUMNS)
     )
+    parts = pd.DataFrame(PARTS, columns=["source", "target", "part", "effect"]).reindex(
+        columns=list(PART_COLUMNS)
+    )
     return AttributionGraph(
         nodes=nodes,
         edges=edges,
+        edge_parts=parts,
         settings=AttributionSettings(max_nodes=17),
         summary={"prompts": 5},
         provenance={"model": "by hand"},
@@ -56,6 +67,11 @@ def _graph(faithfulness: Callable[[Sequence[str]], float] | None = None) -> Attr
 
 def _edges(circuit: Circuit) -> list[tuple[str, str]]:
     return list(circuit.edges[["source", "target"]].itertuples(index=False, name=None))
+
+
+def _parts(circuit: Circuit) -> list[tuple[str, str, str, float]]:
+    columns = ["source", "target", "part", "effect"]
+    return list(circuit.edge_parts[columns].itertuples(index=False, name=None))
 
 
 def test_by_number_of_nodes() -> None:
@@ -92,13 +108,36 @@ def test_by_number_of_edges() -> None:
     assert _edges(circuit) == [edge[:2] for edge in EDGES[:3]]
     assert circuit.edges.index.tolist() == [0, 1, 2]
     assert circuit.size == 6
-    assert _edges(prune(_graph(), nodes=6, edges=0)) == []
+    assert _parts(circuit) == PARTS[:6]
+    assert circuit.edge_parts.index.tolist() == list(range(6))
+    none = prune(_graph(), nodes=6, edges=0)
+    assert _edges(none) == _parts(none) == []
 
 
 def test_edges_are_counted_among_kept_nodes() -> None:
     # With A.f1 alone the strongest edge of all is out of reach.
     circuit = prune(_graph(), nodes=1, edges=1)
     assert _edges(circuit) == [("token@x", "A.f1@x")]
+    # Both ends of its other edges, but of no kept edge together.
+    assert _parts(circuit) == PARTS[2:4]
+
+
+def test_parts_of_an_edge_that_is_cut_go_with_it() -> None:
+    # Its source and its target are ends of kept edges all the same.
+    ends = [("A.f1@x", "B.f2@y"), ("A.error@x", "metric"), ("A.f1@x", "metric")]
+    graph = _graph()
+    whole = replace(
+        graph,
+        edges=pd.DataFrame(
+            [(*pair, effect) for pair, effect in zip(ends, (6.0, 4.0, 1.0), strict=True)],
+            columns=["source", "target", "effect"],
+        ),
+        edge_parts=pd.DataFrame(
+            [(*pair, "residual", 1.0) for pair in ends],
+            columns=["source", "target", "part", "effect"],
+        ),
+    )
+    assert _parts(prune(whole, nodes=3, edges=2)) == [(*pair, "residual", 1.0) for pair in ends[:2]]
 
 
 def test_by_threshold_on_edges() -> None:
@@ -175,12 +214,14 @@ def test_a_circuit_says_where_it_comes_from() -> None:
 
 def test_the_graph_is_as_it_was() -> None:
     graph = _graph()
-    nodes, edges = graph.nodes.copy(), graph.edges.copy()
+    nodes, edges, parts = graph.nodes.copy(), graph.edges.copy(), graph.edge_parts.copy()
     circuit = prune(graph, nodes=2, edges=1)
     circuit.nodes.loc[0, "effect"] = 99.0
     circuit.edges.loc[0, "effect"] = 99.0
+    circuit.edge_parts.loc[0, "effect"] = 99.0
     pd.testing.assert_frame_equal(graph.nodes, nodes)
     pd.testing.assert_frame_equal(graph.edges, edges)
+    pd.testing.assert_frame_equal(graph.edge_parts, parts)
 
 
 def test_views_of_a_circuit() -> None:

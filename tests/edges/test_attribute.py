@@ -13,12 +13,12 @@ from saecircuits.edges.graph import (
     EDGE_COLUMNS,
     METRIC,
     NODE_COLUMNS,
+    PART_COLUMNS,
     AttributionGraph,
     node_id,
     parse_node_id,
 )
 from saecircuits.edges.interventions import intervene_on_edges
-from saecircuits.edges.reference import edge_blocks
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError, TaskError, UnknownNameError
 from saecircuits.nodes.ablation import ablate_nodes, keep_spots
@@ -26,6 +26,7 @@ from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import Spot, intervene
 from saecircuits.splicing import SplicedModel, observe
 from tests.by_hand import Raw, hand_metric
+from tests.edges.engines import reference_blocks
 from tests.models import Toy, make_contrast
 
 GRADIENT = {"estimator": "gradient", "positions": "span", "max_nodes": 30}
@@ -40,10 +41,15 @@ def graph(toy_uneven: Toy) -> AttributionGraph:
 def test_columns_and_types(graph: AttributionGraph) -> None:
     assert tuple(graph.nodes.columns) == NODE_COLUMNS
     assert tuple(graph.edges.columns) == EDGE_COLUMNS
-    for table, numbers in ((graph.nodes, NODE_COLUMNS[8:]), (graph.edges, EDGE_COLUMNS[2:])):
+    assert tuple(graph.edge_parts.columns) == PART_COLUMNS
+    for table, numbers in (
+        (graph.nodes, NODE_COLUMNS[8:]),
+        (graph.edges, EDGE_COLUMNS[2:]),
+        (graph.edge_parts, PART_COLUMNS[4:]),
+    ):
         for column in numbers:
             assert table[column].dtype == np.float64, column
-    assert graph.nodes["feature"].dtype == pd.Int64Dtype()
+    assert graph.nodes["feature"].dtype == graph.edge_parts["degree"].dtype == pd.Int64Dtype()
     assert graph.nodes["layer"].dtype.kind == graph.nodes["position"].dtype.kind == "i"
     for column in ("node", "site", "kind", "span", "token"):
         assert graph.nodes[column].map(type).eq(str).all(), column
@@ -75,6 +81,74 @@ def test_means_lie_in_their_intervals(graph: AttributionGraph) -> None:
         assert (table["effect_low"] < table["effect_high"]).any()
 
 
+def test_parts_add_up_to_their_edges(graph: AttributionGraph) -> None:
+    ends = ["source", "target"]
+    edges = graph.edges.set_index(ends)["effect"]
+    summed = graph.edge_parts.groupby(ends, sort=False)["effect"].sum()
+    assert summed.index.equals(edges.index)  # in the order of edges
+    np.testing.assert_allclose(summed, edges, rtol=1e-9, atol=1e-12)
+    assert not graph.edge_parts.duplicated([*ends, "part"]).any()
+
+
+def test_heads_have_values_keys_and_queries_and_nothing_else_has(graph: AttributionGraph) -> None:
+    parts = graph.edge_parts
+    ways = parts[["value", "key", "query"]]
+    has_head = parts["part"].str.contains("H", regex=False)
+    assert has_head.any() and not has_head.all()
+    assert ways[~has_head].isna().all(axis=None)
+    np.testing.assert_allclose(
+        ways[has_head].sum(axis=1), parts.loc[has_head, "effect"], rtol=1e-9, atol=1e-12
+    )
+    # Patterns move, and a source at its target's own token moves them by queries.
+    assert (ways[has_head].abs() > 1e-6).any().all()
+    degrees = parts.groupby("part")["degree"].first()
+    assert degrees["residual"] == 0 and degrees["L1.H0"] == degrees["L1.MLP"] == 1
+    assert degrees["L1.H0>L1.MLP"] == 2
+
+
+@pytest.mark.parametrize("choice", [{"engine": "reference"}, {"estimator": "intervention"}])
+def test_what_does_not_tell_components_apart_gives_no_parts(
+    toy: Toy, choice: dict[str, Any]
+) -> None:
+    graph = attribute(toy.model, toy.prompts, **{"max_nodes": 5, **choice})
+    assert len(graph.edges) > 5
+    assert len(graph.edge_parts) == 0
+    assert tuple(graph.edge_parts.columns) == PART_COLUMNS
+
+
+def test_max_edges_keeps_the_first_rows(graph: AttributionGraph, toy_uneven: Toy) -> None:
+    few = attribute(toy_uneven.model, toy_uneven.prompts, max_edges=20, **GRADIENT)
+    pd.testing.assert_frame_equal(few.edges, graph.edges.head(20), check_exact=True)
+    inside = (
+        graph.edge_parts["source"]
+        .add(graph.edge_parts["target"])
+        .isin(few.edges["source"] + few.edges["target"])
+    )
+    pd.testing.assert_frame_equal(
+        few.edge_parts, graph.edge_parts[inside].reset_index(drop=True), check_exact=True
+    )
+    pd.testing.assert_frame_equal(few.nodes, graph.nodes, check_exact=True)
+    assert few.summary["edges_computed"] == len(graph.edges) > 20
+    sizes = graph.edges["effect"].abs()
+    share = sizes.head(20).sum() / sizes.sum()
+    assert few.summary["edges_kept_share_of_effect"] == pytest.approx(share, rel=1e-9)
+    assert graph.summary["edges_kept_share_of_effect"] == pytest.approx(1, rel=1e-12)
+
+
+def test_nodes_below_the_threshold_are_sources_alone(
+    graph: AttributionGraph, toy_uneven: Toy
+) -> None:
+    effects = graph.nodes.set_index("node")["effect"].abs()
+    threshold = float(effects[graph.edges["target"].unique()].drop(METRIC).median())
+    effects[METRIC] = np.inf  # always expanded
+    some = attribute(toy_uneven.model, toy_uneven.prompts, target_threshold=threshold, **GRADIENT)
+    is_expanded = graph.edges["target"].map(effects) >= threshold
+    expected = graph.edges[is_expanded].reset_index(drop=True)
+    assert 0 < len(expected) < len(graph.edges)
+    pd.testing.assert_frame_equal(some.edges, expected, rtol=1e-12)
+    assert some.summary["edge_nodes"] == graph.summary["edge_nodes"]
+
+
 def test_direct_is_empty_where_an_end_is_no_feature(graph: AttributionGraph) -> None:
     kinds = graph.nodes.set_index("node")["kind"]
     source, target = (graph.edges[end].map(kinds) for end in ("source", "target"))
@@ -103,7 +177,7 @@ def test_edges_are_means_over_prompts(graph: AttributionGraph, toy_uneven: Toy) 
     spots = sorted(parse_node_id(model, names, node) for node in ends)
     table = graph.edges.set_index(["source", "target"])
     found = 0
-    for block in edge_blocks(contrast, clean_gradients(contrast), spots):
+    for block in reference_blocks(contrast, clean_gradients(contrast), spots):
         for row, target in enumerate(block.targets or (None,)):
             for column, source in enumerate(block.sources):
                 target_id = METRIC if target is None else node_id(model, names, target)
@@ -124,6 +198,7 @@ def test_equal_runs_give_equal_tables(graph: AttributionGraph, toy_uneven: Toy) 
     again = attribute(toy_uneven.model, toy_uneven.prompts, **GRADIENT)
     pd.testing.assert_frame_equal(again.nodes, graph.nodes, check_exact=True)
     pd.testing.assert_frame_equal(again.edges, graph.edges, check_exact=True)
+    pd.testing.assert_frame_equal(again.edge_parts, graph.edge_parts, check_exact=True)
     assert again.summary == graph.summary
     assert again.provenance == graph.provenance
 
@@ -135,7 +210,8 @@ def test_batches_change_nothing_but_rounding(
     # Rows that rounding alone makes are let go: a token that both prompts begin with is at its
     # baseline, exactly or to the last digit, as the batch is laid out.
     again = attribute(toy_uneven.model, toy_uneven.prompts, batch_size=batch_size, **GRADIENT)
-    for name, keys in (("nodes", ["node"]), ("edges", ["source", "target"])):
+    ends = ["source", "target"]
+    for name, keys in (("nodes", ["node"]), ("edges", ends), ("edge_parts", [*ends, "part"])):
         tables = [getattr(each, name).set_index(keys).sort_index() for each in (graph, again)]
         left, right = (table[table["effect"].abs() > 1e-12] for table in tables)
         assert len(left) > 100
@@ -224,7 +300,7 @@ def test_measured_graphs_hold_measured_effects(toy: Toy, policy: str) -> None:
     np.testing.assert_allclose(graph.edges["effect"], measured, rtol=1e-8, atol=1e-10)
     # No node that moves is left out, whatever its gradient says.
     for place in range(3):
-        moved = contrast.feature_change(place).abs().sum(0)
+        moved = contrast.feature_change(place).dense().abs().sum(0)
         for unit in range(3):
             here = moved[contrast.units.clean[0] == unit].sum(0).nonzero().flatten().tolist()
             ids = {node_id(toy.model, names, Spot(place, unit, feature)) for feature in here}

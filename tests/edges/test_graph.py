@@ -8,10 +8,8 @@ import pytest
 from scipy import sparse
 
 from saecircuits.edges.graph import (
-    EDGE_COLUMNS,
     METRIC,
     NODE_COLUMNS,
-    edge_table,
     metric_row,
     node_id,
     node_table,
@@ -106,6 +104,7 @@ def test_node_table_by_hand(toy: Toy) -> None:
     assert table["feature"].dropna().tolist() == [5, 25]
     assert (table["effect_low"] <= table["effect"]).all()
     assert (table["effect_high"] >= table["effect"]).all()
+    assert table["left_out"].dtype == np.float64 and table["left_out"].isna().all()
 
 
 def test_ties_are_broken_by_id(toy: Toy) -> None:
@@ -117,34 +116,6 @@ def test_ties_are_broken_by_id(toy: Toy) -> None:
     assert names == sorted(names)
 
 
-def test_edge_table_by_hand() -> None:
-    effects = np.array([[1.0, 1.0], [-4.0, -2.0], [0.0, 0.0], [1.0, -1.0], [1.0, 1.0]])
-    table = edge_table(
-        ["b", "a", "a", "c", "a"],
-        ["y", "x", "y", "x", "y"],
-        effects,
-        np.array([2.0, np.nan, 1.0, 0.5, 3.0]),
-        seed=0,
-    )
-    assert tuple(table.columns) == EDGE_COLUMNS
-    # -3, then 1 twice (a before b), then 0 on average. The edge of zeros is left out.
-    assert table[["source", "target", "effect"]].to_numpy().tolist() == [
-        ["a", "x", -3.0],
-        ["a", "y", 1.0],
-        ["b", "y", 1.0],
-        ["c", "x", 0.0],
-    ]
-    np.testing.assert_array_equal(table["direct"], [np.nan, 3.0, 2.0, 0.5])
-    np.testing.assert_allclose(table["effect_low"][:3], [-4.0, 1.0, 1.0])
-    np.testing.assert_allclose(table["effect_high"][:3], [-2.0, 1.0, 1.0])
-
-
-def test_no_edges_is_an_empty_table() -> None:
-    table = edge_table([], [], np.zeros((0, 3)), np.zeros(0), seed=0)
-    assert tuple(table.columns) == EDGE_COLUMNS
-    assert len(table) == 0
-
-
 def test_metric_row_by_hand(toy: Toy) -> None:
     contrast = make_contrast(toy.model, toy.prompts, positions="span")
     table = metric_row(toy.model, contrast.units, np.array([[3.0, 5.0], [1.0, 2.0]]), seed=0)
@@ -153,7 +124,7 @@ def test_metric_row_by_hand(toy: Toy) -> None:
     assert (row["activation"], row["baseline"], row["effect"]) == (4.0, 1.5, 2.5)
     assert (row["effect_low"], row["effect_high"]) == (2.0, 3.0)
     assert (row["position"], row["span"]) == (2, "rest")
-    assert pd.isna(row["feature"])
+    assert pd.isna(row["feature"]) and np.isnan(row["left_out"])
     assert table["feature"].dtype == pd.Int64Dtype()
 
 

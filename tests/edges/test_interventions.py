@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from saecircuits.edges.interventions import intervene_on_edges
-from saecircuits.edges.reference import edge_blocks
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, node_change
 from tests.by_hand import Raw
+from tests.edges.engines import reference_blocks
 from tests.edges.test_reference import strongest
 from tests.models import Toy, make_contrast
 
@@ -21,7 +21,7 @@ def _some_edges(contrast: Contrast, count: int) -> list[Edge]:
     """Edges of all sizes among the strongest nodes, and a few that cannot carry anything."""
     sizes: dict[Edge, float] = {}
     spots = strongest(contrast, per_unit=1)
-    for block in edge_blocks(contrast, clean_gradients(contrast), spots):
+    for block in reference_blocks(contrast, clean_gradients(contrast), spots):
         for row, target in enumerate(block.targets or (None,)):
             for column, source in enumerate(block.sources):
                 sizes[source, target] = float(block.effects[row, column].detach().abs().max())
@@ -118,7 +118,7 @@ def test_in_the_secant_operator_estimates_are_exact_where_no_gate_switches(
     spots = strongest(contrast, per_unit=1)
     raw = Raw(contrast)
     agree, switched = 0, 0
-    for block in edge_blocks(contrast, clean_gradients(contrast), spots):
+    for block in reference_blocks(contrast, clean_gradients(contrast), spots):
         edges = [(s, t) for t in block.targets or (None,) for s in block.sources]
         estimated = block.effects.detach().flatten(0, 1)
         moving = [row for row in range(len(edges)) if estimated[row].abs().max() > 1e-6][::9]

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from saecircuits.edges.reference import EdgeBlock, edge_blocks
+from saecircuits.edges.blocks import EdgeBlock
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, node_change
 from tests.by_hand import Raw
+from tests.edges.engines import reference_blocks
 from tests.models import Toy, make_contrast
 
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
@@ -27,7 +28,7 @@ def strongest(contrast: Contrast, *, per_unit: int) -> list[Spot]:
     """Tokens, errors and, unit by unit, the features of largest change that are active."""
     spots = [Spot(TOKENS, unit, ERROR) for unit in range(len(contrast.units))]
     for place in contrast.places[1:]:
-        moved = contrast.feature_change(place).abs() * contrast.clean.sites[place].features
+        moved = contrast.feature_change(place).dense().abs() * contrast.clean.sites[place].features
         by_unit = torch.einsum("bpu,bpf->uf", contrast.units.membership.to(moved), moved)
         for unit in range(len(contrast.units)):
             spots += [Spot(place, unit, int(f)) for f in by_unit[unit].topk(per_unit).indices]
@@ -99,7 +100,7 @@ def test_edges_are_slopes_of_a_pass_cut_by_hand(
         error_policy=policy,
     )
     spots = strongest(contrast, per_unit=1)
-    found = _edges(edge_blocks(contrast, clean_gradients(contrast), spots))
+    found = _edges(reference_blocks(contrast, clean_gradients(contrast), spots))
     gradients = {place: Raw(contrast).gradient(place) for place in contrast.places}
     chosen = sorted(found, key=lambda edge: -float(found[edge][0].abs().sum()))
     kinds = set()
@@ -127,7 +128,7 @@ def test_which_edges_there_are(toy_mixed: Toy, policy: str) -> None:
         toy_mixed.model, toy_mixed.prompts, positions="span", error_policy=policy
     )
     spots = strongest(contrast, per_unit=2)
-    found = _edges(edge_blocks(contrast, clean_gradients(contrast), spots))
+    found = _edges(reference_blocks(contrast, clean_gradients(contrast), spots))
     for source, target in found:
         assert target is None or source.place < target.place
     errors = [target for _, target in found if target is not None and target.feature == ERROR]
@@ -142,7 +143,7 @@ def test_a_residual_site_lets_nothing_by(toy: Toy) -> None:
     # edges reach the next site and no further.
     contrast = make_contrast(toy.model, toy.prompts, positions="span")
     found = _edges(
-        edge_blocks(contrast, clean_gradients(contrast), strongest(contrast, per_unit=2))
+        reference_blocks(contrast, clean_gradients(contrast), strongest(contrast, per_unit=2))
     )
     for (source, target), (effect, _) in found.items():
         reaches = 3 if target is None else target.place
@@ -154,8 +155,8 @@ def test_a_residual_site_lets_nothing_by(toy: Toy) -> None:
 def test_blocks_are_bookkeeping(toy_mixed: Toy, vectors_at_once: int) -> None:
     contrast = make_contrast(toy_mixed.model, toy_mixed.prompts, positions="span")
     spots, gradients = strongest(contrast, per_unit=1), clean_gradients(contrast)
-    expected = _edges(edge_blocks(contrast, gradients, spots))
-    found = _edges(edge_blocks(contrast, gradients, spots, vectors_at_once=vectors_at_once))
+    expected = _edges(reference_blocks(contrast, gradients, spots))
+    found = _edges(reference_blocks(contrast, gradients, spots, targets_at_once=vectors_at_once))
     assert found.keys() == expected.keys()
     for edge, (effect, weight) in found.items():
         torch.testing.assert_close(effect, expected[edge][0], **CLOSE)
@@ -170,8 +171,8 @@ def test_edges_are_weighed_by_the_gradient_that_ranks_their_targets(toy_mixed: T
         place: PlaceGradient(3 * found.gradient, found.explained, None, 1)
         for place, found in gradients.items()
     }
-    once = _edges(edge_blocks(contrast, gradients, spots))
-    thrice = _edges(edge_blocks(contrast, tripled, spots))
+    once = _edges(reference_blocks(contrast, gradients, spots))
+    thrice = _edges(reference_blocks(contrast, tripled, spots))
     for edge, (effect, weight) in once.items():
         factor = 1 if edge[1] is None else 3
         torch.testing.assert_close(thrice[edge][0], factor * effect, **CLOSE)
@@ -182,6 +183,6 @@ def test_nodes_need_not_be_everywhere(toy: Toy) -> None:
     contrast = make_contrast(toy.model, toy.prompts, positions="span")
     gradients = clean_gradients(contrast)
     last = [spot for spot in strongest(contrast, per_unit=1) if spot.place == 2]
-    found = _edges(edge_blocks(contrast, gradients, last))
+    found = _edges(reference_blocks(contrast, gradients, last))
     assert set(found) == {(spot, None) for spot in last}
-    assert list(edge_blocks(contrast, gradients, [])) == []
+    assert list(reference_blocks(contrast, gradients, [])) == []

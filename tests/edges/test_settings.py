@@ -24,11 +24,21 @@ def test_unknown_names(choice: dict[str, Any], message: str) -> None:
         AttributionSettings(**choice)
 
 
-@pytest.mark.parametrize("name", ["max_nodes", "batch_size"])
+@pytest.mark.parametrize("name", ["max_nodes", "max_edges", "batch_size"])
 @pytest.mark.parametrize("value", [0, -3])
 def test_counts_are_at_least_one(name: str, value: int) -> None:
     with pytest.raises(InputError, match=f"{name} is {value}; it must be at least 1"):
         AttributionSettings(**{name: value})
+
+
+@pytest.mark.parametrize("value", [-0.5, float("nan")])
+def test_a_threshold_is_a_size(value: float) -> None:
+    with pytest.raises(InputError, match=f"target_threshold is {value}; it must be 0 or more"):
+        AttributionSettings(target_threshold=value)
+
+
+def test_all_nodes_are_none() -> None:
+    assert AttributionSettings(max_nodes=None).max_nodes is None
 
 
 def test_settings_do_not_change(toy) -> None:

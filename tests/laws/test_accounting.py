@@ -7,12 +7,12 @@ the bias is what v would be with every source at zero; and so for the metric.
 import pytest
 import torch
 
-from saecircuits.edges.reference import edge_blocks
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.effects import node_index
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot
 from tests.by_hand import Raw
+from tests.edges.engines import reference_blocks
 from tests.models import Toy, make_contrast
 
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
@@ -49,7 +49,7 @@ def test_activations_and_metric_are_sums_over_sources(each_toy: Toy, policy: str
     raw = Raw(contrast)
     arriving, metric = _at_zero(contrast, raw)
     totals: dict[Spot | None, torch.Tensor] = {}
-    for block in edge_blocks(contrast, clean_gradients(contrast), spots):
+    for block in reference_blocks(contrast, clean_gradients(contrast), spots):
         shares = block.weights.detach()
         if block.targets is None:
             shares = block.effects.detach()
@@ -92,7 +92,7 @@ def test_in_the_full_model_it_does_not_close(toy_mixed: Toy) -> None:
     spots = [spot for spot in _all_spots(contrast) if spot.place != TOKENS]
     total = sum(
         block.effects.detach().sum((0, 1))
-        for block in edge_blocks(contrast, clean_gradients(contrast), spots)
+        for block in reference_blocks(contrast, clean_gradients(contrast), spots)
         if block.targets is None
     )
     assert (total + metric - raw.metric().detach()).abs().max() > 1e-2

@@ -82,6 +82,20 @@ def test_a_circuit_by_hand(each_toy: Toy, policy: str, baseline: str) -> None:
         torch.testing.assert_close(found[row], _ablate_by_hand(contrast, each), **CLOSE)
 
 
+@pytest.mark.parametrize("fixture", ["toy_uneven", "llama", "gemma2"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_other_lengths_and_architectures_by_hand(
+    request: pytest.FixtureRequest, fixture: str, policy: str
+) -> None:
+    toy: Toy = request.getfixturevalue(fixture)
+    contrast = make_contrast(toy.model, toy.prompts, positions="span", error_policy=policy)
+    kept = [_random_kept(contrast, share) for share in (0.3, 0.7)]
+    found = ablate_nodes(contrast, kept)
+    for row, each in enumerate(kept):
+        expected = _ablate_by_hand(contrast, each)
+        torch.testing.assert_close(found[row], expected, rtol=0, atol=10 * toy.rounding)
+
+
 def test_how_many_are_ablated_at_once_does_not_matter(toy_uneven: Toy) -> None:
     contrast = make_contrast(toy_uneven.model, toy_uneven.prompts, positions="span")
     kept = [_random_kept(contrast, share) for share in (0.1, 0.3, 0.5, 0.7, 0.9)]

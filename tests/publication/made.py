@@ -5,7 +5,7 @@ import random
 import pandas as pd
 
 from saecircuits.circuits import Circuit
-from saecircuits.edges.graph import EDGE_COLUMNS, METRIC, NODE_COLUMNS
+from saecircuits.edges.graph import EDGE_COLUMNS, METRIC, NODE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.publication import FeatureLabel
 from saecircuits.validation import ValidationReport
@@ -25,7 +25,7 @@ def made_circuit(
     def row(node: str, site: str, layer: int, kind: str, feature: int | None, unit: int) -> dict:
         effect = draw.gauss(0, 2)
         values = (node, site, layer, kind, feature, unit, units[unit], tokens[unit])
-        numbers = (draw.random(), draw.random(), effect, effect - 0.1, effect + 0.1)
+        numbers = (draw.random(), draw.random(), effect, effect - 0.1, effect + 0.1, effect / 2)
         return dict(zip(NODE_COLUMNS, (*values, *numbers), strict=True))
 
     rows = [
@@ -48,9 +48,11 @@ def made_circuit(
     rows.sort(key=lambda found: -abs(found["effect"]))
     rows.insert(0, row(METRIC, "", n_layers, METRIC, None, n_units - 1))
     nodes = pd.DataFrame(rows, columns=list(NODE_COLUMNS)).astype({"feature": "Int64"})
+    edges = _edges(nodes, draw, n_edges)
     return Circuit(
         nodes=nodes,
-        edges=_edges(nodes, draw, n_edges),
+        edges=edges,
+        edge_parts=_parts(edges),
         candidates=tuple(nodes.loc[nodes["kind"].isin(["feature", "error"]), "node"]),
         settings=AttributionSettings(),
         selection={"by": "effect", "nodes": n_nodes},
@@ -133,3 +135,25 @@ def _edges(nodes: pd.DataFrame, draw: random.Random, count: int) -> pd.DataFrame
         rows.append((source, target, effect, direct, effect - 0.1, effect + 0.1))
     rows.sort(key=lambda row: -abs(row[2]))
     return pd.DataFrame(rows, columns=list(EDGE_COLUMNS))
+
+
+def _parts(edges: pd.DataFrame) -> pd.DataFrame:
+    """Each edge goes for a quarter through a head, and for the rest through the stream."""
+    rows = [
+        part
+        for source, target, effect in edges[["source", "target", "effect"]].to_numpy().tolist()
+        for part in (
+            (
+                source,
+                target,
+                "residual",
+                0,
+                0.75 * effect,
+                float("nan"),
+                float("nan"),
+                float("nan"),
+            ),
+            (source, target, "L1.H0", 1, 0.25 * effect, 0.5 * effect, -0.25 * effect, 0.0),
+        )
+    ]
+    return pd.DataFrame(rows, columns=list(PART_COLUMNS)).astype({"degree": "Int64"})

@@ -1,6 +1,7 @@
 """The card says what was asked, what was found and what it does not show, in sound Markdown."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ TASK = TaskRecord(
     test=120,
     example=Example(clean="A girl", corrupted="A boy", answer=(" She",), wrong=(" He",)),
 )
+CIRCUIT = made_circuit()
 AGREEMENT = {
     "sample": 40,
     "pearson": 0.9375,
@@ -32,8 +34,14 @@ AGREEMENT = {
 def card_of(out):
     """Writes the card of a made circuit."""
 
-    def write(*, report=None, labels=(), task=TASK, command="saecircuits discover pronoun") -> str:
-        circuit = made_circuit()
+    def write(
+        *,
+        circuit=CIRCUIT,
+        report=None,
+        labels=(),
+        task=TASK,
+        command="saecircuits discover pronoun",
+    ) -> str:
         write_circuit(open_folder(out), circuit, task=task, command=command)
         return write_card(circuit, labels, report, record=read_record(out), title="A circuit")
 
@@ -81,6 +89,53 @@ def test_without_validation_task_and_labels_it_says_so(card_of) -> None:
     assert "Faithfulness: this" not in card
     assert "Labels are automatic" not in card
     assert "```sh" not in card
+
+
+def test_edges_say_what_they_go_through(card_of) -> None:
+    # Three quarters of every edge through the stream; of the head's quarter, all but cancelling
+    # values and keys.
+    card = card_of()
+    assert "| from | to | through | effect (logits) | 95% interval |" in card
+    found = card.split("### Strongest edges")[1].split("## How sure")[0]
+    phrase = "| `residual` 75%, `L1.H0` 25% (value 50%, key \u221225%) |"
+    assert found.count(phrase) == 15
+    assert "`edge_parts.parquet`: how much" in card
+
+
+def test_without_parts_there_is_no_such_column(card_of) -> None:
+    card = card_of(circuit=replace(CIRCUIT, edge_parts=CIRCUIT.edge_parts.head(0)))
+    assert "| from | to | effect (logits) | 95% interval |" in card
+    assert "hrough\u201d" not in card
+
+
+@pytest.mark.parametrize(
+    ("settings", "computed", "said"),
+    [
+        ({}, 5000, ""),
+        ({"max_edges": 5000}, 5000, ""),
+        ({"target_threshold": 0.25}, 5000, "under 0.25 logits were not computed"),
+        (
+            {"max_edges": 1200},
+            5000,
+            "Of 5,000 edges the strongest 1,200 were kept, which carry 98.8%",
+        ),
+    ],
+)
+def test_what_edges_leave_out_is_said(card_of, settings: dict, computed: int, said: str) -> None:
+    card = card_of(
+        circuit=replace(
+            CIRCUIT,
+            settings=CIRCUIT.settings.model_copy(update=settings),
+            summary={
+                **CIRCUIT.summary,
+                "edges_computed": computed,
+                "edges_kept_share_of_effect": 0.9876,
+            },
+        )
+    )
+    assert said in card
+    assert ("not computed" in card) == ("not computed" in said)
+    assert ("were kept" in card) == ("were kept" in said)
 
 
 @pytest.mark.parametrize(

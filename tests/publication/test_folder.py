@@ -129,6 +129,7 @@ def test_tables_without_a_record_are_an_interrupted_run(run: Path) -> None:
     with pytest.raises(RunFolderError, match="no run"):
         open_folder(run)
     assert open_folder(run, resume=True) == run
+    assert names(run) == {"nodes.parquet", "edges.parquet", "edge_parts.parquet"}
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Tables survive the trip to Parquet and back, whatever is in them."""
 
+import io
+
 import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
@@ -11,6 +14,7 @@ from saecircuits.publication.tables import (
     EDGE_SCHEMA,
     IN_CIRCUIT,
     NODE_SCHEMA,
+    PART_SCHEMA,
     from_parquet,
     rows_of,
     to_parquet,
@@ -40,6 +44,26 @@ def test_nodes_come_back_as_they_were(seed: int) -> None:
     frame = made_circuit(seed=seed).nodes.assign(**{IN_CIRCUIT: True})
     back = from_parquet(to_parquet(frame, NODE_SCHEMA), NODE_SCHEMA, name="nodes")
     pd.testing.assert_frame_equal(back, frame, check_exact=True)
+
+
+def test_parts_come_back_as_they_were() -> None:
+    frame = made_circuit().edge_parts
+    frame.loc[3, "degree"] = pd.NA  # a part that is told apart no further
+    back = from_parquet(to_parquet(frame, PART_SCHEMA), PART_SCHEMA, name="parts")
+    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+
+
+def test_text_is_stored_once_and_numbers_byte_by_byte() -> None:
+    frame = made_circuit().edge_parts
+    columns = pq.read_metadata(io.BytesIO(to_parquet(frame, PART_SCHEMA))).row_group(0)
+    encodings = {
+        columns.column(number).path_in_schema: columns.column(number).encodings
+        for number in range(len(PART_SCHEMA))
+    }
+    for name in ("source", "target", "part"):
+        assert "RLE_DICTIONARY" in encodings[name]
+    for name in ("effect", "value", "key", "query"):
+        assert "BYTE_STREAM_SPLIT" in encodings[name]
 
 
 def test_equal_frames_give_equal_bytes() -> None:

@@ -30,7 +30,7 @@ def test_next_tokens_follow_the_models_distribution(toy: Toy) -> None:
 
 
 def test_batches_of_any_size_start_alike(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saecircuits.publication.texts._LOGITS_AT_ONCE", 19 * 23 * 2)
+    monkeypatch.setattr("saecircuits.publication.texts._TEXTS_AT_ONCE", 2)
     assert generate_text(toy.model, n_tokens=90, seed=0).shape == (5, 19)
 
 

@@ -29,7 +29,8 @@ from saecircuits.validation import ValidationReport, calibrate
 from tests.publication.conftest import Found
 from tests.publication.made import made_circuit, made_labels, made_report
 
-FILES = ("circuit.json", "nodes.parquet", "edges.parquet", "validation.json", "features.json")
+TABLES = ("nodes.parquet", "edges.parquet", "edge_parts.parquet")
+FILES = ("circuit.json", *TABLES, "validation.json", "features.json")
 
 
 @pytest.fixture
@@ -55,6 +56,9 @@ def test_graph_round_trip(found: Found, out: Path) -> None:
     back = read_graph(out)
     pd.testing.assert_frame_equal(back.nodes, found.graph.nodes, check_exact=True)
     pd.testing.assert_frame_equal(back.edges, found.graph.edges, check_exact=True)
+    pd.testing.assert_frame_equal(back.edge_parts, found.graph.edge_parts, check_exact=True)
+    assert len(back.edge_parts) > len(back.edges)
+    assert back.nodes["left_out"].notna().any()
     assert back.settings == found.graph.settings
     assert back.summary == found.graph.summary
     assert back.provenance == found.graph.provenance
@@ -64,6 +68,7 @@ def test_graph_round_trip(found: Found, out: Path) -> None:
 def test_a_graph_that_was_read_can_be_pruned_alike(found: Found, run: Path) -> None:
     again = prune(read_graph(run), nodes=40, edges=100)
     pd.testing.assert_frame_equal(again.nodes, found.circuit.nodes, check_exact=True)
+    pd.testing.assert_frame_equal(again.edge_parts, found.circuit.edge_parts, check_exact=True)
     assert again.members == found.circuit.members
 
 
@@ -74,6 +79,7 @@ def test_circuit_round_trip(found: Found, out: Path, has_graph: bool) -> None:
     back = read_circuit(out)
     pd.testing.assert_frame_equal(back.nodes, found.circuit.nodes, check_exact=True)
     pd.testing.assert_frame_equal(back.edges, found.circuit.edges, check_exact=True)
+    pd.testing.assert_frame_equal(back.edge_parts, found.circuit.edge_parts, check_exact=True)
     assert tuple(back.candidates) == tuple(found.circuit.candidates)
     assert back.selection == found.circuit.selection
     assert back.settings == found.circuit.settings
@@ -183,6 +189,18 @@ def test_a_report_put_beside_another_circuit_is_refused(found: Found, run: Path)
         read_report(run)
 
 
+def test_a_run_of_an_earlier_version_says_what_it_lacks(run: Path) -> None:
+    (run / "edge_parts.parquet").unlink()
+    record = json.loads((run / "circuit.json").read_text())
+    del record["files"]["edge_parts.parquet"]
+    (run / "circuit.json").write_bytes(to_json(record))
+    for read in (read_run, read_graph, read_circuit):
+        with pytest.raises(
+            RunFolderError, match=r"no edge_parts\.parquet: an earlier version wrote it; write the"
+        ):
+            read(run)
+
+
 def test_a_table_of_another_stage_is_refused(found: Found, run: Path, tmp_path: Path) -> None:
     other = open_folder(tmp_path / "other")
     write_circuit(other, prune(found.graph, nodes=7), graph=found.graph)
@@ -200,7 +218,7 @@ def test_half_a_file_is_refused(run: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["circuit.json", "nodes.parquet", "edges.parquet"])
+@pytest.mark.parametrize("name", ["circuit.json", *TABLES])
 def test_a_missing_file_is_named(run: Path, name: str) -> None:
     (run / name).unlink()
     with pytest.raises(RunFolderError, match=f"has no {name}"):

@@ -1,5 +1,6 @@
 """Frozen and secant operators: exact at the prompt, and affine where they say so."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,10 @@ from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
 from saecircuits.splicing import SplicedModel, record_operator, splice
+from saecircuits.splicing.hooking import attached, recording
 from saecircuits.splicing.operators import FULL, _secant, check_linearization
+from saecircuits.splicing.sites import block_hooks
+from tests.architectures import build
 from tests.models import Toy, build_gemma2, random_sae
 
 CLOSE = {"rtol": 0, "atol": 1e-11}
@@ -230,3 +234,26 @@ def test_recording_leaves_no_hooks(each_family: Toy) -> None:
     operator = record_operator(model.bridge, each_family.prompts.clean_tokens, kind="secant")
     model.forward(each_family.prompts.clean_tokens, operator=operator)
     assert not any(point.fwd_hooks for point in model.bridge.hook_dict.values())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "bloom", "opt", "gptj", "gpt_neo"])
+def test_patterns_are_held_whatever_is_read(tmp_path: Path, family: str) -> None:
+    # Heads give the mixtures of the clean run's patterns also where they read another prompt.
+    bridge = build(family, tmp_path)
+    clean, other = torch.tensor([[0, 1, 2, 3, 4]]), torch.tensor([[0, 7, 3, 9, 2]])
+    operator = record_operator(bridge, clean, kind="frozen")
+    points = bridge.hook_dict
+    hooks = block_hooks(1, points).attention
+    with torch.no_grad(), recording(bridge, points, [hooks.pattern]) as seen:
+        bridge(clean)
+    with (
+        torch.no_grad(),
+        attached(bridge, points, operator.hooks()),
+        recording(bridge, points, [hooks.v, hooks.heads]) as held,
+    ):
+        bridge(other)
+    values = held[hooks.v].repeat_interleave(
+        seen[hooks.pattern].shape[1] // held[hooks.v].shape[2], 2
+    )
+    expected = torch.einsum("bhts,bshd->bthd", seen[hooks.pattern], values)
+    torch.testing.assert_close(held[hooks.heads], expected)

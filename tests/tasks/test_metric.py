@@ -14,6 +14,12 @@ def test_logits_of_the_last_token_before_the_padding() -> None:
     assert_close(found, torch.stack([logits[0, 2], logits[1, 1]]), rtol=0, atol=0)
 
 
+def test_logits_of_the_last_token_alone_are_taken_as_they_are() -> None:
+    logits = torch.arange(2 * 5, dtype=torch.float64).reshape(2, 1, 5)
+    found = last_position_logits(logits, torch.tensor([3, 2]))
+    assert_close(found, logits[:, 0], rtol=0, atol=0)
+
+
 def test_means_over_several_answers(tokenizer: PreTrainedTokenizerFast) -> None:
     pairs = [
         PromptPair("The dog", "The dogs", (" was", " dog"), (" were",), "1"),

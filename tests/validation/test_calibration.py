@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from saecircuits.edges.attribute import attribute
 from saecircuits.errors import InputError
@@ -54,6 +55,24 @@ def test_agreement_of_a_reversed_and_of_a_constant_sample() -> None:
     monotone = agreement(values, values**3)
     assert monotone["spearman"] == pytest.approx(1.0)
     assert monotone["pearson"] < 0.99
+
+
+def test_correlations_and_their_intervals_are_scipy_s() -> None:
+    generator = np.random.default_rng(3)
+    first = generator.integers(0, 4, size=7).astype(float)  # few values: ties, and constant draws
+    second = first + generator.integers(0, 3, size=7)
+    found = agreement(first, second, resamples=300, seed=1)
+    draws = np.random.default_rng(1).integers(0, 7, size=(300, 7))
+    for name, correlate in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+        expected = [
+            correlate(first[draw], second[draw]).statistic
+            for draw in draws
+            if np.ptp(first[draw]) > 0 and np.ptp(second[draw]) > 0
+        ]
+        assert found[name] == pytest.approx(correlate(first, second).statistic, abs=1e-12)
+        low, high = np.quantile(expected, [0.025, 0.975])
+        assert found[f"{name}_low"] == pytest.approx(low, abs=1e-12)
+        assert found[f"{name}_high"] == pytest.approx(high, abs=1e-12)
 
 
 def test_other_prompts_are_refused(toy: Toy) -> None:

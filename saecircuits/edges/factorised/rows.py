@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saecircuits.edges.factorised.model import Unembedding
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.splicing.anatomy import Unembedding
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,24 +71,23 @@ def target_rows(
     """
     place = targets[0].place
     dictionary = contrast.model.splices[place].dictionary
-    clean = contrast.clean.sites[place].features
-    device = clean.device
+    clean = contrast.clean.sites[place].activations
+    device = contrast.model.device
     units = torch.tensor([spot.unit for spot in targets], device=device)
     features = torch.tensor([spot.feature for spot in targets], device=device)
     is_error = features == ERROR
     inside = contrast.units.clean[..., None] == units  # [batch, pos, target]
-    active = clean[..., features.clamp(min=0)] > 0
+    active = clean.of(features.clamp(min=0)) > 0
     # Prompt by prompt and within it target by target: neighbours in memory.
     prompt, target, pos = (inside & (active | is_error)).transpose(1, 2).nonzero().unbind(1)
-    direction = gradient.gradient.to(clean)
-    there = direction[prompt, pos]
+    there = gradient.gradient[prompt, pos]
     feature, from_error = features.clamp(min=0)[target], is_error[target]
-    at_read = dictionary.encoder_rows(feature).to(clean)
+    at_read = dictionary.encoder_rows(feature)
     at_write = torch.zeros_like(there)
     along = (there * dictionary.W_dec[feature]).sum(-1)
     if bool(from_error.any()):
         error = there[from_error]
-        is_active = clean[prompt[from_error], pos[from_error]] > 0
+        is_active = clean.active(prompt[from_error], pos[from_error])
         at_write[from_error] = error
         at_read[from_error] = -dictionary.pull_back(error @ dictionary.W_dec.T, is_active)
         if dictionary.W_skip is not None:
@@ -101,7 +100,7 @@ def target_rows(
         pos=pos,
         target=target,
         effect_weight=torch.where(from_error, 1.0, along),
-        plain_weight=(~from_error).to(clean),
+        plain_weight=(~from_error).to(along),
     )
     return rows, at_read, at_write
 

@@ -9,16 +9,37 @@ move, one number:
 Error nodes and token embeddings write a vector of their own at every token.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.edges.factorised.attention import Attention
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.splicing.anatomy import Attention
+
+
+@dataclass(frozen=True, eq=False)
+class UnitSources:
+    """The sources of one place in one unit.
+
+    Attributes:
+        prompt, pos: of every token of the unit, in all prompts of the batch.
+        features: where the unit's features stand among all features of the place.
+        columns: where they stand among the spots.
+        whole_column: index among the spots of the unit's error (or token); None if it is no source.
+        change: clean minus baseline of each feature at each of the tokens.
+    """
+
+    prompt: Int[Tensor, " token"]
+    pos: Int[Tensor, " token"]
+    features: slice
+    columns: slice
+    whole_column: int | None
+    change: Float[Tensor, "token n_here"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,69 +47,97 @@ class Sources:
     """The nodes of one place as what they write.
 
     Attributes:
-        columns: index of each feature among the spots.
-        units: each feature's unit.
+        spots: unit by unit, and within a unit the error first and then its features.
         directions: each feature's decoder row.
-        change: clean minus baseline activation of each feature, at every token.
         whole: clean minus baseline of the error (or the embedding), at every token.
-        column_of_unit: index among the spots of each unit's error node; -1 where it is no source.
-        unit_of: each token's unit; -1 outside of all.
     """
 
     spots: tuple[Spot, ...]
-    columns: Int[Tensor, " n_source"]
-    units: Int[Tensor, " n_source"]
     directions: Float[Tensor, "n_source d_out"]
-    change: Float[Tensor, "batch pos n_source"]
     whole: Float[Tensor, "batch pos d_out"]
-    column_of_unit: Int[Tensor, " unit"]
-    unit_of: Int[Tensor, "batch pos"]
-
-    @cached_property
-    def features_at(self) -> tuple[Int[Tensor, " n_here"], ...]:
-        """Position by position: which features' units hold the token there in some prompt."""
-        return tuple(
-            torch.isin(self.units, here[here >= 0].unique()).nonzero()[:, 0]
-            for here in self.unit_of.unbind(1)
-        )
+    units: tuple[UnitSources, ...]
 
 
-def read_sources(contrast: Contrast, spots: tuple[Spot, ...], *, token_scale: float) -> Sources:
+def read_sources(contrast: Contrast, spots: Sequence[Spot], *, token_scale: float) -> Sources:
     """What the nodes of one place write; embeddings as they enter the stream."""
-    place = spots[0].place
-    device = contrast.model.device
-    columns = [index for index, spot in enumerate(spots) if spot.feature != ERROR]
+    spots = tuple(sorted(spots))
+    place, device = spots[0].place, contrast.model.device
     features = torch.tensor(
-        [spots[index].feature for index in columns], dtype=torch.long, device=device
+        [spot.feature for spot in spots if spot.feature != ERROR], dtype=torch.long, device=device
     )
-    column_of_unit = torch.full((len(contrast.units),), -1)
-    for index, spot in enumerate(spots):
-        if spot.feature == ERROR:
-            column_of_unit[spot.unit] = index
     if place == TOKENS:
         whole = contrast.change(TOKENS) * token_scale
-        directions, change = whole.new_zeros(0, whole.shape[-1]), whole[..., :0]
+        directions = whole.new_zeros(0, whole.shape[-1])
     else:
         whole = contrast.error_change(place)
         directions = contrast.model.splices[place].dictionary.W_dec[features]
-        change = contrast.feature_change(place)[..., features]
-    return Sources(
-        spots=spots,
-        columns=torch.tensor(columns, dtype=torch.long, device=device),
-        units=torch.tensor(
-            [spots[index].unit for index in columns], dtype=torch.long, device=device
-        ),
-        directions=directions,
-        change=change,
-        whole=whole,
-        column_of_unit=column_of_unit.to(device),
-        unit_of=contrast.units.clean,
-    )
+    return Sources(spots, directions, whole, tuple(_units(contrast, spots, like=whole)))
+
+
+def _units(contrast: Contrast, spots: tuple[Spot, ...], *, like: Tensor) -> Iterator[UnitSources]:
+    """The sources unit by unit: neighbours among the spots."""
+    unit_of = contrast.units.clean.flatten()
+    n_pos = contrast.units.clean.shape[1]
+    # Tokens, and below the changes, by unit.
+    order, starts = _grouped(unit_of, len(contrast.units))
+    changes = None if spots[0].place == TOKENS else _Changes(contrast, spots)
+    firsts = [i for i, spot in enumerate(spots) if i == 0 or spot.unit != spots[i - 1].unit]
+    n_feature = 0
+    for first, stop in pairwise([*firsts, len(spots)]):
+        unit = spots[first].unit
+        whole_column = first if spots[first].feature == ERROR else None
+        columns = slice(first + (whole_column is not None), stop)
+        features = slice(n_feature, n_feature + columns.stop - columns.start)
+        n_feature = features.stop
+        token = order[starts[unit] : starts[unit + 1]]
+        change = like.new_zeros(len(token), features.stop - features.start)
+        if changes is not None:
+            changes.put(change, unit, token, features.start)
+        yield UnitSources(token // n_pos, token % n_pos, features, columns, whole_column, change)
+
+
+class _Changes:
+    """The change of every source at every token where it has one."""
+
+    def __init__(self, contrast: Contrast, spots: tuple[Spot, ...]) -> None:
+        changes = contrast.feature_change(spots[0].place)
+        unit = contrast.units.clean.flatten()[changes.token]
+        wanted = torch.tensor(
+            [spot.unit * changes.d_sae + spot.feature for spot in spots if spot.feature != ERROR],
+            dtype=torch.long,
+            device=unit.device,
+        )
+        key = unit * changes.d_sae + changes.feature
+        source = torch.searchsorted(wanted, key).clamp(max=max(len(wanted) - 1, 0))
+        kept = (unit >= 0) & (wanted[source] == key) if len(wanted) else unit < -1
+        order, self._starts = _grouped(torch.where(kept, unit, -1), len(contrast.units))
+        self._token, self._source = changes.token[order], source[order]
+        self._value = changes.value[order]
+
+    def put(
+        self,
+        change: Float[Tensor, "token n_here"],
+        unit: int,
+        tokens: Int[Tensor, " token"],
+        first: int,
+    ) -> None:
+        """Writes a unit's changes into `change`; its features begin at number `first`."""
+        there = slice(self._starts[unit], self._starts[unit + 1])
+        row = torch.searchsorted(tokens, self._token[there])
+        change[row, self._source[there] - first] = self._value[there]
+
+
+def _grouped(unit: Int[Tensor, " n"], n_unit: int) -> tuple[Int[Tensor, " n_inside"], list[int]]:
+    """Indices of what is in a unit, unit by unit and in order; and where each unit's begin."""
+    inside = (unit >= 0).nonzero()[:, 0]
+    order = inside[unit[inside].argsort(stable=True)]
+    counts = torch.bincount(unit[inside], minlength=n_unit)
+    return order, [0, *counts.cumsum(0).tolist()]
 
 
 @dataclass(frozen=True, eq=False)
 class Projected:
-    """Sources inside the heads of one layer, for one use there (value and key, or query).
+    """Sources inside the heads of one layer, by the weights that read them there.
 
     Attributes:
         directions: features, before the scale.
@@ -96,9 +145,9 @@ class Projected:
         whole: errors or embeddings at every token, scale included.
     """
 
-    directions: Float[Tensor, "n_source head wide"]
-    normal: Float[Tensor, "batch pos head wide"] | None
-    whole: Float[Tensor, "batch pos head wide"]
+    directions: Float[Tensor, "n_source head d_head"]
+    normal: Float[Tensor, "batch pos head d_head"] | None
+    whole: Float[Tensor, "batch pos head d_head"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +155,12 @@ class Inside:
     """Everything about sources inside one attention layer.
 
     Attributes:
-        along: `n_t . d / d_model` of every feature; None where scales are held.
-        others: projections for rows at other tokens: values, and keys where patterns move.
-        own: projections for rows at the source's own token: queries; None where patterns are held.
+        others: projections for rows at other tokens: by values, and by keys where patterns move.
+        own: projections for rows at the source's own token: by queries; None where patterns are
+            held.
     """
 
     attention: Attention
-    along: Float[Tensor, "batch pos n_source"] | None
     others: Projected
     own: Projected | None
 
@@ -124,12 +172,12 @@ def project(sources: Sources, attention: Attention) -> Inside:
     normal = None if norm.is_held else norm.normalized * norm.weight
 
     def through(W: Tensor) -> Projected:
-        return Projected(
-            torch.einsum("sm,hmd->shd", pushed, W),
-            None if normal is None else torch.einsum("btm,hmd->bthd", normal, W),
-            torch.einsum("btm,hmd->bthd", whole, W),
-        )
+        side_by_side = W.transpose(0, 1).flatten(1)  # [d_model, head * d_head]
 
-    along = norm.along(sources.directions)
+        def read(vectors: Tensor) -> Tensor:
+            return (vectors @ side_by_side).unflatten(-1, (len(W), -1))
+
+        return Projected(read(pushed), None if normal is None else read(normal), read(whole))
+
     own = None if attention.is_held else through(attention.W_Q)
-    return Inside(attention, along, through(attention.read_at_others), own)
+    return Inside(attention, through(attention.read_at_others), own)

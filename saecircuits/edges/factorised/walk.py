@@ -11,25 +11,22 @@ before, leaves the heads again: it becomes a row at every token it reaches, and 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from saecircuits.edges.factorised.attention import Crossing
+from saecircuits.edges.factorised.attention import Crossing, cross, joined, leave
 from saecircuits.edges.factorised.meeting import Meeting
-from saecircuits.edges.factorised.model import TakenApart, take_apart
 from saecircuits.edges.factorised.rows import Rows, metric_rows, target_rows
 from saecircuits.edges.factorised.sources import Inside, Sources, project, read_sources
 from saecircuits.edges.factorised.way import Station, stations
+from saecircuits.edges.parts import HEADS, LATER, RESIDUAL, Part, head_parts
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import Spot
-
-# The name of everything between a target and the last attention layer that was passed densely.
-LATER = "later"
-HEADS = "H*"
+from saecircuits.splicing.anatomy import Anatomy, Attention, take_apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +34,17 @@ class Met:
     """Sums over rows and tokens for the sources of one place.
 
     Attributes:
-        sums: effects and weights `[head, target * batch, source]` by the components passed; all
-            under "" unless they are told apart. Several heads only where `HEADS` is in the name.
+        effects: prompt by prompt.
+        weights: plain weights, likewise.
+        parts: the components passed; empty unless they are told apart.
+        part_effects: effects by component, summed over prompts.
     """
 
     sources: tuple[Spot, ...]
-    sums: dict[str, tuple[Tensor, Tensor]]
+    effects: Float[Tensor, "n_target n_source batch"]
+    weights: Float[Tensor, "n_target n_source batch"]
+    parts: tuple[Part, ...]
+    part_effects: Float[Tensor, "n_part n_target n_source"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +57,35 @@ class State:
             the stream: for a target at its output, and in a block whose MLP and attention read the
             same stream, where the MLP is nothing that the attention layer writes to.
         crossed: the layer into whose heads rows were crossed.
-        crossings: cotangents inside those heads.
+        crossing: cotangents inside those heads, by the ways in `labels`.
     """
 
     rows: Rows
     stream: dict[str, Float[Tensor, "n_row d_model"]]
     beside: dict[str, Float[Tensor, "n_row d_model"]] | None = None
     crossed: int | None = None
-    crossings: dict[str, Crossing] = field(default_factory=dict)
+    crossing: Crossing | None = None
+    labels: tuple[str, ...] = ()
 
 
 class Walk:
-    """One batch taken apart, with its sources, and the ways over it."""
+    """One batch taken apart, with its sources, and the ways over it.
 
-    def __init__(self, contrast: Contrast, nodes: Sequence[Spot], *, is_split: bool) -> None:
+    Args:
+        share: the run to take apart: 1.0 for the clean one; see `Contrast.between`.
+    """
+
+    def __init__(
+        self, contrast: Contrast, nodes: Sequence[Spot], *, is_split: bool, share: float
+    ) -> None:
         self.contrast, self.is_split = contrast, is_split
         self.way = stations(contrast.model)
-        self.run: TakenApart = take_apart(contrast.model, contrast.tokens, contrast.operator)
+        model, tokens, operator = contrast.model, contrast.tokens, contrast.operator
+        self.run: Anatomy = take_apart(model, tokens, operator)
+        if share != 1.0:
+            at_site, at_tokens = contrast.between(share)
+            moved = take_apart(model, tokens, operator, at_site=at_site, at_tokens=at_tokens)
+            self.run = replace(moved, token_scale=self.run.token_scale)
         self.sources: dict[int, Sources] = {}
         for place in contrast.places:
             spots = tuple(spot for spot in nodes if spot.place == place)
@@ -79,7 +93,12 @@ class Walk:
                 self.sources[place] = read_sources(
                     contrast, spots, token_scale=self.run.token_scale
                 )
-        self._inside: dict[tuple[int, int], Inside] = {}
+        self._inside: dict[tuple[int, int | None], Inside] = {}
+
+    @property
+    def n_pos(self) -> int:
+        """Tokens of a prompt, padding included."""
+        return self.contrast.tokens.shape[1]
 
     def back_from_metric(self) -> Iterator[Met]:
         """What the metric reads directly, place by place."""
@@ -167,12 +186,12 @@ class Walk:
         for index in reversed(range(end)):
             station = self.way[index]
             place = None if index == own else station.place
-            if state.crossings and self._passes(station):
+            if state.crossing is not None and self._passes(station):
                 state = self._unfold(state)
             stream = state.stream
             if station.kind == "attention" and state.beside is not None:
                 stream, state = state.beside, replace(state, beside=None)
-            if place in self.sources and (stream or state.crossings):
+            if place in self.sources and (stream or state.crossing is not None):
                 yield self._meet(self.sources[place], stream, state)
             if station.kind in ("stream", "tokens"):
                 return
@@ -217,57 +236,68 @@ class Walk:
 
     def _cross(self, station: Station, values: dict[str, Tensor], state: State) -> State:
         attention, rows = self.run.blocks[station.layer].attention, state.rows
-        crossings = {
-            label: attention.cross(value, rows.prompt, rows.pos) for label, value in values.items()
-        }
-        return replace(state, crossed=station.layer, crossings=crossings)
+        crossings = [cross(attention, value, rows.prompt, rows.pos) for value in values.values()]
+        return replace(
+            state, crossed=station.layer, crossing=joined(crossings), labels=tuple(values)
+        )
 
     def _unfold(self, state: State) -> State:
         """Out of the heads again: a row for every token that rows have reached."""
-        assert state.crossed is not None and state.beside is None
+        assert state.beside is None
         rows = state.rows
-        attention = self.run.blocks[state.crossed].attention
+        attention = self._crossed(state)
         n_origin = int(rows.origin.max()) + 1 if len(rows.origin) else 0
         n_pos = attention.pattern.shape[-1]
         dense = rows.effect_weight.new_zeros(n_origin, n_pos, attention.W_O.shape[-1])
         for vectors in state.stream.values():
             dense.index_put_((rows.origin, rows.pos), vectors, accumulate=True)
-        for crossing in state.crossings.values():
-            for at, row, vectors in attention.leave(crossing, rows.prompt, rows.pos):
-                dense[:, at].index_add_(0, rows.origin[row], vectors)
+        if state.crossing is not None:
+            n_way = len(state.labels)
+            prompt, pos, origin = (x.repeat(n_way) for x in (rows.prompt, rows.pos, rows.origin))
+            for at, row, vectors in leave(attention, state.crossing, prompt, pos):
+                dense[:, at].index_add_(0, origin[row], vectors)
         reached = _reached(rows, n_origin, n_pos)
         label = LATER if self.is_split else ""
         return State(rows.spread(reached), {label: dense[reached]})
 
     def _meet(self, sources: Sources, stream: dict[str, Tensor], state: State) -> Met:
-        sums: dict[str, tuple[Tensor, Tensor]] = {}
-        shared = None if self.is_split else Meeting(state.rows, sources, n_head=1)
-        for label, vectors in stream.items():
-            meeting = shared or Meeting(state.rows, sources, n_head=1)
-            meeting.add_direct(vectors)
-            sums[label or ("residual" if self.is_split else "")] = meeting.sums
-        for label, crossing in state.crossings.items():
-            meeting = shared or Meeting(state.rows, sources, n_head=crossing.value.shape[1])
-            meeting.add_crossing(crossing, self._project(sources, state.crossed))
-            sums[label] = meeting.sums
-        return Met(sources.spots, sums)
+        parts = [Part(label or RESIDUAL) for label in stream]
+        for label in state.labels:
+            attention = self._crossed(state)
+            parts += head_parts(label, len(attention.W_Q), is_held=attention.is_held)
+        meeting = Meeting(state.rows, sources, n_part=len(parts) if self.is_split else 0)
+        for number, vectors in enumerate(stream.values()):
+            meeting.add_direct(vectors, part=number if self.is_split else None)
+        if state.crossing is not None:
+            inside = self._project(sources, state)
+            part = len(stream) if self.is_split else None
+            meeting.add_crossing(state.crossing, inside, part=part, n_way=len(state.labels))
+        return self._met(sources, meeting, parts)
 
     def _meet_heads(self, sources: Sources, values: dict[str, Tensor], rows: Rows) -> Met:
         """Sources that write the heads' results themselves."""
-        sums: dict[str, tuple[Tensor, Tensor]] = {}
-        shared = None if self.is_split else Meeting(rows, sources, n_head=1)
-        for label, value in values.items():
-            meeting = shared or Meeting(rows, sources, n_head=value.shape[1])
-            meeting.add_direct(value.flatten(1))
-            sums[label] = meeting.sums
-        return Met(sources.spots, sums)
+        n_head = next(iter(values.values())).shape[1]
+        parts = [part for label in values for part in head_parts(label, n_head, is_held=True)]
+        meeting = Meeting(rows, sources, n_part=len(parts) if self.is_split else 0)
+        for number, value in enumerate(values.values()):
+            part = number * n_head if self.is_split else None
+            meeting.add_direct(value.flatten(1), part=part, n_head=n_head)
+        return self._met(sources, meeting, parts)
 
-    def _project(self, sources: Sources, layer: int | None) -> Inside:
-        assert layer is not None, "nothing was crossed"
-        key = (sources.spots[0].place, layer)
+    def _met(self, sources: Sources, meeting: Meeting, parts: Sequence[Part]) -> Met:
+        named = tuple(parts) if self.is_split else ()
+        effects, weights = meeting.sums
+        return Met(sources.spots, effects, weights, named, meeting.parts)
+
+    def _project(self, sources: Sources, state: State) -> Inside:
+        key = (sources.spots[0].place, state.crossed)
         if key not in self._inside:
-            self._inside[key] = project(sources, self.run.blocks[layer].attention)
+            self._inside[key] = project(sources, self._crossed(state))
         return self._inside[key]
+
+    def _crossed(self, state: State) -> Attention:
+        assert state.crossed is not None, "nothing was crossed"
+        return self.run.blocks[state.crossed].attention
 
     def _passed(self, name: str, label: str) -> str:
         if not self.is_split:

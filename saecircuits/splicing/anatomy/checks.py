@@ -7,7 +7,7 @@ from saecircuits.errors import InputError
 
 
 class NotCoveredError(InputError):
-    """The factorised engine does not know this model or this choice of sites; the message why."""
+    """The model is not made of the parts that are known here; the message says what is not."""
 
 
 def agree(what: str, computed: Tensor, recorded: Tensor) -> None:

@@ -1,0 +1,85 @@
+"""The options of the commands."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+TaskName = Annotated[
+    str, typer.Argument(help="A shipped task (see `tasks`), or a .jsonl file of prompt pairs.")
+]
+ModelName = Annotated[
+    str, typer.Option("--model", help="A shipped model (see `models`), or a folder.")
+]
+Sites = Annotated[
+    str | None,
+    typer.Option(help="Where dictionaries are spliced: a kind such as resid_post, or hook names."),
+]
+Release = Annotated[
+    str | None, typer.Option(help="An SAE release of sae_lens, for a model from a hub.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run's folder.")]
+_BASELINES: Final = "corrupted, mean, or zero."
+Baseline = Annotated[str, typer.Option(help=_BASELINES)]
+Limit = Annotated[
+    int | None, typer.Option(help="Use at most this many pairs of each half of the task.")
+]
+Overwrite = Annotated[bool, typer.Option(help="Replace a run that the folder holds.")]
+Resume = Annotated[bool, typer.Option(help="Continue a run that the folder holds.")]
+
+
+def _count_or_all(given: str | int) -> int | None:
+    if given == "all":
+        return None
+    if not str(given).isdecimal():
+        raise typer.BadParameter(f"{given!r} is neither a number nor 'all'")
+    return int(given)
+
+
+# Fields of `AttributionSettings` that are options, with default and help.
+CHOICES: Final[dict[str, tuple[Any, str]]] = {
+    "estimator": ("gradient", "gradient, integrated_gradients, or intervention (exact, slow)."),
+    "linearization": ("full", "full, frozen, or secant."),
+    "positions": ("span", "each, span, or sum."),
+    "error_policy": ("recompute", "recompute or hold."),
+    "baseline": ("corrupted", _BASELINES),
+    "engine": ("auto", "Of the edges: auto, factorised, or reference (autograd, slow)."),
+    "max_nodes": (300, "Edges are computed among this many nodes, the strongest, or among all."),
+    "target_threshold": (
+        0.0,
+        "Edges into nodes of smaller |effect| than this, in logits, are not computed; what that "
+        "leaves out is told node by node.",
+    ),
+    "parts": (True, "Tell apart the heads and MLPs that carry each edge."),
+    "max_edges": (100_000, "Keep at most this many edges in the graph, the strongest."),
+    "edge_steps": (8, "Points along which integrated gradients average edges."),
+    "memory_limit": ("4GB", "For everything beside the model and its dictionaries."),
+    "seed": (0, "Seed of every random draw."),
+}
+_READ_BY: Final = {"max_nodes": {"parser": _count_or_all, "metavar": "NUMBER|all"}}
+
+
+def with_choices(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with an option more for every choice of an attribution; it takes them by name.
+
+    typer reads options off a signature, and two commands share these.
+    """
+    own = inspect.signature(command)
+    named = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    shared = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=type(default),
+            default=typer.Option(
+                default, help=words, rich_help_panel="Attribution", **_READ_BY.get(name, {})
+            ),
+        )
+        for name, (default, words) in CHOICES.items()
+    ]
+    given = own.replace(parameters=[*named, *shared])
+    command.__signature__ = given  # pyright: ignore[reportFunctionMemberAccess]
+    return command

@@ -1,0 +1,124 @@
+"""How much is done at one time, so that an attribution stays within a limit.
+
+The limit is for what an attribution holds beside the model and its dictionaries. A quarter of it is
+for the runs that are kept from stage to stage, a quarter for the edges of one chunk of targets, and
+half for one forward and backward pass; the table of edges is taken off first. Sizes are counted in
+numbers of the model's dtype, for prompts of T tokens, from upper bounds that hold for every
+architecture here:
+
+    a pass     L (T (24 d_model + 6 d_mlp) + 2 H T^2) + 4 H T^2             per prompt
+               + 4 T d_vocab
+    a run      8 P T d_model + K L (T (12 d_model + 2 d_mlp) + 2 H T^2)     per prompt, P places, at
+               + T d_vocab                                                 K points of a line
+    a target   R (6 d_model + 3 d_mlp + 8 H (d_head + T))                  R rows, one for each of
+               + S (2 n_prompt + 6 H + 2)                                  its tokens; S sources
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from saecircuits.edges.settings import AttributionSettings
+from saecircuits.errors import InputError
+from saecircuits.splicing import SplicedModel
+from saecircuits.tasks import Prompts
+
+# An edge in the table, with its ends, figures and parts (bytes, measured on tables of many parts).
+_EDGE_BYTES: Final = 1_000
+# What is dense for a moment while activations are encoded (`splicing.activations`), and rounding.
+_CONSTANT_BYTES: Final = 250_000_000
+_MOST_TARGETS: Final = 512
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How much is done at one time.
+
+    Attributes:
+        batch_size: prompts in one pass.
+        is_kept: True where all runs are kept; False where they are made anew for every chunk.
+        for_targets: bytes for the edges of one chunk of targets.
+    """
+
+    batch_size: int
+    is_kept: bool
+    for_targets: int
+
+
+def plan_memory(model: SplicedModel, prompts: Prompts, settings: AttributionSettings) -> MemoryPlan:
+    """The largest batches that fit, and whether the runs of all prompts do.
+
+    Raises:
+        InputError: not even one prompt at a time fits.
+    """
+    limit, size = int(settings.memory_limit), _Sizes.of(model, prompts, settings)
+    table = _EDGE_BYTES * min(settings.max_edges, _most_edges(settings))
+    rest = limit - table - _CONSTANT_BYTES
+    batch_size = min(settings.batch_size, rest // 2 // size.of_pass)
+    if batch_size < 1:
+        needed = table + _CONSTANT_BYTES + 2 * size.of_pass
+        raise InputError(
+            f"memory_limit is {_readable(limit)}, but one prompt of {size.n_pos} tokens and a "
+            f"table of {settings.max_edges:,} edges need about {_readable(needed)} beside the "
+            "model; raise memory_limit, or lower max_edges"
+        )
+    is_kept = size.of_run * len(prompts) <= rest // 4
+    return MemoryPlan(batch_size, is_kept, rest // 4)
+
+
+def targets_at_once(
+    plan: MemoryPlan,
+    model: SplicedModel,
+    prompts: Prompts,
+    settings: AttributionSettings,
+    *,
+    n_source: int,
+    n_unit: int,
+) -> int:
+    """How many targets' edges fit at one time; at least one."""
+    size = _Sizes.of(model, prompts, settings)
+    rows = plan.batch_size * max(1, size.n_pos // max(n_unit, 1))
+    n_part = 2 + 6 * size.n_head if settings.parts else 0
+    numbers = rows * size.of_row + n_source * (2 * len(prompts) + n_part)
+    # Summed and compared in float64.
+    bytes_each = size.itemsize * numbers + 8 * n_source * (len(prompts) + 4)
+    return max(1, min(_MOST_TARGETS, plan.for_targets // bytes_each))
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Bytes of a pass and of a run, per prompt; numbers of a row."""
+
+    n_pos: int
+    n_head: int
+    itemsize: int
+    of_pass: int
+    of_run: int
+    of_row: int
+
+    @classmethod
+    def of(cls, model: SplicedModel, prompts: Prompts, settings: AttributionSettings) -> "_Sizes":
+        cfg = model.bridge.cfg
+        layers, heads, d_head = int(cfg.n_layers), int(cfg.n_heads), int(cfg.d_head)
+        d_model, d_vocab = int(cfg.d_model), int(cfg.d_vocab)
+        d_mlp = int(getattr(cfg, "d_mlp", None) or 4 * d_model)
+        n_pos = max(prompts.clean_tokens.shape[1], prompts.corrupted_tokens.shape[1])
+        is_averaged = settings.estimator == "integrated_gradients"
+        points, places = settings.edge_steps if is_averaged else 1, len(model.splices) + 1
+        square = heads * n_pos**2
+        of_pass = layers * (n_pos * (24 * d_model + 6 * d_mlp) + 2 * square)
+        of_pass += 4 * square + 4 * n_pos * d_vocab
+        of_run = points * layers * (n_pos * (12 * d_model + 2 * d_mlp) + 2 * square)
+        of_run += 8 * places * n_pos * d_model + n_pos * d_vocab
+        of_row = 6 * d_model + 3 * d_mlp + 8 * heads * (d_head + n_pos)
+        itemsize = model.dtype.itemsize
+        return cls(n_pos, heads, itemsize, itemsize * of_pass, itemsize * of_run, of_row)
+
+
+def _most_edges(settings: AttributionSettings) -> int:
+    """Edges among this many nodes, and from each to the metric."""
+    n = settings.max_nodes
+    return settings.max_edges if n is None else n * (n + 1) // 2
+
+
+def _readable(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

@@ -1,0 +1,76 @@
+"""MLPs at a recorded run, as linear maps."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saecircuits.splicing.anatomy.activations import find_activation
+from saecircuits.splicing.anatomy.norms import Norm
+from saecircuits.splicing.anatomy.recording import Recording
+from saecircuits.splicing.sites import MlpHooks
+
+
+@dataclass(frozen=True, eq=False)
+class Mlp:
+    """Derivative of an MLP at every token, as a sum over its branches.
+
+    Attributes:
+        branches: per branch the gate at every token, and the weights that read the MLP's input.
+        norm: what the MLP's input passes first.
+        post_norm: what its output passes before it joins the stream; None in most models.
+    """
+
+    W_out: Float[Tensor, "d_mlp d_model"]
+    branches: tuple[tuple[Float[Tensor, "batch pos d_mlp"], Float[Tensor, "d_model d_mlp"]], ...]
+    norm: Norm
+    post_norm: Norm | None
+
+    def pull_back(
+        self,
+        cotangent: Float[Tensor, "n_row d_model"],
+        prompt: Int[Tensor, " n_row"],
+        pos: Int[Tensor, " n_row"],
+    ) -> Float[Tensor, "n_row d_model"]:
+        """Vector-Jacobian product from what the MLP adds to the stream to the stream it reads."""
+        if self.post_norm is not None:
+            cotangent = self.post_norm.pull_back(cotangent, prompt, pos)
+        hidden = cotangent @ self.W_out.T
+        read = torch.zeros_like(cotangent)
+        for gate, W_read in self.branches:
+            read += (hidden * gate[prompt, pos]) @ W_read.T
+        return self.norm.pull_back(read, prompt, pos)
+
+
+def read_mlp(
+    recording: Recording,
+    hooks: MlpHooks,
+    *,
+    ends: tuple[Tensor, Tensor],
+    norms: tuple[Norm, Norm | None],
+) -> Mlp:
+    """An MLP of the run, its weights checked.
+
+    Args:
+        ends: what its first weights read, after the norm, and what its last weights give.
+        norms: before the MLP, and after it.
+    """
+    pre, post = recording[hooks.pre], recording[hooks.post]
+    name = hooks.module
+    W_in, W_out = (recording.weight(name, weight) for weight in ("W_in", "W_out"))
+    reads, gives = ends
+    up = None if hooks.up is None else recording[hooks.up]
+    act, slope = find_activation(name, pre, post, up)
+    recording.linear_agrees(f"{name} (W_out)", post @ W_out, gives)
+    gates = recording.operator.gates.get(hooks.post)
+    if up is None:
+        recording.linear_agrees(f"{name} (W_in)", reads @ W_in, pre)
+        branches = ((slope(pre) if gates is None else gates[1], W_in),)
+    else:
+        W_gate = recording.weight(name, "W_gate")
+        recording.linear_agrees(f"{name} (W_gate)", reads @ W_gate, pre)
+        recording.linear_agrees(f"{name} (W_in)", reads @ W_in, up)
+        both = ((up * slope(pre), W_gate), (act(pre), W_in))
+        branches = both if gates is None else ((gates[1], W_in),)
+    return Mlp(W_out, branches, *norms)

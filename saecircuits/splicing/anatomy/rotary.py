@@ -1,0 +1,65 @@
+"""Rotary positions: every query and key is turned by angles that grow with its position."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saecircuits.splicing.anatomy.recording import Recording
+from saecircuits.splicing.sites import AttentionHooks
+
+
+@dataclass(frozen=True, eq=False)
+class Rotary:
+    """Turns of the first `d_rotary` entries of a head, in planes of two entries each.
+
+    Attributes:
+        cos: cosine of the angle at every entry, and `sin` its sine: one angle for a plane.
+        is_adjacent: True where a plane's two entries are neighbours; otherwise they stand in the
+            first and in the second half.
+    """
+
+    cos: Float[Tensor, "pos d_rotary"]
+    sin: Float[Tensor, "pos d_rotary"]
+    is_adjacent: bool
+
+    def turn(
+        self, vectors: Float[Tensor, "batch pos head d_head"]
+    ) -> Float[Tensor, "batch pos head d_head"]:
+        """Vectors of all tokens, turned to their positions."""
+        return self._turned(vectors, self.cos[:, None], self.sin[:, None])
+
+    def turn_back(
+        self, vectors: Float[Tensor, "n_row head d_head"], pos: Int[Tensor, " n_row"]
+    ) -> Float[Tensor, "n_row head d_head"]:
+        """The transposed turn of each row's position."""
+        cos, sin = (angle[pos].unsqueeze(-2) for angle in (self.cos, self.sin))
+        return self._turned(vectors, cos, -sin)
+
+    def _turned(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        width = cos.shape[-1]
+        front, rest = x[..., :width], x[..., width:]
+        if self.is_adjacent:
+            first, second = front.unflatten(-1, (-1, 2)).unbind(-1)
+            across = torch.stack([-second, first], -1).flatten(-2)
+        else:
+            first, second = front.chunk(2, -1)
+            across = torch.cat([-second, first], -1)
+        return torch.cat([front * cos + across * sin, rest], -1)
+
+
+def read_rotary(recording: Recording, hooks: AttentionHooks, n_pos: int) -> Rotary | None:
+    """The rotary positions of an attention layer; None if it has none.
+
+    Recorded angles are in halves. Where none are recorded, Hugging Face's module may hold a table
+    of sines and then cosines for neighbouring entries, as GPT-J's does.
+    """
+    if hooks.cos in recording:
+        return Rotary(recording[hooks.cos][0], recording[hooks.sin][0], is_adjacent=False)
+    module = recording.module(hooks.module).original_component
+    table = getattr(module, "embed_positions", None)
+    if not isinstance(table, Tensor):
+        return None
+    sin, cos = table[:n_pos].to(recording.logits).repeat_interleave(2, -1).chunk(2, -1)
+    return Rotary(cos, sin, is_adjacent=True)

@@ -1,0 +1,96 @@
+"""From a bridge and dictionaries to a spliced model, with everything checked that can be wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saecircuits.errors import SiteError
+from saecircuits.splicing.convert import check_widths, dictionary_from_sae
+from saecircuits.splicing.dictionary import Dictionary
+from saecircuits.splicing.model import Splice, SplicedModel, in_order
+from saecircuits.splicing.sites import make_site
+
+
+def splice(
+    bridge: Any,
+    dictionaries: Mapping[str, Any],
+    *,
+    name: str = "model",
+    provenance: Mapping[str, Any] | None = None,
+    is_copied: bool = True,
+) -> SplicedModel:
+    """A spliced model from a `TransformerBridge` and SAEs or transcoders by hook name.
+
+    Args:
+        bridge: a `TransformerBridge`, weights unprocessed. It is not changed.
+        dictionaries: hook name of what is written (`blocks.1.hook_resid_post`) to a sae_lens SAE
+            or transcoder, or to a `Dictionary`. A transcoder's metadata says what it reads.
+        name: what files call the model.
+        is_copied: False for dictionaries that nobody else will change: their weights are then used
+            where they are, so that of a mapped file the rows of active features alone are loaded.
+
+    Raises:
+        UnknownNameError: the model has no such hook point.
+        SiteError: the hook point cannot carry a dictionary, or no dictionary was given.
+        DictionaryError: the dictionary's kind is unsupported, or its widths do not fit.
+    """
+    if not dictionaries:
+        raise SiteError("no dictionary given; splice needs at least one, by hook name")
+    known = set(bridge.hook_dict)
+    like = next(bridge.parameters())
+    splices = []
+    for hook, given in dictionaries.items():
+        site = make_site(hook, known, read_hook=_read_hook(given, hook))
+        if bridge.hook_dict.get(hook) is not bridge.hook_dict[site.hook]:
+            # A norm follows the block in some models: then these are two tensors, not two names.
+            raise SiteError(
+                f"cannot splice at {hook!r}: this model changes it before it is added to the "
+                f"stream; splice at {site.hook!r}"
+            )
+        dictionary = given
+        if not isinstance(given, Dictionary):
+            dictionary = dictionary_from_sae(given, site.hook, is_copied=is_copied)
+        splices.append(Splice(site=site, dictionary=dictionary.to(like)))
+    model = SplicedModel(
+        bridge=bridge, splices=in_order(splices), name=name, provenance=provenance or {}
+    )
+    _check_fit(model)
+    return model
+
+
+def _read_hook(given: Any, hook: str) -> str | None:
+    metadata = getattr(getattr(given, "cfg", None), "metadata", None)
+    if metadata is None or "transcoder" not in given.cfg.architecture():
+        return None
+    if metadata.hook_name in (None, hook):
+        raise SiteError(
+            f"the transcoder for {hook!r} does not say what it reads: its metadata has "
+            f"hook_name={metadata.hook_name!r}; set it to the hook point of the MLP's input"
+        )
+    return metadata.hook_name
+
+
+def _check_fit(model: SplicedModel) -> None:
+    """One forward pass of one token: every site fires, and its widths are the dictionary's."""
+    fired: list[int] = []
+
+    def check(index: int, read: Tensor, write: Tensor) -> None:
+        splice = model.splices[index]
+        check_widths(
+            splice.dictionary,
+            splice.site.hook,
+            d_read=read.shape[-1],
+            d_write=write.shape[-1],
+        )
+        fired.append(index)
+
+    with torch.no_grad():
+        model.forward(torch.zeros(1, 1, dtype=torch.long, device=model.device), at_site=check)
+    silent = [hook for index, hook in enumerate(model.hooks) if index not in fired]
+    if silent:
+        raise SiteError(
+            f"hook point {silent[0]!r} exists but did not fire in a forward pass; splice at "
+            "hook_resid_post, hook_attn_out or hook_mlp_out of that block instead"
+        )

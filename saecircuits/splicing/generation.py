@@ -1,0 +1,80 @@
+"""Sampling from the model, with the keys and values of earlier tokens remembered."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saecircuits.splicing.inference import inference_settings
+from saecircuits.splicing.model import SplicedModel
+
+# Next-token probabilities with and without remembered keys differ by rounding alone.
+_SAME = 1e-3
+
+
+@torch.no_grad()
+def generate(
+    model: SplicedModel,
+    tokens: Int[Tensor, "text pos"],
+    *,
+    length: int,
+    generator: torch.Generator,
+) -> Int[Tensor, "text length"]:
+    """The texts continued to `length` tokens by samples at temperature 1, dictionaries left out.
+
+    Keys and values are remembered, and the last token's logits compared with a run that does not
+    remember; a model that gives others is sampled without.
+
+    Args:
+        generator: on the CPU; one draw for every text at every step, texts in order.
+    """
+    if tokens.shape[1] >= length:
+        return tokens
+    state = generator.get_state()
+    texts, logits = _sample(model, tokens, length=length, generator=generator, remembers=True)
+    if _agree(logits[:1], model.forward(texts[:1, :-1])[:, -1]):
+        return texts
+    generator.set_state(state)
+    return _sample(model, tokens, length=length, generator=generator, remembers=False)[0]
+
+
+def _sample(
+    model: SplicedModel,
+    tokens: Tensor,
+    *,
+    length: int,
+    generator: torch.Generator,
+    remembers: bool,
+) -> tuple[Int[Tensor, "text length"], Float[Tensor, "text d_vocab"]]:
+    """The texts, and the logits that their last token was drawn from."""
+    read, past, logits = tokens, None, torch.empty(0)
+    while tokens.shape[1] < length:
+        logits, past = next_logits(model, read, past, remembers=remembers)
+        drawn = torch.multinomial(logits.softmax(-1).cpu(), 1, generator=generator).to(tokens)
+        tokens = torch.cat([tokens, drawn], dim=1)
+        read = tokens if past is None else drawn
+    return tokens, logits
+
+
+@torch.no_grad()
+def next_logits(
+    model: SplicedModel, tokens: Int[Tensor, "text pos"], past: Any, *, remembers: bool = True
+) -> tuple[Float[Tensor, "text d_vocab"], Any]:
+    """Logits behind the last of `tokens`, and what to give as `past` with the tokens that follow.
+
+    Args:
+        past: None with the beginning of the texts; later only new tokens are given.
+    """
+    if not remembers:
+        lengths = torch.full((len(tokens),), tokens.shape[1])
+        return model.forward(tokens, lengths=lengths)[:, 0], None
+    with inference_settings(model.bridge):
+        logits, past = model.bridge(
+            tokens, return_type="logits_and_cache", use_cache=True, past_key_values=past
+        )
+    return logits[:, -1], past
+
+
+def _agree(found: Tensor, expected: Tensor) -> bool:
+    return bool(((found.softmax(-1) - expected.softmax(-1)).abs() < _SAME).all())
