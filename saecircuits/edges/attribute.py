@@ -38,6 +38,7 @@ from saecircuits.nodes.effects import NodeEffects
 from saecircuits.nodes.interventions import Spot
 from saecircuits.nodes.units import Units, make_units
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.inference import full_precision
 from saecircuits.splicing.operators import FULL
 from saecircuits.tasks import Prompts
 
@@ -48,6 +49,7 @@ def _silent(stage: str, share: float) -> None:
     """No progress shown."""
 
 
+@full_precision()
 def attribute(
     model: SplicedModel,
     prompts: Prompts,

@@ -95,7 +95,7 @@ class Dictionary:
 
     def encoder_rows(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, "n_node d_in"]:
         """`e_j`, the derivative of an active feature j with respect to what is read."""
-        rows = self.W_enc[:, features].T
+        rows = self.W_enc.index_select(1, features).T
         return rows if self.magnitude is None else rows * self.magnitude[features, None]
 
     def pull_back(

@@ -37,11 +37,13 @@ from saecircuits.nodes.interventions import (
 )
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.inference import full_precision
 from saecircuits.tasks import Prompts
 
 Against: TypeAlias = Literal["single", "joint"]
 
 
+@full_precision()
 def calibrate(
     model: SplicedModel,
     graph: AttributionGraph,

@@ -28,6 +28,7 @@ from saecircuits.nodes.baselines import BaselineKind, check_baseline, unit_means
 from saecircuits.nodes.contrast import contrasts
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.inference import full_precision
 from saecircuits.tasks import Prompts
 from saecircuits.validation.random_circuits import random_circuits
 from saecircuits.validation.report import ValidationReport
@@ -36,6 +37,7 @@ Ablate = Literal["nodes"]
 CURVE_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000, 2000, 5000)
 
 
+@full_precision()
 def validate(
     model: SplicedModel,
     circuit: Circuit,

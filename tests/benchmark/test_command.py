@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from saecircuits.benchmark import running
+from saecircuits.benchmark import jobs, running
 from saecircuits.benchmark.jobs import Job, carry_out
 from tests.benchmark.sizes import TINY
 from tests.test_cli import call, check_one_line
@@ -42,6 +42,7 @@ def test_a_size_and_an_engine_are_measured_alone(
         asked.append(job)
         return carry_out(job)
 
+    monkeypatch.setattr(jobs, "product_rate", lambda *shape: 1e9)
     monkeypatch.setattr(running, "SIZES", {"tiny": TINY})
     monkeypatch.setattr(running, "measure_elsewhere", here)
     command = ["bench", "--size", "tiny", "--engine", "batched-vjp", "--json"]

@@ -214,7 +214,9 @@ class Meeting:
     ) -> None:
         for side in self._sides(left, row, token, len(unit.prompt)):
             features = there.products(side.left, side.token)
-            whole = there.whole_products(side.left, side.token)
+            whole = None
+            if unit.whole_column is not None:
+                whole = there.whole_products(side.left, side.token)
             for kind, weight in side.counts:
                 change = unit.change[side.token] if kind == EFFECT else None
                 if weight is not None:
@@ -223,7 +225,7 @@ class Meeting:
                 self._sums[kind][:, unit.columns].index_add_(
                     0, side.cell, total if change is None else total * change
                 )
-                if unit.whole_column is not None:
+                if whole is not None:
                     total = whole.sum((0, 1))
                     self._sums[kind][:, unit.whole_column].index_add_(
                         0, side.cell, total if weight is None else total * weight
@@ -234,7 +236,7 @@ class Meeting:
     def _add_parts(
         self,
         features: Float[Tensor, "way head n_left n_here"],
-        whole: Float[Tensor, "way head n_left"],
+        whole: Float[Tensor, "way head n_left"] | None,
         side: "_Side",
         weight: Float[Tensor, " n_left"] | None,
         unit: UnitSources,
@@ -246,7 +248,7 @@ class Meeting:
             first = part + way * step
             parts = self._parts[first : first + features.shape[1]]
             parts[..., unit.columns].index_add_(1, target, features[way])
-            if unit.whole_column is not None:
+            if whole is not None:
                 counted = whole[way] if weight is None else whole[way] * weight
                 parts[..., unit.whole_column].index_add_(1, target, counted)
 

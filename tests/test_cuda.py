@@ -1,0 +1,37 @@
+"""The same code on a GPU: results equal to the CPU's. Skipped where there is none."""
+
+import pandas as pd
+import pytest
+import torch
+
+import saecircuits as sc
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def test_products_are_not_rounded_to_tf32() -> None:
+    from saecircuits.splicing.inference import full_precision
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with full_precision():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@needs_gpu
+@pytest.mark.parametrize("estimator", ["gradient", "integrated_gradients"])
+def test_graphs_on_both_devices_agree(estimator: str) -> None:
+    graphs = []
+    for device in ("cpu", "cuda"):
+        model = sc.load_model("stories", device=device)
+        task = sc.load_task("pronoun", model, limit=8)
+        graphs.append(sc.attribute(model, task.train, estimator=estimator, max_nodes=100))
+    for name, keys in (("nodes", ["node"]), ("edges", ["source", "target"])):
+        both = pd.merge(*(getattr(graph, name) for graph in graphs), on=keys, how="outer")
+        size = both["effect_x"].abs().max()
+        assert (both["effect_x"].fillna(0) - both["effect_y"].fillna(0)).abs().max() < 1e-4 * size
+        assert len(both) > 50
