@@ -21,6 +21,7 @@ from saecircuits.nodes.effects import NodeEffects, bootstrap_interval
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nodes.units import Units
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.sites import TOKEN_HOOK
 
 METRIC: Final = "metric"
 ROUNDING: Final = 1e-6
@@ -136,7 +137,7 @@ def node_table(
     table = pd.DataFrame(
         {
             "node": [node_id(model, units.names, spot) for spot in spots],
-            "site": ["hook_embed" if s.place == TOKENS else model.hooks[s.place] for s in spots],
+            "site": [TOKEN_HOOK if s.place == TOKENS else model.hooks[s.place] for s in spots],
             "layer": [_layer(model, spot) for spot in spots],
             "kind": [_kind(spot) for spot in spots],
             "feature": pd.array(

@@ -18,6 +18,7 @@ from saecircuits.nodes.estimators import (
 )
 from saecircuits.nodes.interventions import intervene
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.sites import TOKEN_HOOK
 
 
 class NodeStage(NamedTuple):
@@ -89,7 +90,7 @@ def _place_summaries(
     summaries = []
     for place in gradients[0]:
         parts = [gradient[place] for gradient in gradients]
-        name = "hook_embed" if place == TOKENS else model.hooks[place]
+        name = TOKEN_HOOK if place == TOKENS else model.hooks[place]
         summary: dict[str, Any] = {"site": name, "steps": max(part.steps for part in parts)}
         measured = [(part.explained, part.actual) for part in parts if part.actual is not None]
         if measured:

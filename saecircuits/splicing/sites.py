@@ -8,7 +8,7 @@ model computes them, so "before" and "after" mean what they say.
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 from saecircuits.errors import SiteError, UnknownNameError
 
@@ -16,7 +16,8 @@ TOKEN_HOOK: Final = "hook_embed"
 POSITION_HOOK: Final = "hook_pos_embed"
 LOGITS_HOOK: Final = "unembed.hook_out"
 _BLOCK_HOOK = re.compile(r"blocks\.(?P<layer>\d+)\.(?P<kind>.+)")
-# Order of computation within one block.
+# In the order of computation within one block.
+SiteKind: TypeAlias = Literal["resid_pre", "heads", "attn_out", "mlp_out", "resid_post"]
 _WRITE_KINDS: Final = {
     "hook_resid_pre": 0,
     "attn.hook_z": 1,
@@ -56,6 +57,16 @@ class Site:
     def is_transcoder(self) -> bool:
         """True where the dictionary reads one tensor and writes another."""
         return self.hook != self.read_hook
+
+    @property
+    def kind(self) -> SiteKind:
+        """What tensor of its block the dictionary writes."""
+        return get_args(SiteKind)[self.rank]
+
+    @property
+    def reads_before_weight(self) -> bool:
+        """True for a transcoder that reads the norm's result before its weight and bias."""
+        return self.read_hook.endswith("hook_normalized")
 
     @property
     def is_in_stream(self) -> bool:

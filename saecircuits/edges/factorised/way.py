@@ -27,15 +27,15 @@ class Station:
 
 def stations(model: SplicedModel) -> tuple[Station, ...]:
     """All stations of a model, from the token embedding to the last block's stream."""
-    at = {splice.site.hook: index for index, splice in enumerate(model.splices)}
+    at = {(splice.site.layer, splice.site.kind): i for i, splice in enumerate(model.splices)}
     way = [Station("tokens", -1, TOKENS)]
-    for layer in range(int(model.bridge.cfg.n_layers)):
-        stem = f"blocks.{layer}"
-        if f"{stem}.hook_resid_pre" in at:
-            way.append(Station("stream", layer, at[f"{stem}.hook_resid_pre"]))
-        heads = at.get(f"{stem}.attn.hook_z")
-        way.append(Station("attention", layer, at.get(f"{stem}.hook_attn_out"), heads=heads))
-        mlp = at.get(f"{stem}.hook_mlp_out")
+    for layer in range(model.n_layers):
+        if (layer, "resid_pre") in at:
+            way.append(Station("stream", layer, at[layer, "resid_pre"]))
+        way.append(
+            Station("attention", layer, at.get((layer, "attn_out")), heads=at.get((layer, "heads")))
+        )
+        mlp = at.get((layer, "mlp_out"))
         site = None if mlp is None else model.splices[mlp].site
         way.append(
             Station(
@@ -43,9 +43,9 @@ def stations(model: SplicedModel) -> tuple[Station, ...]:
                 layer,
                 mlp,
                 is_transcoder=site is not None and site.is_transcoder,
-                reads_before_weight=site is not None and site.read_hook.endswith("hook_normalized"),
+                reads_before_weight=site is not None and site.reads_before_weight,
             )
         )
-        if f"{stem}.hook_resid_post" in at:
-            way.append(Station("stream", layer, at[f"{stem}.hook_resid_post"]))
+        if (layer, "resid_post") in at:
+            way.append(Station("stream", layer, at[layer, "resid_post"]))
     return tuple(way)
