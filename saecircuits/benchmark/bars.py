@@ -100,7 +100,7 @@ def _curves(found: Benchmark) -> Iterator[Bar]:
         if len(points) > 1:
             exponent = slope(points)
             yield Bar(
-                f"time grows with {curve} to the power (fitted)",
+                f"power with which time grows with {curve}, at the larger values",
                 f"at most {_STRAIGHT:.1f}",
                 f"{exponent:.2f}",
                 exponent <= _STRAIGHT,
@@ -108,11 +108,26 @@ def _curves(found: Benchmark) -> Iterator[Bar]:
 
 
 def slope(points: Sequence[CurvePoint]) -> float:
-    """Least-squares slope of log time over log of what is varied."""
-    xs, ys = zip(*((math.log(p.at), math.log(p.seconds)) for p in points), strict=True)
+    """Power of growth: least-squares slope of log time over log value, over the larger values.
+
+    The larger half counts, or the last four points: below them is what is done once for all.
+    """
+    upper = points[min(len(points) // 2, max(0, len(points) - 4)) :]
+    return _line([(math.log(p.at), math.log(p.seconds)) for p in upper])[1]
+
+
+def straight(points: Sequence[CurvePoint]) -> tuple[float, float]:
+    """Seconds spent once, and seconds for each of what is varied: the least-squares line."""
+    return _line([(float(p.at), p.seconds) for p in points])
+
+
+def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Value at zero and slope of the least-squares line."""
+    xs, ys = zip(*points, strict=True)
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
-    over = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-    return over / sum((x - mean_x) ** 2 for x in xs)
+    over = sum((x - mean_x) * (y - mean_y) for x, y in points)
+    slope = over / sum((x - mean_x) ** 2 for x in xs)
+    return mean_y - slope * mean_x, slope
 
 
 def agreement(found: Benchmark, one: EdgeResult) -> float | None:

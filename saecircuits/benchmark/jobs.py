@@ -196,7 +196,7 @@ def _curve(job: Job, loaded: Loaded) -> list[CurvePoint]:
     points = []
     for count in job.counts:
         some: list[Spot] = spread(work.targets, count)
-        at = {"targets": len(some), "layers": job.size.n_layers, "tokens": job.size.n_tokens}
+        at = {"targets": len(some), "layers": job.size.n_layers - 1, "tokens": job.size.n_tokens}
         times = [edges(set_up(engine, work), some).of_all(1.0).cpu for _ in range(_REPEATS)]
         points.append(
             CurvePoint(

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Final
 
-from saecircuits.benchmark.bars import BAR_SIZE, slope
+from saecircuits.benchmark.bars import BAR_SIZE, slope, straight
 from saecircuits.benchmark.flops import edge_terms
 from saecircuits.benchmark.plot import Axis, Line, draw_plot, ticks
 from saecircuits.benchmark.prose import COUNT, HOW, NOTES
-from saecircuits.benchmark.report import Sheet, points_of, sheets, to_json
+from saecircuits.benchmark.report import Sheet, number, points_of, sheets, to_json
 from saecircuits.benchmark.results import Benchmark
 from saecircuits.benchmark.sizes import SIZES
 from saecircuits.errors import RunFolderError
@@ -26,7 +26,7 @@ _CURVES: Final = {
     "layers": (
         "Time over layers",
         "GPT-2 small's width, 16 tokens, every adjacent edge",
-        "layers",
+        "layers (adjacent pairs)",
     ),
     "tokens": (
         "Time over prompt length",
@@ -61,18 +61,18 @@ def _plots(found: Benchmark) -> dict[str, str]:
         if len(points) < 2:
             continue
         places = [(float(p.at), p.seconds) for p in points]
-        first, last = places[0][0], places[-1]
-        straight = [(first, last[1] * first / last[0]), last]
+        once, each = straight(points)
+        law = [(at, max(once + each * at, places[0][1] / 3)) for at, _ in places]
         lines = [
-            Line(f"factorised, fitted power {slope(points):.2f}", places),
-            Line("proportional to the last point", straight, is_dashed=True),
+            Line(f"measured; power {slope(points):.2f} at the larger values", places),
+            Line(f"{number(once)} s + {number(1e3 * each)} ms x {curve}", law, is_dashed=True),
         ]
         plots[f"performance-{curve}.svg"] = draw_plot(
             lines,
             title=title,
             note=note,
             x=Axis(label, [at for at, _ in places]),
-            y=Axis("CPU seconds", ticks([s for _, s in [*places, *straight]])),
+            y=Axis("CPU seconds", ticks([s for _, s in [*places, *law]])),
         )
     return plots
 
@@ -86,8 +86,8 @@ def page(found: Benchmark, plots: list[str]) -> str:
         "# Performance",
         f"Measured on {machine.cpu}, {machine.cores} cores, {memory} of memory, {machine.system}, "
         f"Python {machine.python}, torch {machine.torch}, float32, with "
-        f"{' and '.join(map(str, threads)) or 'no'} threads. This page, its plots and "
-        f"[{FIGURES}]({FIGURES}) are written by one command, on any machine:",
+        f"{' and '.join(map(str, threads))} thread{'s' * (threads != [1])}. This page, its plots "
+        f"and [{FIGURES}]({FIGURES}) are written by one command, on any machine:",
         f"```sh\n{found.command}\n```",
         HOW,
         _sizes(found),

@@ -9,14 +9,14 @@ from saecircuits.publication.svg import FONT, tag, text
 
 WIDTH: Final = 560.0
 HEIGHT: Final = 360.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74.0, 20.0, 58.0, 54.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 74.0, 28.0, 58.0, 54.0
 _INK, _FAINT, _GRID = "#222", "#666", "#e3e3e3"
 _COLOURS: Final = ("#0b6aa2", "#c8500a", "#4d7a29", "#7a4d8c")
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points joined in order, or, dashed, a law drawn for comparison."""
+    """Points joined in order, or, dashed, a law that they are compared with."""
 
     label: str
     points: Sequence[tuple[float, float]]
@@ -75,7 +75,7 @@ def _grid(x: Axis, y: Axis) -> Iterator[str]:
     for value in x.ticks:
         at = _place(x, y, (value, y.ticks[0]))[0]
         yield tag("line", x1=at, x2=at, y1=top, y2=bottom, stroke=_GRID)
-        yield text(at, bottom + 17, f"{value:g}", size=11.0, fill=_FAINT, text_anchor="middle")
+        yield text(at, bottom + 17, f"{value:,g}", size=11.0, fill=_FAINT, text_anchor="middle")
     for value in y.ticks:
         at = _place(x, y, (x.ticks[0], value))[1]
         yield tag("line", x1=left, x2=right, y1=at, y2=at, stroke=_GRID)

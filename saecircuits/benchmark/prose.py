@@ -7,7 +7,8 @@ Every measurement has a process of its own. After one pass that is not timed, th
 or more is taken; slow engines on all targets are timed once. CPU seconds are user and system time
 of all threads. Peak memory is the largest resident size above the loaded model and dictionaries.
 The machine's rate is that of products of float32 matrices of the MLP's shape, per CPU second, the
-best of several rounds in the same process."""
+best of several rounds in the same process. Wall seconds count whatever else the machine was doing;
+CPU seconds grow with that too, through shared caches, but less."""
 
 COUNT: Final = """\
 What the factorised engine cannot do without, for all edges of a size: a product of `[n, k]` with
@@ -35,8 +36,9 @@ with everything else that it does.""",
     "Growth": """\
 The factorised engine alone, on one thread. Over targets and layers, dictionaries have 6,144
 features, on which edges do not depend. Over prompt length the number of targets stays, and sources
-and edges grow with the prompt. The fitted power is the least-squares slope of log time over log of
-what is varied; below 1 where a part of the time is spent once for all targets.""",
+and edges grow with the prompt. Layers are counted in adjacent pairs, which edges are between. The
+dashed law is the least-squares straight line: a part spent once and a part for each. The power is
+the slope of log time over log of what is varied, at the larger values.""",
     "What was wanted": """\
 On one thread. Edges, their memory and nodes at GPT-2 small's size. The bar's count of 0.160 TFLOP
 leaves out the sources' way through `W_Q`; the sum of all terms is below.""",

@@ -62,9 +62,9 @@ def _edges(found: Benchmark) -> Sheet:
             one.size,
             ENGINES[one.engine].title,
             str(one.threads),
-            _number(one.cpu_seconds),
-            _number(one.wall_seconds),
-            _number(one.edges_per_second),
+            number(one.cpu_seconds),
+            number(one.wall_seconds),
+            number(one.edges_per_second),
             f"{one.peak_bytes / 1e6:.0f}",
         )
         for one in found.edges
@@ -103,8 +103,8 @@ def _nodes(found: Benchmark) -> Sheet:
             one.baseline,
             str(one.threads),
             f"{one.nodes:,}",
-            _number(one.cpu_seconds),
-            _number(one.bare_seconds),
+            number(one.cpu_seconds),
+            number(one.bare_seconds),
             f"{one.ratio:.2f}",
             f"{one.peak_bytes / 1e6:.0f}",
             "" if one.flop is None else f"{one.flop / one.bare_seconds / one.rate:.0%}",
@@ -124,8 +124,8 @@ def _parts(found: Benchmark) -> Sheet:
             one.size,
             one.way,
             str(one.threads),
-            _number(one.seconds_without),
-            _number(one.seconds_with),
+            number(one.seconds_without),
+            number(one.seconds_with),
             f"{one.extra:.0%}",
         )
         for one in found.parts
@@ -141,7 +141,7 @@ def _curves(found: Benchmark) -> Sheet:
             f"{point.at:,}",
             f"{point.targets:,}",
             f"{point.sources:,}",
-            _number(point.seconds),
+            number(point.seconds),
         )
         for curve in CURVES
         for point in points_of(found, curve)
@@ -156,7 +156,7 @@ def _bars(found: Benchmark) -> Sheet:
     return Sheet("What was wanted", ("what", "wanted", "found", ""), tuple(rows), 4)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits, or whole with separators."""
     if value >= 100:
         return f"{value:,.0f}"

@@ -99,7 +99,7 @@ class CurvePoint:
 
     Attributes:
         curve: what is varied: `targets`, `layers` or `tokens`.
-        at: its value.
+        at: its value; of layers, how many adjacent pairs there are.
         seconds: CPU seconds, the median of some repetitions.
     """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from saecircuits.benchmark import jobs
-from saecircuits.benchmark.bars import agreement, bars, slope
+from saecircuits.benchmark.bars import agreement, bars, slope, straight
 from saecircuits.benchmark.jobs import Job, carry_out
 from saecircuits.benchmark.page import FIGURES, PAGE, write
 from saecircuits.benchmark.report import sheets, to_json
@@ -97,6 +97,11 @@ def test_a_folder_that_is_a_file_is_refused(found: Benchmark, tmp_path: Path) ->
 def test_the_slope_of_a_power_is_the_power() -> None:
     points = [CurvePoint("layers", n, 1, 1, 0.3 * n**1.5, 1.0) for n in (2, 4, 6, 12)]
     assert slope(points) == pytest.approx(1.5)
+
+
+def test_the_straight_line_has_a_part_spent_once() -> None:
+    points = [CurvePoint("layers", n, 1, 1, 0.5 + 0.25 * n, 1.0) for n in (1, 3, 5, 11)]
+    assert straight(points) == pytest.approx((0.5, 0.25))
 
 
 def test_jobs_survive_the_command_line() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.circuits import run as circuits
 from experiments.estimators import run as estimators
+from experiments.long_prompt import run as long_prompt
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,13 @@ def test_estimators(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "estimators.csv")
     assert len(table) == len(estimators.WAYS)
     assert table["node spearman"].between(-1, 1).all()
+
+
+def test_long_prompt() -> None:
+    found = long_prompt.measure(24, "1GB", 1e-3)
+    assert found["sources"] > found["targets"] > 0
+    assert found["edges_computed"] >= found["edges_kept"] > 0
+    assert found["peak_bytes"] >= found["peak_bytes_loaded"]
 
 
 @pytest.mark.slow
