@@ -222,13 +222,17 @@ class Meeting:
                 if weight is not None:
                     change = weight[:, None] if change is None else change * weight[:, None]
                 total = features.sum((0, 1))
-                self._sums[kind][:, unit.columns].index_add_(
-                    0, side.cell, total if change is None else total * change
+                _add_rows(
+                    self._sums[kind][None, :, unit.columns],
+                    side.cell,
+                    (total if change is None else total * change)[None],
                 )
                 if whole is not None:
                     total = whole.sum((0, 1))
-                    self._sums[kind][:, unit.whole_column].index_add_(
-                        0, side.cell, total if weight is None else total * weight
+                    _add_rows(
+                        self._sums[kind][None, :, unit.whole_column],
+                        side.cell,
+                        (total if weight is None else total * weight)[None],
                     )
                 if part is not None and change is not None and kind == EFFECT:
                     self._add_parts(features * change, whole, side, weight, unit, part, step)
@@ -247,10 +251,10 @@ class Meeting:
         for way in range(len(features)):
             first = part + way * step
             parts = self._parts[first : first + features.shape[1]]
-            parts[..., unit.columns].index_add_(1, target, features[way])
+            _add_rows(parts[..., unit.columns], target, features[way])
             if whole is not None:
                 counted = whole[way] if weight is None else whole[way] * weight
-                parts[..., unit.whole_column].index_add_(1, target, counted)
+                _add_rows(parts[..., unit.whole_column], target, counted)
 
     def _sides(
         self,
@@ -286,3 +290,12 @@ class _Side:
     token: Int[Tensor, " n_left"]
     cell: Int[Tensor, " n_left"]
     counts: tuple[tuple[int, Float[Tensor, " n_left"] | None], ...]
+
+
+def _add_rows(sums: Tensor, row: Int[Tensor, " n_row"], values: Tensor) -> None:
+    """Adds rows of values to those rows of sums (dimension 1); neighbours all at once."""
+    first = int(row[0])
+    if bool((row == torch.arange(first, first + len(row), device=row.device)).all()):
+        sums[:, first : first + len(row)] += values
+    else:
+        sums.index_add_(1, row, values)
