@@ -25,6 +25,7 @@ from saecircuits.theory.shapley import shapley as shapley
 from saecircuits.theory.spectrum import all_paths as all_paths
 from saecircuits.theory.spectrum import degree_spectrum as degree_spectrum
 from saecircuits.theory.spectrum import partial_sum_errors as partial_sum_errors
+from saecircuits.theory.spectrum import paths_by_degree as paths_by_degree
 from saecircuits.theory.spectrum import through as through
 from saecircuits.theory.tree import path_changes as path_changes
 from saecircuits.theory.tree import total_change as total_change

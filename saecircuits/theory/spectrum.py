@@ -72,20 +72,37 @@ def all_paths(
 
 
 def through(
-    steps: Sequence[Step], outputs: Sequence[Float[Tensor, "component pos d_model"]]
-) -> Float[Tensor, "component pos d_model"]:
-    """For every component, the sum of all paths through it; in order of computation.
+    source: Float[Tensor, "pos d_model"],
+    steps: Sequence[Step],
+    outputs: Sequence[Float[Tensor, "component pos d_model"]],
+) -> Float[Tensor, "n_source pos d_model"]:
+    """For x_0 and then every component in order, the sum of all paths from or through it.
 
     It is what leaves the last step less what would leave it if the component wrote nothing: the
-    component's total effect on the stream in the affine model.
+    component's total effect on the stream in the affine model. Paths from x_0 are those without a
+    bias.
 
     Args:
         outputs: step by step, what each of its components writes, `M_c r_c + b_c`.
     """
-    carried = outputs[0][:0]
+    carried = source[None]
     for step, written in zip(steps, outputs, strict=True):
         carried = torch.cat([carried + step.linear(carried), written])
     return carried
+
+
+def paths_by_degree(sizes: Sequence[int]) -> list[int]:
+    """How many paths there are of each degree from 0: coefficients of `prod_i (1 + n_i t)`.
+
+    Args:
+        sizes: how many components each step has.
+    """
+    counts = [1]
+    for size in sizes:
+        counts = [
+            one + size * fewer for one, fewer in zip([*counts, 0], [0, *counts], strict=True)
+        ]
+    return counts
 
 
 def partial_sum_errors(
