@@ -1,4 +1,4 @@
-"""A model's run expanded: the exact expansion of the frozen operator, and the other views beside it.
+"""A run expanded: the exact expansion of the frozen operator, and the other views beside it.
 
 1. `affine.py` reads a run's components off its anatomy as affine maps.
 2. `expand.py` takes their degree spectrum, and reports the naive sum and the factorized view.

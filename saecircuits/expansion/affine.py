@@ -2,9 +2,9 @@
 
 Under `secant` and `frozen` every component is affine in the stream that it reads, `o = M r + b`.
 M is pushed forward through the recorded norms, patterns and gates. b is what the component was seen
-to write less `M r` of what it was seen to read, so that the components reproduce the run to the last
-digit, and every bias is in it: of norms, values (through the pattern), outputs and MLPs, and under
-`frozen` the intercept `phi(z) - phi'(z) z` of every tangent.
+to write less `M r` of what it was seen to read, so that the components reproduce the run but for
+rounding, and every bias is in it: of norms, values (through the pattern), outputs and MLPs, and
+under `frozen` the intercept `phi(z) - phi'(z) z` of every tangent.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ class AffineRun:
     """A run and the affine model that reproduces it.
 
     Attributes:
+        tokens: the prompt.
         source: x_0, the stream that enters the first block: token embeddings, and position
             embeddings where the model adds them to the stream.
         stream: T, the stream that enters the final norm.
@@ -45,10 +46,11 @@ class AffineRun:
 
     recording: Recording
     anatomy: Anatomy
+    tokens: Int[Tensor, " pos"]
     source: Float[Tensor, "pos d_model"]
     stream: Float[Tensor, "pos d_model"]
     steps: tuple[Step, ...]
-    outputs: tuple[Float[Tensor, "component pos d_model"], ...]
+    outputs: tuple[Float[Tensor, "_ pos d_model"], ...]
     attention_steps: tuple[int, ...]
     mlp_steps: tuple[int, ...]
 
@@ -87,7 +89,7 @@ def affine_run(
     places: tuple[list[int], list[int]] = ([], [])
     for layer, block in enumerate(anatomy.blocks):
         hooks = recording.block(layer)
-        before, after = recording[hooks.before][0], recording[hooks.after][0]
+        before = recording[hooks.before][0]
         attention = _attention(recording, layer, block.attention, before, by=by)
         middle = before if block.is_parallel else before + recording[hooks.attention_out][0]
         mlp = _component(
@@ -105,7 +107,8 @@ def affine_run(
         places[1].append(len(steps) - 1)
     first, last = recording.block(0).before, recording.block(len(anatomy.blocks) - 1).after
     return AffineRun(
-        recording, anatomy, recording[first][0], recording[last][0], tuple(steps), tuple(outputs),
+        recording, anatomy, tokens, recording[first][0], recording[last][0],
+        steps=tuple(steps), outputs=tuple(outputs),
         attention_steps=tuple(places[0]), mlp_steps=tuple(places[1]),
     )  # fmt: skip
 

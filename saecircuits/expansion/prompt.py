@@ -59,7 +59,9 @@ def read_prompt(model: SplicedModel, prompt: Prompt) -> Int[Tensor, " pos"]:
         return torch.tensor(ids, device=model.device)
     tokens = torch.as_tensor(prompt, device=model.device)
     d_vocab = int(model.bridge.cfg.d_vocab)
-    is_right = tokens.ndim == 1 and 0 < len(tokens) <= model.n_ctx and not tokens.is_floating_point()
+    is_right = (
+        tokens.ndim == 1 and 0 < len(tokens) <= model.n_ctx and not tokens.is_floating_point()
+    )
     if not is_right or int(tokens.min()) < 0 or int(tokens.max()) >= d_vocab:
         raise InputError(
             f"tokens {list(tokens.shape)} of {tokens.dtype} are no prompt; give between 1 and "

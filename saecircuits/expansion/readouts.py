@@ -28,9 +28,9 @@ class Readout:
     """
 
     name: str
-    terms: Float[Tensor, "degree *n_value"]
-    constant: Float[Tensor, "*n_value"]
-    value: Float[Tensor, "*n_value"]
+    terms: Float[Tensor, "degree ..."]
+    constant: Float[Tensor, "..."]
+    value: Float[Tensor, "..."]
 
 
 def logit_map(
@@ -115,8 +115,8 @@ def _terms_read(run: AffineRun, splice: Splice) -> Float[Tensor, "degree pos d_i
 
 
 def _written(
-    pushed: Float[Tensor, "degree 1 *width"], recorded: Float[Tensor, "1 *width"]
-) -> Float[Tensor, "one_degree_more *width"]:
+    pushed: Float[Tensor, "degree 1 ..."], recorded: Float[Tensor, "1 ..."]
+) -> Float[Tensor, "one_degree_more ..."]:
     """What a component makes of every degree is one degree higher; its bias is of degree 1."""
     terms = torch.cat([torch.zeros_like(pushed[:1]), pushed])[:, 0]
     terms[1] += recorded[0] - terms.sum(0)

@@ -1,8 +1,8 @@
 """What the tangent operator leaves out, split into softmax, norms and activation functions.
 
 Between the clean run and a baseline the model changes by `T(x) - T(x_base)`, the tangent operator
-by `J (x - x_base)`. The difference is the remainder. Each of the three sources can be set to work by
-itself; the eight runs on the baseline's tokens give the change with every set of sources at work,
+by `J (x - x_base)`. The difference is the remainder. Each of the three sources can be set to work
+by itself; eight runs on the baseline's tokens give the change with every set of sources at work,
 from none (the tangent operator) to all (the model). The remainder is split by letting the sources
 set in one after the other, and by averaging over all orders (Shapley); the parts add up to it.
 """
@@ -18,7 +18,7 @@ from saecircuits.expansion.prompt import Baseline, Metric
 from saecircuits.splicing import SplicedModel, record_operator
 from saecircuits.splicing.anatomy import take_apart
 from saecircuits.splicing.anatomy.recording import record
-from saecircuits.splicing.partial import SOURCES, TangentModel
+from saecircuits.splicing.partial import SOURCES, Source, TangentModel
 from saecircuits.theory import in_order, shapley
 
 
@@ -88,13 +88,11 @@ def tangent_remainder(
 ) -> Remainder:
     """The remainder at a prompt, from eight runs on the baseline and one on the prompt."""
     held = record_operator(model.bridge, tokens[None], kind="frozen")
-    tangent = TangentModel(
-        record(model, tokens[None], held), take_apart(model, tokens[None], held)
-    )
-    clean, logits = tangent.run(tokens[None], set(SOURCES))
+    tangent = TangentModel(record(model, tokens[None], held), take_apart(model, tokens[None], held))
+    clean, logits = tangent.run(tokens[None], frozenset(SOURCES))
     changes, metrics = [], []
     for members in range(2 ** len(SOURCES)):
-        moving = {source for bit, source in enumerate(SOURCES) if members >> bit & 1}
+        moving: set[Source] = {source for bit, source in enumerate(SOURCES) if members >> bit & 1}
         stream, moved = tangent.run(baseline.tokens[None], moving, at_tokens=baseline.at_tokens)
         changes.append(clean[0] - stream[0])
         metrics.append(metric.of(logits[0, metric.position] - moved[0, metric.position]))

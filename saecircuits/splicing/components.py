@@ -70,9 +70,7 @@ class ComponentRuns:
         return block_hooks(layer, self.model.hook_points)
 
     @torch.no_grad()
-    def _added(
-        self, layer: int, stream: Tensor, name: str, constants: dict[str, Tensor]
-    ) -> Tensor:
+    def _added(self, layer: int, stream: Tensor, name: str, constants: dict[str, Tensor]) -> Tensor:
         operator = Operator(kind="full", constants=constants, gates={}, mixtures={})
         tokens = self.tokens.expand(len(stream), -1)
         section = Section(first=layer, stream=stream, stop=layer + 1)

@@ -4,8 +4,8 @@ Three sources of non-linearity, at one prompt:
 
     softmax      attention patterns; held, they are constants
     norm         what norms divide by; held, constants
-    activation   activation functions; held, their tangent at the prompt, phi(z0) + phi'(z0)(z - z0),
-                 in both branches where the MLP is gated
+    activation   activation functions; held, their tangent at the prompt,
+                 phi(z0) + phi'(z0)(z - z0), in both branches where the MLP is gated
 
 With all held this is the tangent operator: the model to first order in the stream, patterns and
 norm scales held. With none held it is the model. Each reproduces the run at the prompt.

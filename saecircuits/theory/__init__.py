@@ -7,9 +7,9 @@ them, or an attention layer's heads, or both sublayers of a parallel block. Step
 
 Three expansions of what leaves the last step, T:
 
-    spectrum      F_c affine (a frozen operator): exact, by degree (`spectrum.py`)
-    naive         sum over chains F_j(F_i(x_0)): not a decomposition unless F_c is linear (`naive.py`)
-    tree          one path at a time by intervention, and what is left over (`tree.py`)
+    spectrum    F_c affine (a frozen operator): exact, by degree (`spectrum.py`)
+    naive       sum over chains F_j(F_i(x_0)): no decomposition unless F_c is linear (`naive.py`)
+    tree        one path at a time by intervention, and what is left over (`tree.py`)
 """
 
 from saecircuits.theory.affine import AffineComponent as AffineComponent

@@ -1,4 +1,4 @@
-"""All chains of components in order of computation, level by level: 2^C of them, so with a limit."""
+"""All chains of components in order of computation, level by level; with a limit, as 2^C are."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from torch import Tensor
 
 def reads(
     source: Float[Tensor, "pos d_model"],
-    outputs: Sequence[Float[Tensor, "component pos d_model"]],
+    outputs: Sequence[Float[Tensor, "_ pos d_model"]],
 ) -> Float[Tensor, "reader pos d_model"]:
     """`r_i = x_0 + sum of o_b over the components b before step i`, and T as the last row.
 
@@ -22,7 +22,7 @@ def reads(
 
 def shares_of_reads(
     source: Float[Tensor, "pos d_model"],
-    outputs: Sequence[Float[Tensor, "component pos d_model"]],
+    outputs: Sequence[Float[Tensor, "_ pos d_model"]],
 ) -> Float[Tensor, "reader n_source"]:
     """How much of what each step reads is whose: `o_b . r_i / |r_i|^2`; rows add up to 1.
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 
 def in_order(
-    values: Float[Tensor, "n_set *shape"], order: Sequence[int]
-) -> Float[Tensor, "n_cause *shape"]:
+    values: Float[Tensor, "n_set ..."], order: Sequence[int]
+) -> Float[Tensor, "n_cause ..."]:
     """What each cause adds when they set in one after the other; row = cause, not place in order.
 
     The rows add up to `values[-1] - values[0]`.
@@ -26,7 +26,7 @@ def in_order(
     return parts
 
 
-def shapley(values: Float[Tensor, "n_set *shape"]) -> Float[Tensor, "n_cause *shape"]:
+def shapley(values: Float[Tensor, "n_set ..."]) -> Float[Tensor, "n_cause ..."]:
     """What each cause adds, averaged over all orders (Shapley 1953); same sum as `in_order`."""
     n = len(values).bit_length() - 1
     parts = torch.zeros_like(values[:n])

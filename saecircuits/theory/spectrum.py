@@ -67,14 +67,15 @@ def all_paths(
         for component in step.components:
             for level in chains(maps, component.bias, first=number + 1, limit=count**2):
                 for path, value in zip(level.paths, level.values, strict=True):
-                    terms[component.name, *path] = terms[component.name, *path] + value
+                    whole = (component.name, *path)
+                    terms[whole] = terms[whole] + value
     return terms
 
 
 def through(
     source: Float[Tensor, "pos d_model"],
     steps: Sequence[Step],
-    outputs: Sequence[Float[Tensor, "component pos d_model"]],
+    outputs: Sequence[Float[Tensor, "_ pos d_model"]],
 ) -> Float[Tensor, "n_source pos d_model"]:
     """For x_0 and then every component in order, the sum of all paths from or through it.
 
@@ -99,9 +100,7 @@ def paths_by_degree(sizes: Sequence[int]) -> list[int]:
     """
     counts = [1]
     for size in sizes:
-        counts = [
-            one + size * fewer for one, fewer in zip([*counts, 0], [0, *counts], strict=True)
-        ]
+        counts = [one + size * fewer for one, fewer in zip([*counts, 0], [0, *counts], strict=True)]
     return counts
 
 
