@@ -1,7 +1,8 @@
 """`expand`: a prompt's stream by degree, exactly; the naive sum and the remainder beside it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -157,6 +158,26 @@ class Expansion:
             columns[name] = [float(part[token] - part.mean()) for part in parts]
         return pd.DataFrame(columns)
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the tensors, as plain values; what is not known is None."""
+        left = self.remainder
+        return {
+            "tokens": list(self.tokens),
+            "operator": self.operator,
+            "by": self.by,
+            "metric": {**asdict(self.metric), "by_degree": self.metric_by_degree().terms.tolist()},
+            "degrees": _records(self.table()),
+            "components": _records(self.components),
+            "naive": asdict(self.naive),
+            "remainder": {
+                "baseline": left.baseline,
+                "share_of_stream": left.share,
+                "metric_change": left.metric_change,
+                "metric_tangent": left.metric_tangent,
+                "sources": _records(left.table),
+            },
+        }
+
 
 @torch.no_grad()
 def expand(
@@ -230,6 +251,10 @@ def own_components(run: AffineRun) -> list[list[NamedMap]]:
         steps[places[0]].append((f"L{layer}.attention", partial(parts.attention, layer)))
         steps[places[1]].append((f"L{layer}.MLP", partial(parts.mlp, layer)))
     return steps
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def _components(run: AffineRun, metric: Metric) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -46,6 +47,17 @@ class PathEffects:
     total: float
     is_complete: bool
     stopped: str
+
+    def to_json(self, n_paths: int = 20) -> dict[str, Any]:
+        """The strongest paths, the total and what is left over, as plain values."""
+        return {
+            "source": self.source,
+            "total": self.total,
+            "interaction": self.interaction,
+            "n_paths": len(self.table),
+            "stopped": self.stopped,
+            "paths": self.table.head(n_paths).to_dict("records"),
+        }
 
     @property
     def interaction(self) -> float:
