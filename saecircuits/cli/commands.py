@@ -211,8 +211,7 @@ def expand(
             "wrong": wrong,
         }
         progress("expanding", 0.0)
-        kind: Any = operator
-        expansion = sc.expand(spliced, prompt, operator=kind, naive_limit=limit, **asked)
+        expansion = sc.expand(spliced, prompt, operator=operator, naive_limit=limit, **asked)
         progress("paths", 0.0)
         paths = sc.treeify(spliced, prompt, **asked).paths(limit=limit)
     if as_json:

@@ -10,7 +10,7 @@ under `frozen` the intercept `phi(z) - phi'(z) z` of every tangent.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -60,13 +60,23 @@ class AffineRun:
         return [component.name for step in self.steps for component in step.components]
 
 
+def check_choices(operator: str, by: str) -> None:
+    """Raises UnknownNameError unless the operator is affine and `by` is layer or head."""
+    for what, name, known in (
+        ("operator", operator, AffineOperator),
+        ("unit of attention", by, By),
+    ):
+        if name not in get_args(known):
+            raise UnknownNameError(what, name, get_args(known))
+
+
 @torch.no_grad()
 def affine_run(
     model: SplicedModel,
     tokens: Int[Tensor, " pos"],
     *,
-    operator: AffineOperator = "secant",
-    by: By = "layer",
+    operator: str = "secant",
+    by: str = "layer",
 ) -> AffineRun:
     """One prompt's run as affine components.
 
@@ -78,10 +88,9 @@ def affine_run(
         UnknownNameError: the operator is not affine, or `by` is neither layer nor head.
         NotCoveredError: the model has a part that its anatomy does not know.
     """
-    for what, name, known in (("operator", operator, AffineOperator), ("component", by, By)):
-        if name not in get_args(known):
-            raise UnknownNameError(what, name, get_args(known))
-    held = record_operator(model.bridge, tokens[None], kind=operator)
+    check_choices(operator, by)
+    kind: Any = operator
+    held = record_operator(model.bridge, tokens[None], kind=kind)
     anatomy = take_apart(model, tokens[None], held)
     recording = record(model, tokens[None], held)
     steps: list[Step] = []
@@ -122,7 +131,7 @@ def _component(name: str, linear: partial[Tensor], read: Tensor, written: Tensor
 
 
 def _attention(
-    recording: Recording, layer: int, attention: Attention, read: Tensor, *, by: By
+    recording: Recording, layer: int, attention: Attention, read: Tensor, *, by: str
 ) -> list[_Seen]:
     hooks = recording.block(layer)
     added = recording[hooks.attention_out][0]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.errors import InputError
-from saecircuits.expansion.affine import AffineOperator, AffineRun, By, affine_run
+from saecircuits.expansion.affine import AffineRun, affine_run
 from saecircuits.expansion.prompt import (
     Metric,
     Prompt,
@@ -68,8 +68,8 @@ class Expansion:
     """
 
     tokens: tuple[str, ...]
-    operator: AffineOperator
-    by: By
+    operator: str
+    by: str
     terms: Float[Tensor, "degree pos d_model"]
     stream: Float[Tensor, "pos d_model"]
     paths: tuple[int, ...]
@@ -184,8 +184,8 @@ def expand(
     model: SplicedModel,
     prompt: Prompt,
     *,
-    operator: AffineOperator = "secant",
-    by: By = "layer",
+    operator: str = "secant",
+    by: str = "layer",
     corrupted: Prompt | None = None,
     answer: str | None = None,
     wrong: str | None = None,

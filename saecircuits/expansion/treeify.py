@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.expansion.affine import AffineRun, By, affine_run
+from saecircuits.expansion.affine import AffineRun, affine_run
 from saecircuits.expansion.prompt import (
     Baseline,
     Metric,
@@ -177,7 +177,7 @@ def treeify(
     prompt: Prompt,
     *,
     corrupted: Prompt | None = None,
-    by: By = "layer",
+    by: str = "layer",
     answer: str | None = None,
     wrong: str | None = None,
     at: int | None = None,
@@ -219,7 +219,7 @@ def _first_stream(run: AffineRun, baseline: Baseline) -> Float[Tensor, "pos d_mo
     return seen[name][0]
 
 
-def _changes(run: AffineRun, parts: ComponentRuns, *, by: By) -> tuple[tuple[NamedMap, ...], ...]:
+def _changes(run: AffineRun, parts: ComponentRuns, *, by: str) -> tuple[tuple[NamedMap, ...], ...]:
     """Step by step `d -> F_c(r_c + d) - F_c(r_c)`, of the model's own components."""
     streams = reads(run.source, run.outputs)
     steps: list[list[NamedMap]] = [[] for _ in run.steps]

@@ -108,7 +108,7 @@ def test_features_are_read_by_degree(toy_mixed: Toy) -> None:
     ("options", "error", "words"),
     [
         ({"operator": "full"}, UnknownNameError, "unknown operator 'full'"),
-        ({"by": "neuron"}, UnknownNameError, "unknown component 'neuron'"),
+        ({"by": "neuron"}, UnknownNameError, "unknown unit of attention 'neuron'"),
         ({"corrupted": "w4 w9"}, InputError, "has 3 tokens and the prompt 6"),
         ({"answer": "w3 w4"}, TaskError, "is 2 tokens"),
         ({"at": 6}, InputError, "no position 6 in 6 tokens"),
@@ -122,9 +122,9 @@ def test_what_cannot_be_asked(
 
 
 def test_prompts_and_features_that_are_not_there(toy: Toy) -> None:
-    for tokens in ([0, 23], [], [[0, 1]], list(range(20))):
+    for tokens in ([0, 23], [], [0, -1], list(range(20))):
         with pytest.raises(InputError, match="are no prompt"):
-            sc.expand(toy.model, torch.tensor(tokens))
+            sc.expand(toy.model, tokens)
     expansion = sc.expand(toy.model, [0, 3, 5], naive_degree=0)
     with pytest.raises(InputError, match="no feature 31"):
         expansion.feature("blocks.0.hook_resid_post", 31)

@@ -10,7 +10,7 @@ import saecircuits as sc
 from saecircuits.errors import InputError, UnknownNameError
 from tests.models import Toy
 
-PROMPT, OTHER = "w4 w9 w2 w11 w7", "w4 w13 w2 w20 w7"
+PROMPT, OTHER = "w4 w9 w2 w11 w7", "w4 w13 w2 w20 w8"
 
 
 class ByHand:
@@ -52,7 +52,7 @@ class ByHand:
 def test_every_edge_equals_patching_it_by_hand(toy: Toy, by: str) -> None:
     tree = sc.treeify(toy.model, PROMPT, corrupted=OTHER, by=by, answer="w3", wrong="w5")
     hand = ByHand(toy, tree.run.tokens, tree.metric)
-    other = torch.tensor([[0, 4, 13, 2, 20, 7]])
+    other = torch.tensor([[0, 4, 13, 2, 20, 8]])
     _, there = toy.model.bridge.run_with_cache(other)
     start = there["blocks.0.hook_in"] - hand.clean["blocks.0.hook_in"]
     moved = {"embedding": start}
