@@ -11,6 +11,7 @@ import pytest
 
 from experiments.circuits import run as circuits
 from experiments.estimators import run as estimators
+from experiments.expansion import run as expansion
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,16 @@ def test_estimators(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "estimators.csv")
     assert len(table) == len(estimators.WAYS)
     assert table["node spearman"].between(-1, 1).all()
+
+
+@pytest.mark.slow
+def test_expansion(tmp_path: Path) -> None:
+    expansion.main(["--tasks", "pronoun", "--limit", "2", "--out", str(tmp_path)])
+    for operator in expansion.OPERATORS:
+        table = pd.read_csv(tmp_path / f"degrees_{operator}.csv")
+        assert table["exact error"].iloc[-1] < 1e-4 < table["naive error"].iloc[-1]
+        assert table["share of absolute logit"].sum() == pytest.approx(1)
+    assert "</svg>" in (tmp_path / "expansion_naive.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
