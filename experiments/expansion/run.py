@@ -91,10 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _plot(tables: dict[str, pd.DataFrame], folder: Path, *, n_prompts: int) -> None:
     """Errors by degree; and shares of the logit by degree. Degree 0 has no place on a log axis."""
     first = tables["secant"]
-    x = Axis("degree: components passed", list(range(1, len(first))))
+    x = Axis("degree: components passed", [float(degree) for degree in range(1, len(first))])
 
     def line(label: str, values: pd.Series) -> Line:
-        return Line(label, [(k, value) for k, value in enumerate(values) if k and value > 1e-6])
+        return Line(
+            label, [(float(k), value) for k, value in enumerate(values) if k and value > 1e-6]
+        )
 
     errors = [line("naive sum", first["naive error"])]
     errors += [line(f"exact, {name}", table["exact error"]) for name, table in tables.items()]
