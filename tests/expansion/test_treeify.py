@@ -82,9 +82,10 @@ def test_every_edge_equals_patching_it_by_hand(toy: Toy, by: str) -> None:
     assert tree.effect(*long) == pytest.approx(hand.effect(change), abs=1e-9)
 
 
-@pytest.mark.parametrize("by", ["layer", "head"])
+@pytest.mark.parametrize(("family", "by"), [("toy_mixed", "layer"), ("gemma2", "head")])
 @torch.no_grad()
-def test_totals_and_what_is_left_over(each_family: Toy, by: str) -> None:
+def test_totals_and_what_is_left_over(request: pytest.FixtureRequest, family: str, by: str) -> None:
+    each_family: Toy = request.getfixturevalue(family)
     model = each_family.model
     tree = sc.treeify(model, PROMPT, corrupted=OTHER, by=by, answer="w3", wrong="w5")
     remainder = sc.expand(

@@ -118,8 +118,9 @@ def _under(model: SplicedModel, run: AffineRun, operator: str) -> tuple[Tensor, 
     return source, stream + change[0], logits + change[1]
 
 
-@pytest.mark.parametrize("by", ["layer", "head"])
-@pytest.mark.parametrize("operator", ["secant", "frozen"])
+@pytest.mark.parametrize(
+    ("operator", "by"), [("secant", "layer"), ("frozen", "layer"), ("secant", "head")]
+)
 def test_degrees_add_up_to_the_stream_also_from_elsewhere(
     model: SplicedModel, operator: str, by: str
 ) -> None:
@@ -219,10 +220,15 @@ def test_the_remainder_lies_between_the_tangent_operator_and_the_model(
         assert len(left.table) == len(SOURCES) + 1
 
 
+@pytest.fixture(scope="module")
+def stories() -> SplicedModel:
+    return sc.load_model("stories")
+
+
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("operator", ["secant", "frozen"])
-def test_on_the_shipped_model(operator: str, prompt: str) -> None:
-    expansion = sc.expand(sc.load_model("stories"), prompt, operator=operator, by="head")
+def test_on_the_shipped_model(stories: SplicedModel, operator: str, prompt: str) -> None:
+    expansion = sc.expand(stories, prompt, operator=operator, by="head")
     close(expansion.terms.sum(0), expansion.stream, 1e-4)
     logits = expansion.logits()
     close(logits.terms.sum(0) + logits.constant, logits.value, 1e-4)
