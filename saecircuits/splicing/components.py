@@ -5,13 +5,14 @@ component adds; nothing is approximated. The MLP of a sequential block is given 
 by an attention layer that adds nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.splicing.hooking import Hook, attached, recording
+from saecircuits.splicing.hooking import Hook, recording
 from saecircuits.splicing.model import SplicedModel
 from saecircuits.splicing.operators import Operator
 from saecircuits.splicing.section import Section
@@ -62,18 +63,25 @@ class ComponentRuns:
             mixed[:, :, head] = tensor[:, :, head]
             return mixed
 
-        extra: list[Hook] = [(name, others_as_they_were)]
-        with attached(self.model.bridge, self.model.hook_points, extra):
-            return self.attention(layer, stream)
+        added = self._hooks(layer).attention_out
+        return self._added(layer, stream, added, {}, extra=[(name, others_as_they_were)])
 
     def _hooks(self, layer: int) -> BlockHooks:
         return block_hooks(layer, self.model.hook_points)
 
     @torch.no_grad()
-    def _added(self, layer: int, stream: Tensor, name: str, constants: dict[str, Tensor]) -> Tensor:
+    def _added(
+        self,
+        layer: int,
+        stream: Tensor,
+        name: str,
+        constants: dict[str, Tensor],
+        *,
+        extra: Sequence[Hook] = (),
+    ) -> Tensor:
         operator = Operator(kind="full", constants=constants, gates={}, mixtures={})
         tokens = self.tokens.expand(len(stream), -1)
         section = Section(first=layer, stream=stream, stop=layer + 1)
         with recording(self.model.bridge, self.model.hook_points, [name]) as seen:
-            self.model.forward(tokens, operator=operator, section=section)
+            self.model.forward(tokens, operator=operator, section=section, extra=extra)
         return seen[name].reshape(stream.shape).to(stream.dtype)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from saecircuits.splicing.anatomy import Anatomy
 from saecircuits.splicing.anatomy.recording import Recording
-from saecircuits.splicing.hooking import Hook, attached, recording, remember
+from saecircuits.splicing.hooking import Hook, recording, remember
 from saecircuits.splicing.model import AtTokens
 from saecircuits.splicing.operators import Operator
 from saecircuits.splicing.sites import LOGITS_HOOK, MlpHooks, final_norm_hooks, norm_scale_hooks
@@ -59,11 +59,8 @@ class TangentModel:
         model = self.recording.model
         last = final_norm_hooks().reads
         hooks = [] if "activation" in moving else self._tangents()
-        with (
-            attached(model.bridge, model.hook_points, hooks),
-            recording(model.bridge, model.hook_points, [last, LOGITS_HOOK]) as seen,
-        ):
-            model.forward(tokens, at_tokens=at_tokens, operator=self._operator(moving))
+        with recording(model.bridge, model.hook_points, [last, LOGITS_HOOK]) as seen:
+            model.forward(tokens, at_tokens=at_tokens, operator=self._operator(moving), extra=hooks)
         return seen[last], seen[LOGITS_HOOK]
 
     def _operator(self, moving: Set[Source]) -> Operator:

@@ -1,5 +1,6 @@
 """Paths by intervention, against the same patching written out on the bare bridge."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -8,6 +9,8 @@ from torch import Tensor
 
 import saecircuits as sc
 from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.splicing.components import ComponentRuns
+from saecircuits.theory import reads
 from tests.models import Toy
 
 PROMPT, OTHER = "w4 w9 w2 w11 w7", "w4 w13 w2 w20 w8"
@@ -118,3 +121,15 @@ def test_limits_and_names(toy: Toy) -> None:
         tree.effect("L1.MLP", "L0.MLP")
     with pytest.raises(InputError, match="needs at least its source"):
         tree.effect()
+
+
+def test_a_head_may_be_the_first_thing_asked_of_a_model(toy: Toy) -> None:
+    # A model finds out once, on tokens of its own, whether its blocks can be left out.
+    run = sc.treeify(toy.model, PROMPT).run
+    results = run.recording[run.recording.block(1).attention.heads][0]
+    streams = reads(run.source, run.outputs)[[2]]
+    found = [
+        ComponentRuns(model, run.tokens).head(1, 0, streams, results)
+        for model in (replace(toy.model), toy.model)
+    ]
+    torch.testing.assert_close(*found, rtol=0, atol=0)
