@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from saecircuits.edges.settings import AttributionSettings as AttributionSettings
     from saecircuits.errors import InputError as InputError
     from saecircuits.errors import SaecircuitsError as SaecircuitsError
+    from saecircuits.expansion import Expansion as Expansion
+    from saecircuits.expansion import expand as expand
+    from saecircuits.expansion import treeify as treeify
     from saecircuits.publication import publish as publish
     from saecircuits.publication import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
@@ -43,6 +46,7 @@ _HOMES = {
     "AttributionGraph": "edges.graph",
     "AttributionSettings": "edges.settings",
     "Circuit": "circuits",
+    "Expansion": "expansion",
     "InputError": "errors",
     "Run": "discovery",
     "SaecircuitsError": "errors",
@@ -52,6 +56,7 @@ _HOMES = {
     "attribute": "edges.attribute",
     "calibrate": "validation",
     "discover": "discovery",
+    "expand": "expansion",
     "load_model": "splicing.loading",
     "load_task": "tasks",
     "model_names": "splicing.loading",
@@ -60,6 +65,7 @@ _HOMES = {
     "read_run": "publication",
     "splice": "splicing",
     "task_names": "tasks",
+    "treeify": "expansion",
     "validate": "validation",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

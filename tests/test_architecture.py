@@ -10,8 +10,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "saecircuits"
 # From the ground up. A floor may import its own modules and everything before it.
 FLOORS = (
     ("errors", "shapes"),
-    ("tasks",),
+    ("tasks", "theory"),
     ("splicing",),
+    ("expansion",),
     ("nodes",),
     ("edges",),
     ("circuits",),

@@ -53,6 +53,25 @@ def test_help_is_quicker_than_importing_torch() -> None:
     assert seconds("-m", "saecircuits", "--help") < seconds("-c", "import torch, transformers")
 
 
+def test_expand(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["expand", "--prompt", "w4 w9 w2", "--model", str(model_folder), "--by", "head"]
+    assert call(monkeypatch, *asked, "--corrupted", "w4 w3 w2", "--limit", "50", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    total = printed["degrees"][-1]
+    assert total["degree"] == "total"
+    parts = sum(row["metric"] for row in printed["degrees"][:-1])
+    assert parts == pytest.approx(total["metric"], abs=1e-5)
+    assert printed["naive"]["stopped"].startswith("stopped at degree")
+    # Nine components in six steps, the heads of a layer in one: 1 + 9 + 33 paths.
+    assert printed["treeified"]["n_paths"] == 43
+    assert call(monkeypatch, *asked) == 0
+    assert "not a decomposition" in " ".join(capsys.readouterr().out.split())
+    assert call(monkeypatch, *asked, "--operator", "full") == 2
+    assert "unknown operator 'full'" in capsys.readouterr().err
+
+
 def test_discover_then_validate(
     model_folder: Path,
     task_file: Path,

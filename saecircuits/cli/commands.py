@@ -23,6 +23,7 @@ from saecircuits.cli.options import (
 )
 from saecircuits.cli.showing import (
     OUT,
+    print_expansion,
     print_json,
     print_report,
     print_sheet,
@@ -168,6 +169,55 @@ def validate(
         print_json(report.to_json())
     else:
         print_report(report, title=f"{run} on {asked.name}")
+
+
+@app.command()
+def expand(
+    prompt: Annotated[str, typer.Option(help="The text whose next token is predicted.")],
+    model: ModelName = "stories",
+    by: Annotated[str, typer.Option(help="Of attention: layer or head.")] = "layer",
+    operator: Annotated[
+        str, typer.Option(help="secant, or frozen: first order (tangent gates).")
+    ] = "secant",
+    corrupted: Annotated[
+        str | None,
+        typer.Option(
+            help="A prompt as long, token by token, that changes are measured from; without it, "
+            "token embeddings at zero, all but BOS."
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option(help="Of the metric, one token; else the most likely one.")
+    ] = None,
+    wrong: Annotated[
+        str | None, typer.Option(help="Taken off it, one token; else the next most likely.")
+    ] = None,
+    limit: Annotated[
+        int,
+        typer.Option(help="Of applications of a component, for the naive sum and for paths each."),
+    ] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Expand a prompt's stream by degree: exactly, naively, and path by path."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+
+        progress("loading", 0.0)
+        spliced = sc.load_model(model)
+        asked: dict[str, Any] = {
+            "by": by,
+            "corrupted": corrupted,
+            "answer": answer,
+            "wrong": wrong,
+        }
+        progress("expanding", 0.0)
+        expansion = sc.expand(spliced, prompt, operator=operator, naive_limit=limit, **asked)
+        progress("paths", 0.0)
+        paths = sc.treeify(spliced, prompt, **asked).paths(limit=limit)
+    if as_json:
+        print_json({**expansion.to_json(), "treeified": paths.to_json()})
+    else:
+        print_expansion(expansion, paths)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
@@ -62,6 +63,66 @@ def print_report(report: Any, *, title: str) -> None:
     for name, value in rows:
         table.add_row(name, value)
     OUT.print(table)
+
+
+def print_expansion(expansion: Any, paths: Any, *, n_rows: int = 12) -> None:
+    """Four tables: degrees, components, the remainder, and paths one at a time."""
+    left, metric = expansion.remainder, expansion.metric.name
+    # Six columns of figures, then one for each of the likeliest tokens that there is room for.
+    room = max(1, min(5, (OUT.width - 68) // 10))
+    degrees = expansion.table(room).rename(
+        columns={"error": "exact error", "naive_error": "naive error"}
+    )
+    degrees["paths"] = degrees["paths"].map(lambda count: "" if count != count else f"{count:,.0f}")
+    _print_frame(
+        degrees,
+        title=f"Degrees of {''.join(expansion.tokens)!r}, {expansion.operator} operator",
+        caption=f"metric: {metric}. Tokens: logits less their mean over the vocabulary. Errors: "
+        "|T - sum up to this degree| / |T - x|. The naive sum is not a decomposition; "
+        f"{expansion.naive.stopped}.",
+    )
+    parts = expansion.components
+    strongest = parts["through"].abs().nlargest(n_rows).index
+    _print_frame(
+        parts.loc[[*strongest.sort_values(), parts.index[-1]]].drop(columns="step"),
+        title=f"Components (the {len(strongest)} that most goes through, of {len(parts) - 1})",
+        caption="share: of the last stream, |T|^2. direct: what it writes gives to the metric. "
+        "through: all paths through it.",
+    )
+    _print_frame(
+        left.table,
+        title="What the tangent operator leaves out",
+        caption=f"Baseline: {left.baseline}. From it to the prompt the metric changes by "
+        f"{left.metric_change:.3f}, the tangent operator's by {left.metric_tangent:.3f}. stream: "
+        "norms relative to the model's change.",
+    )
+    total = paths.total
+    _print_frame(
+        paths.table.head(n_rows),
+        title="Paths one at a time, by intervention",
+        caption=f"Total effect {total:.3f} = {len(paths.table)} paths "
+        f"{total - paths.interaction:.3f} + interaction {paths.interaction:.3f}; {paths.stopped}.",
+    )
+
+
+def _print_frame(frame: Any, *, title: str, caption: str) -> None:
+    columns = [
+        Column(str(name), justify="left" if number == 0 else "right", no_wrap=True)
+        for number, name in enumerate(frame.columns)
+    ]
+    table = Table(*columns, title=escape(title), caption=escape(caption), caption_justify="left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*map(_cell, row))
+    OUT.print(table)
+    OUT.print()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        if value != value:
+            return ""
+        return f"{value:.1e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
+    return escape(str(value))
 
 
 def print_sheet(sheet: Any) -> None:

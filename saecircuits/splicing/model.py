@@ -7,7 +7,7 @@ functions. Hooks live inside the call and are gone afterwards, also after an exc
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -139,6 +139,7 @@ class SplicedModel:
         operator: Operator = FULL,
         section: Section = WHOLE,
         lengths: Int[Tensor, " batch"] | None = None,
+        extra: Sequence[Hook] = (),
     ) -> Float[Tensor, "batch pos_read d_out"]:
         """Logits, with `at_site` called at every splice and `at_tokens` at the token embedding.
 
@@ -150,8 +151,9 @@ class SplicedModel:
                 early, the stream takes the place of the logits.
             lengths: tokens of each prompt; if given, logits are those of its last token alone,
                 `[batch, 1, d_vocab]`.
+            extra: further hooks for this pass, which fire before the operator's.
         """
-        hooks: list[Hook] = []
+        hooks: list[Hook] = [*extra]
         if section.stream is not None:
             hooks.append(enter(self.stream_hooks[section.first], section.stream))
         if lengths is not None:

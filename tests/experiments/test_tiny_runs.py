@@ -11,6 +11,7 @@ import pytest
 
 from experiments.circuits import run as circuits
 from experiments.estimators import run as estimators
+from experiments.expansion import run as expansion
 from experiments.long_prompt import run as long_prompt
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
@@ -40,6 +41,16 @@ def test_long_prompt() -> None:
     assert found["sources"] > found["targets"] > 0
     assert found["edges_computed"] >= found["edges_kept"] > 0
     assert found["peak_bytes"] >= found["peak_bytes_loaded"]
+
+
+@pytest.mark.slow
+def test_expansion(tmp_path: Path) -> None:
+    expansion.main(["--tasks", "pronoun", "--limit", "2", "--out", str(tmp_path)])
+    for operator in expansion.OPERATORS:
+        table = pd.read_csv(tmp_path / f"degrees_{operator}.csv")
+        assert table["exact error"].iloc[-1] < 1e-4 < table["naive error"].iloc[-1]
+        assert table["share of absolute logit"].sum() == pytest.approx(1)
+    assert "</svg>" in (tmp_path / "expansion_naive.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -72,6 +72,45 @@ class Attention:
             cotangent = self.post_norm.pull_back(cotangent, prompt, pos)
         return torch.einsum("nm,hdm->nhd", cotangent, self.W_O)
 
+    def push_to_heads(
+        self, change: Float[Tensor, "*lead batch pos d_model"]
+    ) -> Float[Tensor, "*lead batch pos head d_head"]:
+        """From the stream that the layer reads to the heads' results, the patterns as they are.
+
+        The Jacobian-vector product where patterns are held; otherwise its part through values.
+        """
+        n_heads, d_model, d_head = self.W_V.shape
+        W_V = self.W_V.transpose(0, 1).reshape(d_model, n_heads * d_head)
+        values = (self.norm.push_each(change) @ W_V).unflatten(-1, (n_heads, d_head))
+        return (self.pattern @ values.transpose(-3, -2)).transpose(-3, -2)
+
+    def push_from_heads(
+        self, results: Float[Tensor, "*lead batch pos head d_head"]
+    ) -> Float[Tensor, "*lead batch pos d_model"]:
+        """Jacobian-vector product from the heads' results to what the layer adds to the stream."""
+        written = results.flatten(-2) @ self.W_O.flatten(0, 1)
+        return written if self.post_norm is None else self.post_norm.push_each(written)
+
+    def push(
+        self, change: Float[Tensor, "*lead batch pos d_model"]
+    ) -> Float[Tensor, "*lead batch pos d_model"]:
+        """From the stream that the layer reads to what it adds to it, patterns as they are."""
+        return self.push_from_heads(self.push_to_heads(change))
+
+    def push_from_head(
+        self, results: Float[Tensor, "*lead batch pos d_head"], head: int
+    ) -> Float[Tensor, "*lead batch pos d_model"]:
+        """As `push_from_heads`, of one head."""
+        written = results @ self.W_O[head]
+        return written if self.post_norm is None else self.post_norm.push_each(written)
+
+    def push_head(
+        self, change: Float[Tensor, "*lead batch pos d_model"], head: int
+    ) -> Float[Tensor, "*lead batch pos d_model"]:
+        """As `push`, of one head."""
+        values = self.norm.push_each(change) @ self.W_V[head]
+        return self.push_from_head(self.pattern[:, head] @ values, head)
+
     def pull_back_query(
         self,
         cotangent: Float[Tensor, "n_row head d_head"],

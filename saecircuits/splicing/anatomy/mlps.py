@@ -1,6 +1,7 @@
 """MLPs at a recorded run, as linear maps."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Int
@@ -41,6 +42,15 @@ class Mlp:
         for gate, W_read in self.branches:
             read += (hidden * gate[prompt, pos]) @ W_read.T
         return self.norm.pull_back(read, prompt, pos)
+
+    def push(
+        self, change: Float[Tensor, "*lead batch pos d_model"]
+    ) -> Float[Tensor, "*lead batch pos d_model"]:
+        """Jacobian-vector product from the stream that the MLP reads to what it adds to it."""
+        read = self.norm.push_each(change)
+        hidden = reduce(torch.add, (gate * (read @ W_read) for gate, W_read in self.branches))
+        written = hidden @ self.W_out
+        return written if self.post_norm is None else self.post_norm.push_each(written)
 
 
 def read_mlp(

@@ -58,8 +58,8 @@ class Norm:
         return self.normalized @ vectors.T / vectors.shape[-1]
 
     def push_each(
-        self, vectors: Float[Tensor, "batch pos d_model"]
-    ) -> Float[Tensor, "batch pos d_model"]:
+        self, vectors: Float[Tensor, "*lead batch pos d_model"]
+    ) -> Float[Tensor, "*lead batch pos d_model"]:
         """The derivative at every token along a vector of its own."""
         centred = vectors if self.is_rms else vectors - vectors.mean(-1, keepdim=True)
         if not self.is_held:
