@@ -1,0 +1,1 @@
+"""Exact statements about transformers as pure functions of tensors: no model code in here."""
