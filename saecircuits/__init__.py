@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from saecircuits.edges.settings import AttributionSettings as AttributionSettings
     from saecircuits.errors import InputError as InputError
     from saecircuits.errors import SaecircuitsError as SaecircuitsError
+    from saecircuits.heads import attention as attention
+    from saecircuits.heads import composition as composition
     from saecircuits.publication import publish as publish
     from saecircuits.publication import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
@@ -49,8 +51,10 @@ _HOMES = {
     "SplicedModel": "splicing",
     "Task": "tasks",
     "ValidationReport": "validation",
+    "attention": "heads",
     "attribute": "edges.attribute",
     "calibrate": "validation",
+    "composition": "heads",
     "discover": "discovery",
     "load_model": "splicing.loading",
     "load_task": "tasks",

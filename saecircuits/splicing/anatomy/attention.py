@@ -207,7 +207,7 @@ def _normed(
         weight=laid_out(norm.weight),
         scale=norm.scale if is_wide else laid_out(norm.scale),
         normalized=laid_out(norm.normalized),
-        bias=laid_out(norm.bias),
+        bias=None if norm.bias is None else laid_out(norm.bias),
     )
     by_head = out.unflatten(-1, raw.shape[2:]) if is_wide else out.transpose(1, 2)
     return norm, _per_query_head(by_head, n_heads)
