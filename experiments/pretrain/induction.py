@@ -43,7 +43,7 @@ class InductionRecipe:
     )
     language_model: LanguageModelRecipe = field(
         default_factory=lambda: LanguageModelRecipe(
-            tokens=16_000_000,
+            tokens=13_000_000,
             batch_rows=64,
             row_tokens=CONTEXT,
             muon_rate=0.02,
@@ -53,7 +53,7 @@ class InductionRecipe:
     )
     dictionary: DictionaryRecipe = field(
         default_factory=lambda: DictionaryRecipe(
-            features=768, active=16, samples=1_500_000, origin=ORIGIN
+            features=768, active=16, samples=500_000, origin=ORIGIN
         )
     )
     measured_rows: int = 400

@@ -3,7 +3,7 @@
 Half of the rows are sentences: each word draws the next from its own short list of successors
 (a bigram), and after a trigger the word depends on the topic that was named last, however far
 back (a skip-trigram "topic ... trigger -> outcome"). The other half repeat a segment of words
-drawn independently, which nothing but copying predicts (induction).
+drawn independently of all, which nothing but copying predicts (induction).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Language:
 
     @property
     def first_outcome(self) -> int:
-        """The first token that is neither topic nor trigger; random segments start here."""
+        """The first token that is neither topic nor trigger."""
         return self.first_trigger + self.triggers
 
     @cached_property
@@ -100,20 +100,21 @@ class Language:
     def repetitions(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Rows that repeat a segment of independent words to the end, BOS first.
 
-        In half of the rows the segment begins at once, in the others anywhere that leaves room for
-        it twice: the first are the easier to learn from, and the others ask for the word before a
-        word at every position, not only at early ones.
+        In half of the rows the segment begins at once, in the others after a sentence, anywhere
+        that leaves room for it twice: the first are the easier to learn from, and the others ask
+        for the word before a word at every position, and for copying whatever came before.
         """
         length = CONTEXT - 1
-        drawn = rng.integers(self.first_outcome, self.vocabulary, (count, length))
+        drawn = rng.integers(1, self.vocabulary, (count, length))
         begin = rng.integers(0, length - 2 * SHORTEST + 1, count)[:, None]
         begin = np.where(rng.random((count, 1)) < 0.5, 0, begin)
         longest = np.minimum(LONGEST, (length - begin) // 2)
         period = rng.integers(SHORTEST, longest + 1)
         place = np.arange(length)[None]
-        within = np.where(place < begin, place, begin + (place - begin) % period)
-        rows = np.zeros((count, CONTEXT), dtype=np.int64)
-        rows[:, 1:] = np.take_along_axis(drawn, within, axis=1)
+        within = np.where(place < begin, 0, begin + (place - begin) % period)
+        rows = self.sentences(count, rng)
+        segments = np.take_along_axis(drawn, within, axis=1)
+        rows[:, 1:] = np.where(place < begin, rows[:, 1:], segments)
         return rows
 
     def least_loss(self, rows: NDArray[np.int64]) -> float:
@@ -134,7 +135,7 @@ class Language:
 
     def twice(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Rows for measurement: BOS and the same 31 words twice."""
-        drawn = rng.integers(self.first_outcome, self.vocabulary, (count, LONGEST))
+        drawn = rng.integers(1, self.vocabulary, (count, LONGEST))
         return np.concatenate([np.zeros((count, 1), dtype=np.int64), drawn, drawn], axis=1)
 
     def rules(self) -> dict[str, object]:
