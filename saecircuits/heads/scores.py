@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.errors import InputError
+from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.heads.reading import HeadReader, Prompt, Side, check_head, read_prompt
 from saecircuits.heads.terms import BIAS, Terms, read_terms
 from saecircuits.splicing import SplicedModel
@@ -18,6 +18,7 @@ from saecircuits.splicing.operators import FULL
 from saecircuits.theory.scores import capped, pair_contrasts, pair_scores
 
 POSITION = "position"
+Weighting: TypeAlias = Literal["pattern", "uniform"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +30,9 @@ class HeadScores:
         key: the key that `pairs` is about.
         keys: one row per key that the query sees: `key`, `token`, `pattern` (the model's own
             attention), `score` (the sum of all pairs, before a soft-cap), `contrast` (the score
-            less its mean over keys under the pattern).
+            less its mean over keys), and `capped` where scores pass a soft-cap.
         pairs: one row per pair of terms: `query_term`, `key_term`, `score` (what the pair adds at
-            the key), `contrast` (the same less its mean over keys under the pattern: what it does
-            to attention), `share` of the whole contrast. Terms are features, `error`, `b_dec`,
+            the key), `contrast` (the same less its mean over keys: what it does to attention), `share` of the whole contrast. Terms are features, `error`, `b_dec`,
             or components; `bias` (of norm and weights); and `position` for ALiBi. Rows add up to
             the key's score and contrast. A term that is at other keys only has a score of 0 and a
             contrast of its own.
@@ -83,6 +83,7 @@ def attention(
     query: int | None = None,
     key: int | None = None,
     by: str = "features",
+    against: str = "pattern",
 ) -> HeadScores:
     """Takes a head's attention scores apart into pairs of terms, exactly.
 
@@ -99,12 +100,18 @@ def attention(
         key: position of the key; by default the one attended to most.
         by: `features` of the dictionary spliced at the stream that the layer reads, or
             `components` (tokens, positions, every earlier head and MLP).
+        against: which mean over keys a contrast is less of: under the `pattern`, which is what
+            moves attention at this prompt; or `uniform` over the keys that the query sees, which
+            says more where a head looks at one key alone.
 
     Raises:
+        UnknownNameError: `by` or `against` is none of these.
         InputError: a head, query or key that is not there, or no dictionary at that stream.
         NotCoveredError: a model whose attention is not of a known form.
     """
     check_head(model, layer, head)
+    if against not in get_args(Weighting):
+        raise UnknownNameError("mean over keys", against, get_args(Weighting))
     tokens = read_prompt(model, prompt)
     n_pos = tokens.shape[1]
     query = n_pos - 1 if query is None else _checked("query", query, n_pos)
@@ -112,16 +119,19 @@ def attention(
     reader = HeadReader(anatomy.blocks[layer].attention, head)
     terms = read_terms(model, tokens, anatomy, layer, by)
     pattern = reader.attention.pattern[0, head, query]
+    weights = pattern if against == "pattern" else (pattern > 0).to(pattern)
+    weights = weights / weights.sum()
     sides = [_side(reader, terms, side, n_pos) for side in ("query", "key")]
     at_query = (sides[0][1] == query).nonzero()[:, 0]
     seen = (pattern[sides[1][1]] > 0).nonzero()[:, 0]
     vectors, pos, kind = (part[seen] for part in sides[1])
     pairs = pair_scores(sides[0][0][at_query], vectors, reader.attention.scale)
     alibi = reader.attention.alibi
-    distance = torch.arange(n_pos).to(pattern) if alibi is not None else torch.zeros_like(pattern)
-    position = distance if alibi is None else distance * alibi[head]
+    position = torch.zeros_like(pattern)
+    if alibi is not None:
+        position = torch.arange(n_pos).to(pattern) * alibi[head]
     scores = torch.zeros_like(pattern).index_add(0, pos, pairs.sum(0)) + position
-    keys = _keys(model, tokens, pattern, scores, reader.attention.cap)
+    keys = _keys(model, tokens, (pattern, weights, scores), reader.attention.cap)
     key = int(pattern.argmax()) if key is None else _checked("key", key, n_pos)
     if pattern[key] <= 0:
         raise InputError(f"key {key} is not seen by query {query}: it is behind the mask")
@@ -132,15 +142,15 @@ def attention(
         scores=pairs.new_zeros(len(pairs), len(names)).index_add(
             1, kind, pairs * (pos == key).to(pairs)
         ),
-        contrasts=pair_contrasts(pairs, pos, kind, pattern / pattern.sum(), key, len(names)),
+        contrasts=pair_contrasts(pairs, pos, kind, weights, key, len(names)),
     )
     if alibi is not None:
-        centred = float(position[key] - (pattern * position).sum() / pattern.sum())
+        centred = float(position[key] - (weights * position).sum())
         row = pd.DataFrame([[POSITION, POSITION, float(position[key]), centred]],
                            columns=table.columns)  # fmt: skip
         table = pd.concat([table, row], ignore_index=True)
     table["share"] = table["contrast"] / table["contrast"].sum()
-    texts = tuple(keys["token"]) if len(keys) == n_pos else tuple(_texts(model, tokens))
+    texts = tuple(_texts(model, tokens))
     return HeadScores(layer, head, texts, query, key, keys, _strongest_first(table))
 
 
@@ -155,9 +165,13 @@ def _side(
 
 
 def _keys(
-    model: SplicedModel, tokens: Tensor, pattern: Tensor, scores: Tensor, cap: float | None
+    model: SplicedModel,
+    tokens: Tensor,
+    row: tuple[Tensor, Tensor, Tensor],
+    cap: float | None,
 ) -> pd.DataFrame:
-    mean = (pattern * scores).sum() / pattern.sum()
+    pattern, weights, scores = row
+    mean = (weights * scores).sum()
     table = pd.DataFrame(
         {
             "key": range(len(pattern)),

@@ -36,8 +36,15 @@ def _attention_only(folder: Path, kind: str) -> SplicedModel:
         hf = LlamaForCausalLM(LlamaConfig(**rotary_sizes(), hidden_size=20))
     else:
         hf = GPT2LMHeadModel(
-            GPT2Config(**ends, n_positions=19, n_embd=14, n_layer=2, n_head=2, n_inner=5,
-                       initializer_range=0.35)  # fmt: skip
+            GPT2Config(
+                **ends,
+                n_positions=19,
+                n_embd=14,
+                n_layer=2,
+                n_head=2,
+                n_inner=5,
+                initializer_range=0.35,
+            )
         )
     bridge = boot(hf, folder)
     for name, parameter in bridge.named_parameters():
