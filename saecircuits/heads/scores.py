@@ -32,10 +32,11 @@ class HeadScores:
             attention), `score` (the sum of all pairs, before a soft-cap), `contrast` (the score
             less its mean over keys), and `capped` where scores pass a soft-cap.
         pairs: one row per pair of terms: `query_term`, `key_term`, `score` (what the pair adds at
-            the key), `contrast` (the same less its mean over keys: what it does to attention), `share` of the whole contrast. Terms are features, `error`, `b_dec`,
-            or components; `bias` (of norm and weights); and `position` for ALiBi. Rows add up to
-            the key's score and contrast. A term that is at other keys only has a score of 0 and a
-            contrast of its own.
+            the key), `contrast` (the same less its mean over keys: what it does to attention),
+            `share` of the whole contrast. Terms are features, `error`, `b_dec`, or components;
+            `bias` (of norm and weights); and `position` for ALiBi. Rows add up to the key's score
+            and contrast. A term that is at other keys only has a score of 0 and a contrast of its
+            own.
     """
 
     layer: int

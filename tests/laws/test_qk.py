@@ -33,7 +33,7 @@ def _spliced(name: str, folder: Path) -> SplicedModel:
 def _own_pattern(found: HeadScores) -> torch.Tensor:
     """Softmax of the rebuilt scores, and nothing else."""
     column = "capped" if "capped" in found.keys.columns else "score"
-    return torch.tensor(found.keys[column].tolist()).softmax(0)
+    return torch.tensor(found.keys[column].tolist(), dtype=torch.float64).softmax(0)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -53,7 +53,10 @@ def test_pairs_add_up_to_the_scores(tmp_path: Path, name: str) -> None:
             if run.alibi is not None:
                 products = products + run.alibi[HEAD] * torch.arange(len(PROMPT))
             torch.testing.assert_close(
-                torch.tensor(found.keys["score"].tolist()), products[seen], rtol=1e-9, atol=1e-9
+                torch.tensor(found.keys["score"].tolist(), dtype=torch.float64),
+                products[seen],
+                rtol=1e-9,
+                atol=1e-9,
             )
             torch.testing.assert_close(
                 _own_pattern(found), run.pattern[0, HEAD, query, seen], rtol=1e-8, atol=1e-9
@@ -69,7 +72,7 @@ def test_scores_are_those_that_the_softmax_is_taken_of(tmp_path: Path, name: str
             model.forward(torch.tensor([PROMPT]))
         found = attention(model, PROMPT, LAYER, HEAD, query=6)
     column = "capped" if "capped" in found.keys.columns else "score"
-    rebuilt = torch.tensor(found.keys[column].tolist())
+    rebuilt = torch.tensor(found.keys[column].tolist(), dtype=torch.float64)
     theirs = tensors[hook][0, HEAD, 6, found.keys["key"].to_numpy()]
     # A constant of the row is nothing to the softmax: ALiBi may be counted from any position.
     gap = rebuilt - theirs
