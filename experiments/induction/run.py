@@ -23,7 +23,8 @@ from saecircuits import heads
 from saecircuits.splicing.loading import model_folder
 
 INDUCTION = 0.5
-"""What mean attention makes an induction head, or a previous-token head."""
+"""What mean attention makes an induction head."""
+STORY, STORY_HEAD = "Tom and Lily went to the park. Tom gave a ball to", (3, 0)
 
 
 def bigrams(model: sc.SplicedModel, rules: dict[str, list]) -> pd.DataFrame:
@@ -171,6 +172,21 @@ def virtual(model: sc.SplicedModel, row: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def in_stories() -> dict[str, pd.DataFrame]:
+    """Which components and features make a head of the model of stories look at a person."""
+    model, layer, head = sc.load_model("stories"), *STORY_HEAD
+    found = heads.attention(model, STORY, layer, head, against="uniform")
+    parts = heads.attention(model, STORY, layer, head, by="components", against="uniform")
+    return {
+        "stories_keys": found.keys.sort_values("pattern", ascending=False).head(6),
+        "stories_pairs": found.pairs.head(10),
+        "stories_key_features": found.key_terms.head(6),
+        "stories_query_features": found.query_terms.head(6),
+        "stories_key_components": parts.key_terms.head(6),
+        "stories_query_components": parts.query_terms.head(6),
+    }
+
+
 def _ids(rules: dict[str, list]) -> dict[str, int]:
     return {word: token for token, word in enumerate(rules["words"])}
 
@@ -201,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             [through_features(model, tokens, reader, count=count) for reader in readers]
         ),
         "virtual_heads": virtual(model, tokens[0].tolist()),
+        **in_stories(),
     }
     for name, table in found.items():
         write_table(table, options.out, name=name)

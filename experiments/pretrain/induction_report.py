@@ -6,6 +6,7 @@ python experiments/pretrain/induction_report.py pretrained/induction pretrained/
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +55,7 @@ words may follow each word, and which word follows a trigger once a topic was na
 | rows | loss | least possible |
 | --- | ---: | ---: |
 | sentences | {losses["sentences"]:.3f} | {losses["sentences_least"]:.3f} |
-| 31 random words, the first time | {losses["first_time"]:.3f} | 5.541 |
+| 31 random words, the first time | {losses["first_time"]:.3f} | {math.log(shape["vocabulary"] - 1):.3f} |
 | the same, the second time | {losses["second_time"]:.3f} | 0.000 |
 
 ## The dictionaries
