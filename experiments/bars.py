@@ -24,10 +24,10 @@ def draw_bars(groups: Mapping[str, Mapping[str, float]], *, title: str, note: st
     for number, name in enumerate(names):
         across = _LEFT + 100.0 * number
         body.append(tag("rect", x=across, y=50, width=10, height=10, fill=_colour(number)))
-        body.append(text(across + 15, 59, name, size=11.5, fill="#222"))
+        body.append(text(across + 15, 59.0, name, size=11.5, fill="#222"))
     for label, bars in groups.items():
         middle = at + _BAR * len(bars) / 2 + 4
-        body.append(text(_LEFT - 8, middle, label, size=12, fill="#222", text_anchor="end"))
+        body.append(text(_LEFT - 8, middle, label, size=12.0, fill="#222", text_anchor="end"))
         for name, value in bars.items():
             left, width = min(zero, zero + value * unit), abs(value) * unit
             colour = _colour(names.index(name))
@@ -35,14 +35,14 @@ def draw_bars(groups: Mapping[str, Mapping[str, float]], *, title: str, note: st
             end = zero + value * unit + (4 if value >= 0 else -4)
             anchor = "start" if value >= 0 else "end"
             number = f"{value:.2f}"
-            body.append(text(end, at + 9, number, size=10, fill="#666", text_anchor=anchor))
+            body.append(text(end, at + 9, number, size=10.0, fill="#666", text_anchor=anchor))
             at += _BAR
         at += _GAP
     body.append(tag("line", x1=zero, x2=zero, y1=_TOP + 8, y2=at - _GAP, stroke="#666"))
     head = [
         tag("rect", width=_WIDTH, height=at, fill="white"),
-        text(16, 22, title, size=15, fill="#222", font_weight="bold"),
-        text(16, 40, note, size=11.5, fill="#666"),
+        text(16.0, 22.0, title, size=15.0, fill="#222", font_weight="bold"),
+        text(16.0, 40.0, note, size=11.5, fill="#666"),
     ]
     return tag(
         "svg", [*head, *body], xmlns="http://www.w3.org/2000/svg",

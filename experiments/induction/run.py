@@ -187,6 +187,12 @@ def in_stories() -> dict[str, pd.DataFrame]:
     }
 
 
+def _named(known: pd.DataFrame) -> pd.DataFrame:
+    """The table with heads by name."""
+    names = [f"L{layer}.H{head}" for layer, head in zip(known["layer"], known["head"], strict=True)]
+    return known.drop(columns="layer").assign(head=names)[["head", *known.columns[2:]]]
+
+
 def _ids(rules: dict[str, list]) -> dict[str, int]:
     return {word: token for token, word in enumerate(rules["words"])}
 
@@ -206,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     count = min(16, options.prompts)
     print(known.attrs)
     found = {
-        "behaviours": known,
+        "behaviours": _named(known),
         "bigrams": bigrams(model, rules),
         "skip_trigrams": skip_trigrams(model, rules),
         "composition": sc.composition(model),

@@ -36,6 +36,7 @@ def page(manifest: dict[str, Any]) -> str:
     losses = manifest["language_model"]["losses"]
     gap = joint["loss_all_spliced"] - joint["loss_unspliced"]
     missed = "\n".join(f"- {line}" for line in shortfalls(manifest)) or "Nothing."
+    least = math.log(shape["vocabulary"] - 1)
     return f"""# The attention-only model and its dictionaries
 
 `induction/` holds a two-layer attention-only model with induction heads and sparse dictionaries of
@@ -55,7 +56,7 @@ words may follow each word, and which word follows a trigger once a topic was na
 | rows | loss | least possible |
 | --- | ---: | ---: |
 | sentences | {losses["sentences"]:.3f} | {losses["sentences_least"]:.3f} |
-| 31 random words, the first time | {losses["first_time"]:.3f} | {math.log(shape["vocabulary"] - 1):.3f} |
+| 31 random words, the first time | {losses["first_time"]:.3f} | {least:.3f} |
 | the same, the second time | {losses["second_time"]:.3f} | 0.000 |
 
 ## The dictionaries
