@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from saecircuits.expansion import Expansion as Expansion
     from saecircuits.expansion import expand as expand
     from saecircuits.expansion import treeify as treeify
+    from saecircuits.heads import attention as attention
+    from saecircuits.heads import composition as composition
     from saecircuits.publication import publish as publish
     from saecircuits.publication import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
@@ -53,8 +55,10 @@ _HOMES = {
     "SplicedModel": "splicing",
     "Task": "tasks",
     "ValidationReport": "validation",
+    "attention": "heads",
     "attribute": "edges.attribute",
     "calibrate": "validation",
+    "composition": "heads",
     "discover": "discovery",
     "expand": "expansion",
     "load_model": "splicing.loading",

@@ -10,9 +10,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "saecircuits"
 # From the ground up. A floor may import its own modules and everything before it.
 FLOORS = (
     ("errors", "shapes"),
-    ("tasks", "theory"),
+    ("theory",),
+    ("tasks",),
     ("splicing",),
-    ("expansion",),
+    ("expansion", "heads"),
     ("nodes",),
     ("edges",),
     ("circuits",),

@@ -283,3 +283,17 @@ def check_one_line(capsys: pytest.CaptureFixture[str], expected: str) -> None:
     assert len(captured.err.strip().splitlines()) == 1
     assert expected in captured.err
     assert captured.err.startswith("saecircuits: ")
+
+
+def test_attention(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["attention", "--prompt", "Tom and Lily went to the park. Tom gave a ball to"]
+    asked += ["--layer", "3", "--head", "0"]
+    assert call(monkeypatch, *asked, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["tokens"][printed["key"]] == " Lily"
+    here = next(row for row in printed["keys"] if row["key"] == printed["key"])
+    assert sum(row["score"] for row in printed["pairs"]) == pytest.approx(here["score"], abs=1e-4)
+    assert call(monkeypatch, *asked, "--by", "components") == 0
+    assert "L2.MLP" in capsys.readouterr().out
+    assert call(monkeypatch, *asked, "--query", "99") == 2
+    assert "query 99 was asked for" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from architecture import LanguageModel
-from rows import MixedRows
+from rows import Rows
 from torch import Tensor
 
 Replacement = Callable[[Tensor], Tensor]
@@ -37,7 +37,7 @@ def collect(model: LanguageModel, rows: Tensor, sites: list[str]) -> dict[str, T
 
 def activation_batches(
     model: LanguageModel,
-    rows: MixedRows,
+    rows: Rows,
     sites: list[str],
     batch: int,
     pool_rows: int = 512,

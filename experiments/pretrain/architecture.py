@@ -107,6 +107,11 @@ class LanguageModel(nn.Module):
             for layer in (block.merge, block.down):
                 nn.init.zeros_(layer.weight)
 
+    @property
+    def unembedding(self) -> Tensor:
+        """The weight of the unembedding, `[vocabulary, width]`: here that of the embedding."""
+        return self.tokens.weight
+
     def final(self, ids: Tensor, low: bool = False, tap: Tap = untouched) -> Tensor:
         """What the unembedding reads: the normalised stream after the last block."""
         stream = self.tokens(ids) + self.positions.weight[: ids.shape[1]]
@@ -116,7 +121,7 @@ class LanguageModel(nn.Module):
 
     def forward(self, ids: Tensor, tap: Tap = untouched) -> Tensor:
         """Logits at every position, in float32."""
-        return self.final(ids, tap=tap) @ self.tokens.weight.T
+        return self.final(ids, tap=tap) @ self.unembedding.T
 
     def loss(self, ids: Tensor, chunk: int = 512) -> Tensor:
         """Mean next-token loss, the logits made and dropped a few rows at a time."""
@@ -125,7 +130,7 @@ class LanguageModel(nn.Module):
         total = hidden.new_zeros(())
         for part, target in zip(hidden.split(chunk), targets.split(chunk), strict=True):
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                logits = part @ self.tokens.weight.T
+                logits = part @ self.unembedding.T
             total = total + F.cross_entropy(logits.float(), target, reduction="sum")
         return total / targets.numel()
 
@@ -147,6 +152,7 @@ def to_transformers(model: LanguageModel) -> GPT2LMHeadModel:
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
+        tie_word_embeddings=model.unembedding is model.tokens.weight,
     )
     target = GPT2LMHeadModel(config).eval()
     state = {
@@ -154,7 +160,7 @@ def to_transformers(model: LanguageModel) -> GPT2LMHeadModel:
         "transformer.wpe.weight": model.positions.weight,
         "transformer.ln_f.weight": model.ln_f.weight,
         "transformer.ln_f.bias": model.ln_f.bias,
-        "lm_head.weight": model.tokens.weight,
+        "lm_head.weight": model.unembedding,
     }
     for index, block in enumerate(model.blocks):
         joined = (block.query, block.key, block.value)

@@ -9,14 +9,21 @@ from pathlib import Path
 import torch
 from activations import activation_batches
 from architecture import LanguageModel
-from rows import ROW, MixedRows
+from rows import ROW, Rows
 from sae_lens import SAE, BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from sae_lens.config import LoggingConfig, SAETrainerConfig
 from sae_lens.saes.sae import SAEMetadata
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
-MODEL_NAME = "stories"
+
+@dataclass(frozen=True)
+class Origin:
+    """What a dictionary says of the model and the text that it was made with."""
+
+    model: str = "stories"
+    text: str = "TinyStories and generated passages"
+    row_tokens: int = ROW
 
 
 @dataclass(frozen=True)
@@ -29,16 +36,20 @@ class DictionaryRecipe:
     batch: int = 1024
     rate: float = 1e-3
     seed: int = 11
+    origin: Origin = Origin()
 
 
-def site_metadata(hook_name: str, hook_name_out: str | None = None) -> SAEMetadata:
+def site_metadata(
+    hook_name: str, hook_name_out: str | None = None, *, origin: Origin | None = None
+) -> SAEMetadata:
     """What a loader has to know about where a dictionary belongs."""
+    origin = origin or Origin()
     facts = {
-        "model_name": MODEL_NAME,
+        "model_name": origin.model,
         "hook_name": hook_name,
-        "context_size": ROW,
+        "context_size": origin.row_tokens,
         "prepend_bos": True,
-        "dataset_path": "TinyStories and generated passages",
+        "dataset_path": origin.text,
     }
     if hook_name_out is not None:
         facts["hook_name_out"] = hook_name_out
@@ -58,7 +69,7 @@ def start_from_data(sae: BatchTopKTrainingSAE, points: Tensor) -> None:
 
 
 def train_dictionary(
-    model: LanguageModel, rows: MixedRows, hook_name: str, recipe: DictionaryRecipe, folder: Path
+    model: LanguageModel, rows: Rows, hook_name: str, recipe: DictionaryRecipe, folder: Path
 ) -> None:
     """Train a BatchTopK autoencoder at one site; sae_lens writes it as a JumpReLU one."""
     torch.manual_seed(recipe.seed)
@@ -68,7 +79,7 @@ def train_dictionary(
         k=recipe.active,
         topk_threshold_lr=0.03,
         normalize_activations="expected_average_only_in",
-        metadata=site_metadata(hook_name),
+        metadata=site_metadata(hook_name, origin=recipe.origin),
     )
     sae = BatchTopKTrainingSAE(config)
     data = _single(activation_batches(model, rows, [hook_name], recipe.batch))

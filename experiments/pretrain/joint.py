@@ -106,8 +106,8 @@ def divergence(
     pairs = [states[:, 1:].flatten(0, 1).split(chunk) for states in (reference, spliced)]
     for before, after in zip(*pairs, strict=True):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            wanted = before @ model.tokens.weight.T
-            got = after @ model.tokens.weight.T
+            wanted = before @ model.unembedding.T
+            got = after @ model.unembedding.T
         wanted, got = F.log_softmax(wanted.float(), -1), F.log_softmax(got.float(), -1)
         total = total + F.kl_div(got, wanted, reduction="sum", log_target=True)
     return total / spliced[:, 1:, 0].numel()

@@ -28,13 +28,14 @@ class LanguageModelRecipe:
     constant_share: float = 0.4
     warmup_steps: int = 50
     seed: int = 1
+    row_tokens: int = ROW
     report_every: int = 250
     save_every: int = 250
 
     @property
     def steps(self) -> int:
         """The number of optimiser steps."""
-        return self.tokens // (self.batch_rows * ROW)
+        return self.tokens // (self.batch_rows * self.row_tokens)
 
     def rate_at(self, step: int) -> float:
         """The factor on both learning rates: warm-up, constant, then linear to zero."""
@@ -43,7 +44,7 @@ class LanguageModelRecipe:
         return min(1.0, (step + 1) / self.warmup_steps, falling)
 
 
-def _optimizers(model: LanguageModel, recipe: LanguageModelRecipe) -> list[Optimizer]:
+def optimizers(model: LanguageModel, recipe: LanguageModelRecipe) -> list[Optimizer]:
     """Muon moves hidden matrices by orthogonal steps, so their decay bounds what they write."""
     matrices = [module.weight for module in model.blocks.modules() if isinstance(module, nn.Linear)]
     taken = {id(matrix) for matrix in matrices}
@@ -69,7 +70,7 @@ class LanguageModelTraining:
         self.recipe = recipe
         self.folder = folder
         self.model = LanguageModel(shape)
-        self.optimizers = _optimizers(self.model, recipe)
+        self.optimizers = optimizers(self.model, recipe)
         self.rates = [[group["lr"] for group in opt.param_groups] for opt in self.optimizers]
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)

@@ -119,6 +119,8 @@ def page(manifest: dict[str, Any]) -> str:
 layer: `model/` loads with transformers, `saes/` and `transcoders/` with sae_lens, all without a
 network. `stories/manifest.json` has every figure below and a SHA-256 of every file.
 
+[induction.md](induction.md) is about the other shipped model, `induction/`.
+
 - **Licence of the weights:** {manifest["licence"]}. Trained on {manifest["training_text"]}.
 - **Model:** {shape["family"]}, {shape["layers"]} layers, width {shape["width"]}, {shape["heads"]}
   heads, MLP {shape["hidden"]}, context {shape["context"]}, vocabulary {shape["vocabulary"]},

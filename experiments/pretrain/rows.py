@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,14 @@ from transformers import PreTrainedTokenizerFast
 ROW = 128
 GENERATED_SHARE = 0.3
 CHUNK_ROWS = 2048
+
+
+class Rows(Protocol):
+    """An endless text, row after row, the same for the same seed."""
+
+    def batch(self, step: int, size: int) -> torch.Tensor:
+        """The rows of one step, `[size, tokens of a row]`."""
+        ...
 
 
 def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:

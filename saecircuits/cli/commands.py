@@ -221,6 +221,38 @@ def expand(
 
 
 @app.command()
+def attention(
+    prompt: Annotated[str, typer.Option(help="The text, without BOS.")],
+    layer: Annotated[int, typer.Option(help="The layer of the head, from 0.")],
+    head: Annotated[int, typer.Option(help="The head, from 0.")],
+    query: Annotated[
+        int | None, typer.Option(help="Position that looks, BOS being 0; the last by default.")
+    ] = None,
+    key: Annotated[
+        int | None, typer.Option(help="Position looked at; by default the one looked at most.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="features or components.")] = "features",
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which features, or components, make a head look where it looks."""
+    import saecircuits as sc
+
+    spliced = _load(model, sites=sites, release=release)
+    found = sc.attention(spliced, prompt, layer, head, query=query, key=key, by=by)
+    if as_json:
+        print_json(found.to_json())
+        return
+    where = f"L{layer}.H{head} from {found.query} {found.tokens[found.query]!r}"
+    looked = found.keys.sort_values("pattern", ascending=False).head(8)
+    print_table(where, looked, ["key", "token", "pattern", "score", "contrast"])
+    title = f"Why {found.key} {found.tokens[found.key]!r}: strongest pairs"
+    print_table(title, found.pairs.head(12), ["query_term", "key_term", "score", "contrast"])
+
+
+@app.command()
 def models(as_json: AsJson = False) -> None:
     """List the shipped models, their dictionaries and how good these are."""
     from saecircuits.splicing.loading import model_names, read_manifest

@@ -38,7 +38,7 @@ def read_manifest(name_or_folder: str | Path) -> dict[str, Any]:
         UnknownNameError: no shipped model has that name, and it is no folder.
         ModelError: the folder has no readable manifest.
     """
-    folder = _model_folder(name_or_folder)
+    folder = model_folder(name_or_folder)
     path = folder / MANIFEST
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def load_model(
     """
     if release is not None:
         return _from_release(str(name_or_folder), release, sites=sites, dtype=dtype, device=device)
-    folder = _model_folder(name_or_folder)
+    folder = model_folder(name_or_folder)
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     dictionaries = {
@@ -140,7 +140,12 @@ def _shipped_folders() -> list[Path]:
     return []
 
 
-def _model_folder(name_or_folder: str | Path) -> Path:
+def model_folder(name_or_folder: str | Path) -> Path:
+    """Where a shipped model lies, or the folder itself, made absolute.
+
+    Raises:
+        UnknownNameError: no shipped model has that name, and it is no folder.
+    """
     by_name = {folder.name: folder for folder in _shipped_folders()}
     if str(name_or_folder) in by_name:
         return by_name[str(name_or_folder)]

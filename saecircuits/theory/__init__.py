@@ -1,4 +1,6 @@
-"""Path expansion on plain tensors: no model is known here, only maps of the residual stream.
+"""Exact statements about transformers as pure functions: no model is known here.
+
+Path expansion takes maps of the residual stream.
 
 A model is a sequence of *steps*. A step holds the components that read the same stream: one of
 them, or an attention layer's heads, or both sublayers of a parallel block. Step i reads r_i, and

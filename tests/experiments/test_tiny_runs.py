@@ -12,6 +12,7 @@ import pytest
 from experiments.circuits import run as circuits
 from experiments.estimators import run as estimators
 from experiments.expansion import run as expansion
+from experiments.induction import run as induction
 from experiments.long_prompt import run as long_prompt
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
@@ -76,3 +77,25 @@ def test_pretraining(tmp_path: Path) -> None:
     assert json.dumps(manifest)
     model = load_model(out)
     assert model.hooks == tuple(manifest["default_sites"])
+
+
+@pytest.mark.slow
+def test_induction_pretraining(tmp_path: Path) -> None:
+    out = tmp_path / "tiny"
+    command = ["experiments/pretrain/induction.py", "--out", str(out), "--tiny"]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+    manifest = read_manifest(out)
+    check_files(out, manifest)
+    model = load_model(out)
+    assert model.hooks == tuple(manifest["default_sites"])
+    weights = model.bridge.state_dict()
+    mlps = [weight for name, weight in weights.items() if ".mlp." in name]
+    assert mlps
+    assert not any(weight.any() for weight in mlps)
+
+
+@pytest.mark.slow
+def test_induction(tmp_path: Path) -> None:
+    induction.main(["--prompts", "4", "--out", str(tmp_path)])
+    assert len(pd.read_csv(tmp_path / "behaviours.csv")) == 8
+    assert (tmp_path / "induction_paths.svg").read_text(encoding="utf-8").startswith("<svg")

@@ -18,7 +18,7 @@ from saecircuits.splicing.anatomy.checks import NotCoveredError
 from saecircuits.splicing.anatomy.norms import Norm, read_norm
 from saecircuits.splicing.anatomy.recording import Recording
 from saecircuits.splicing.anatomy.rotary import Rotary, read_rotary
-from saecircuits.splicing.anatomy.scores import read_score_map
+from saecircuits.splicing.anatomy.scores import ScoreMap, read_score_map
 from saecircuits.splicing.sites import AttentionHooks, NormHooks
 
 
@@ -37,6 +37,10 @@ class Attention:
         norm: what the layer's input passes first.
         post_norm: what its output passes before it joins the stream; None in most models.
         is_held: True where patterns are constants of the operator.
+        b_Q: biases of queries; `b_K` those of keys and `b_V` those of values. Zero where there are
+            none.
+        cap: the soft-cap on scores, which the scaled product passes before the softmax.
+        alibi: what a score gains for every position that the key is further on, by head.
     """
 
     W_Q: Float[Tensor, "head d_model d_head"]
@@ -55,6 +59,11 @@ class Attention:
     norm: Norm
     post_norm: Norm | None
     is_held: bool
+    b_Q: Float[Tensor, "head d_head"]
+    b_K: Float[Tensor, "head d_head"]
+    b_V: Float[Tensor, "head d_head"]
+    cap: float | None = None
+    alibi: Float[Tensor, " head"] | None = None
 
     @property
     def read_at_others(self) -> Float[Tensor, "many_heads d_model d_head"]:
@@ -169,15 +178,18 @@ def read_attention(
     n_heads = q.shape[2]
     W_Q, W_K, W_V, W_O = (_by_head(recording, name, letter, n_heads) for letter in "QKVO")
     v = _per_query_head(v, n_heads)
+    biases = []
     for what, W, value in (
         ("W_Q", W_Q, q),
         ("W_K", W_K, _per_query_head(k, n_heads)),
         ("W_V", W_V, v),
     ):
-        recording.linear_agrees(f"{name} ({what})", torch.einsum("btm,hmd->bthd", reads, W), value)
+        product = torch.einsum("btm,hmd->bthd", reads, W)
+        recording.linear_agrees(f"{name} ({what})", product, value)
+        biases.append((value - product)[0, 0])
     recording.linear_agrees(f"{name} (W_O)", torch.einsum("bthd,hdm->btm", z, W_O), gives)
     recording.agree(f"{name} (values)", torch.einsum("bhts,bshd->bthd", pattern, v), z)
-    scale, slope, rotary, q_norm, k_norm = 1.0, None, None, None, None
+    scores, rotary, q_norm, k_norm = ScoreMap(1.0, None, None, None), None, None, None
     if not recording.is_held:
         q_norm, q = _normed(recording, hooks.q_norm, q, n_heads)
         k_norm, k = _normed(recording, hooks.k_norm, k, n_heads)
@@ -185,11 +197,12 @@ def read_attention(
         if rotary is not None:
             q, k = rotary.turn(q), rotary.turn(k)
         products = torch.einsum("bthd,bshd->bhts", q, k)
-        scale, slope = read_score_map(recording, hooks, products)
+        scores = read_score_map(recording, hooks, products)
     return Attention(
         *(W_Q, W_K, W_V, W_O, pattern, q, _per_query_head(k, n_heads), v),
-        scale=scale, slope=slope, q_norm=q_norm, k_norm=k_norm, rotary=rotary,
+        scale=scores.scale, slope=scores.slope, q_norm=q_norm, k_norm=k_norm, rotary=rotary,
         norm=norms[0], post_norm=norms[1], is_held=recording.is_held,
+        b_Q=biases[0], b_K=biases[1], b_V=biases[2], cap=scores.cap, alibi=scores.alibi,
     )  # fmt: skip
 
 
@@ -233,6 +246,7 @@ def _normed(
         weight=laid_out(norm.weight),
         scale=norm.scale if is_wide else laid_out(norm.scale),
         normalized=laid_out(norm.normalized),
+        bias=None if norm.bias is None else laid_out(norm.bias),
     )
     by_head = out.unflatten(-1, raw.shape[2:]) if is_wide else out.transpose(1, 2)
     return norm, _per_query_head(by_head, n_heads)

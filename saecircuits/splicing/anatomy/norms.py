@@ -19,6 +19,7 @@ class Norm:
         scale: what was divided by: standard deviation or root mean square.
         normalized: the result before the weight.
         is_held: True where the scale is a constant of the operator.
+        bias: what is added after the weight; None where there is no norm.
     """
 
     weight: Float[Tensor, "*head width"]
@@ -26,6 +27,7 @@ class Norm:
     normalized: Float[Tensor, "batch pos *head width"]
     is_rms: bool
     is_held: bool
+    bias: Float[Tensor, "*head width"] | None = None
 
     def pull_back(
         self,
@@ -91,6 +93,10 @@ def read_norm(recording: Recording, hooks: NormHooks, *, reads: Tensor) -> Norm:
         weight = 1 + weight
     centred = reads if is_rms else reads - reads.mean(-1, keepdim=True)
     recording.agree(f"{hooks.module} (normalised)", centred / scale, normalized)
-    recording.linear_agrees(f"{hooks.module} (weight)", normalized * weight, out)
+    weighted = normalized * weight
+    recording.linear_agrees(f"{hooks.module} (weight)", weighted, out)
     weight = weight.expand(normalized.shape[2:])
-    return Norm(weight, scale, normalized, is_rms=is_rms, is_held=recording.is_held)
+    return Norm(
+        weight, scale, normalized, is_rms=is_rms, is_held=recording.is_held,
+        bias=(out - weighted)[0, 0],
+    )  # fmt: skip

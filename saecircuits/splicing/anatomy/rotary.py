@@ -30,6 +30,12 @@ class Rotary:
         """Vectors of all tokens, turned to their positions."""
         return self._turned(vectors, self.cos[:, None], self.sin[:, None])
 
+    def turn_at(
+        self, vectors: Float[Tensor, "n_row d_head"], pos: Int[Tensor, " n_row"]
+    ) -> Float[Tensor, "n_row d_head"]:
+        """Vectors of one head, each turned to a position of its own."""
+        return self._turned(vectors, self.cos[pos], self.sin[pos])
+
     def turn_back(
         self, vectors: Float[Tensor, "n_row head d_head"], pos: Int[Tensor, " n_row"]
     ) -> Float[Tensor, "n_row head d_head"]:

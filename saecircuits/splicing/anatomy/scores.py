@@ -7,6 +7,8 @@ bias of a position is does not depend on the stream; it is known here up to a sl
 (ALiBi). Cells of A that are zero are behind the mask.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,12 +17,30 @@ from saecircuits.splicing.anatomy.recording import Recording
 from saecircuits.splicing.sites import AttentionHooks
 
 
+@dataclass(frozen=True, eq=False)
+class ScoreMap:
+    """What lies between products of queries and keys and the softmax.
+
+    Attributes:
+        scale: what products are multiplied by.
+        slope: derivative of the soft-cap; None where there is none.
+        cap: the soft-cap, `cap * tanh(score / cap)`; None where there is none.
+        alibi: what is added to a score for every position that the key is further on, by head;
+            None without ALiBi.
+    """
+
+    scale: float
+    slope: Float[Tensor, "batch head pos pos_key"] | None
+    cap: float | None
+    alibi: Float[Tensor, " head"] | None
+
+
 def read_score_map(
     recording: Recording,
     hooks: AttentionHooks,
     products: Float[Tensor, "batch head pos pos_key"],
-) -> tuple[float, Float[Tensor, "batch head pos pos_key"] | None]:
-    """What products of queries and keys are multiplied by, and the slope of a soft-cap if any.
+) -> ScoreMap:
+    """How scores come of products, checked against the patterns.
 
     Args:
         products: of every query with every key, as they meet.
@@ -29,7 +49,7 @@ def read_score_map(
     # Smaller shares may have lost digits, and weigh nothing.
     allowed = pattern > torch.finfo(torch.float32).tiny
     cap = float(recording.setting("attn_scores_soft_cap", -1.0))
-    slope = None
+    slope, alibi = None, None
     if cap > 0:
         capped = torch.where(allowed, recording[hooks.scores] / cap, 0.0)
         recording.agree(f"{hooks.module} (softmax)", recording[hooks.scores].softmax(-1), pattern)
@@ -44,14 +64,18 @@ def read_score_map(
     scores, products = centred(scores), centred(products)
     if recording.setting("positional_embedding_type") == "alibi":
         keys = torch.arange(pattern.shape[-1]).to(pattern).expand_as(pattern)
-        scores, products = (_without(values, centred(keys)) for values in (scores, products))
+        bias = centred(keys)
+        shares = [_share(values, bias) for values in (scores, products)]
+        scores, products = scores - shares[0] * bias, products - shares[1] * bias
+        alibi = shares
     scale = float((products * scores).sum() / (products * products).sum())
     recording.agree(f"{hooks.module} (scores)", scale * products, scores)
-    return scale, slope
+    if alibi is not None:
+        alibi = (alibi[0] - scale * alibi[1]).flatten()
+    return ScoreMap(scale, slope, cap if cap > 0 else None, alibi)
 
 
-def _without(values: Tensor, bias: Tensor) -> Tensor:
-    """What of the values is, head by head, no multiple of the bias."""
+def _share(values: Tensor, bias: Tensor) -> Tensor:
+    """Which multiple of the bias is nearest to the values, head by head; `[1, head, 1, 1]`."""
     over = (0, 2, 3)
-    share = (values * bias).sum(over, keepdim=True) / (bias * bias).sum(over, keepdim=True)
-    return values - share * bias
+    return (values * bias).sum(over, keepdim=True) / (bias * bias).sum(over, keepdim=True)
