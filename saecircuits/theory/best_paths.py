@@ -4,14 +4,15 @@ A path `u0 -> u1 -> ... -> uK = end` has the effect `start[u0] w1 w2 ... wK`, th
 links' weights and of the value with which it begins. The strongest is the one of largest |effect|.
 
 The bound. `best[u]`, the largest |product of weights| over all ways from u to the end, is
-`max over links (u -> v, w) of |w| best[v]`, with `best[end] = 1`: one pass over the links, backwards.
-It bounds every completion of a path that has come to u, and one completion attains it.
+`max over links (u -> v, w) of |w| best[v]`, with `best[end] = 1`: one pass over the links,
+backwards. It bounds every completion of a path that has come to u, and one completion attains it.
 
-The search. The set of all paths is cut into parts; a part holds all paths that begin alike up to some
-node u and leave it by the j-th best of its links or a later one, links ordered by `|w| best[v]`.
-The strongest path of a part is known without search: the beginning, the j-th link, and from there
-always the best link; its |effect| is `|beginning| |w| best[v]`. A heap holds the parts by this
-number. Taking out the first one gives a path, and leaves of its part:
+The search. The set of all paths is cut into parts; a part holds all paths that begin alike up to
+some node u and leave it by the j-th best of its links or a later one, links ordered by
+`|w| best[v]`. The strongest path of a part is known without search: the beginning, the j-th link,
+and from there always the best link; its |effect| is `|beginning| |w| best[v]`. A heap holds the
+parts by this number.
+Taking out the first one gives a path, and leaves of its part:
 
     the paths that leave u by the (j+1)-th link or a later one,
     for every node x further along the path: those that agree with it up to x and leave x by

@@ -5,9 +5,9 @@ A node has *cells*: one for every prompt and token at which it stands. A link u 
 
     readout . W_K ... W_2 W_1 start[u0]
 
-with `start[u0]` what the cells of u0 begin with and `readout` the weight of the end's cells: the mean
-over prompts of the sum over all ways from token to token within the path. Nothing is averaged before
-it is multiplied. With one cell to a node this is `theory.best_paths`.
+with `start[u0]` what the cells of u0 begin with and `readout` the weight of the end's cells: the
+mean over prompts of the sum over all ways from token to token within the path. Nothing is averaged
+before it is multiplied. With one cell to a node this is `theory.best_paths`.
 
 The bound. For every cell c of a node u,
 
@@ -15,8 +15,8 @@ The bound. For every cell c of a node u,
 
 with `best = |readout|` at the end. A path that has brought x to the cells of u can be completed to
 no more than `sum over c of |x_c| best[c]`: by the triangle inequality a completion by the links
-l1, l2, ... has at most `|readout| |W_lK| ... |W_l1| |x|`, a sum over cells of |x_c| times a number that
-is at most best[c], link by link. The bound never grows along a path (the first link takes
+l1, l2, ... has at most `|readout| |W_lK| ... |W_l1| |x|`, a sum over cells of |x_c| times a number
+that is at most best[c], link by link. The bound never grows along a path (the first link takes
 `|W x| <= |W| |x|`), and at the end it is at least |effect|.
 
 The search is best-first: beginnings of paths lie in a heap by their bounds; those that have reached

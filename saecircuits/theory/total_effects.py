@@ -46,5 +46,5 @@ def influence(A: sparse.csr_matrix, readout: Float[np.ndarray, " n_node"]) -> np
 def _solve(A: sparse.csr_matrix, right: np.ndarray, *, is_lower: bool) -> np.ndarray:
     if A.nnz == 0:
         return right.astype(np.float64)
-    system = sparse.csr_matrix(sparse.eye(A.shape[0], format="csr") - A)
+    system = sparse.csr_matrix(sparse.identity(len(right), format="csr") - A)
     return spsolve_triangular(system, right.astype(np.float64), lower=is_lower, unit_diagonal=True)

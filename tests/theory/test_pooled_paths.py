@@ -104,8 +104,8 @@ def test_one_cell_to_a_node_is_the_plain_search() -> None:
 
 
 def test_opposite_ways_cancel_within_a_path_and_not_between_paths() -> None:
-    # Two prompts: 0 -> 1 -> 3 carries +4 and -4, 0 -> 2 -> 3 carries +1 and +1. The mean of the first
-    # is no effect; its bound, 4, is looked at first all the same.
+    # Two prompts: 0 -> 1 -> 3 carries +4 and -4, 0 -> 2 -> 3 carries +1 and +1. The mean of the
+    # first is no effect; its bound, 4, is looked at first all the same.
     cells = np.arange(8)
     graph = PooledGraph(
         n_node=4,
