@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saecircuits.circuits import Circuit as Circuit
+    from saecircuits.circuits import Routes as Routes
+    from saecircuits.circuits import paths as paths
     from saecircuits.circuits import prune as prune
     from saecircuits.discovery import Run as Run
     from saecircuits.discovery import discover as discover
@@ -44,6 +46,7 @@ _HOMES = {
     "AttributionSettings": "edges.settings",
     "Circuit": "circuits",
     "InputError": "errors",
+    "Routes": "circuits",
     "Run": "discovery",
     "SaecircuitsError": "errors",
     "SplicedModel": "splicing",
@@ -55,6 +58,7 @@ _HOMES = {
     "load_model": "splicing.loading",
     "load_task": "tasks",
     "model_names": "splicing.loading",
+    "paths": "circuits",
     "prune": "circuits",
     "publish": "publication",
     "read_run": "publication",

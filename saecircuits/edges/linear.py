@@ -1,17 +1,17 @@
 """The linear operator behind a graph: prompt by prompt and token by token, before any mean.
 
-A graph's nodes are pooled, over prompts and over the tokens of a span, and products of pooled weights
-are not the pooled products. So paths are counted on *cells*: a cell is a node in one prompt at one
-token, and a feature there has one activation. Between cells
+A graph's nodes are pooled, over prompts and over the tokens of a span, and products of pooled
+weights are not the pooled products. So paths are counted on *cells*: a cell is a node in one prompt
+at one token, and a feature there has one activation. Between cells
 
     W[v, u] = da_v / da_u, direct        (for the metric dm / da_u)
 
 from the engine that also gives the edges, always at the clean run and under the graph's
-linearization, whatever the estimator that ranks its nodes. Tokens and error nodes write a vector each;
-as the beginning of a path they count as their one whole change (value 1, weight per whole change).
-No path passes through an error node: what comes into it has no single direction. What is lost by
-that is known: `into_errors` is, per unit of each cell, the sum over error nodes of `dm/de . de/da_u`,
-everything that these do from there on (none under the policy `hold`).
+linearization, whatever the estimator that ranks its nodes. Tokens and error nodes write a vector
+each; as the beginning of a path they count as their one whole change (value 1, weight per whole
+change). No path passes through an error node: what comes into it has no single direction. What is
+lost by that is known: `into_errors` is, per unit of each cell, the sum over error nodes of
+`dm/de . de/da_u`, everything that these do from there on (none under the policy `hold`).
 """
 
 from collections.abc import Sequence
@@ -165,9 +165,7 @@ class LinearGraphBuilder:
         )
         made = engine.prepare(by_token, gradients, found.spots)
         number = {spot: row for row, spot in enumerate(found.spots)}
-        targets = [
-            found.spots[row] for row in np.unique(found.spot[self._is_target[found.node]])
-        ]
+        targets = [found.spots[row] for row in np.unique(found.spot[self._is_target[found.node]])]
         for some in (None, *chunks(expandable(by_token, targets), engine.most_targets)):
             for block in made.into(some):
                 columns = found.cell[[number[spot] for spot in block.sources]]

@@ -63,7 +63,7 @@ def strongest_paths(
     *,
     end: int,
     k: int,
-    sign: Sign = "either",
+    sign: str = "either",
 ) -> list[FoundPath]:
     """The k paths of largest |effect| from any start to `end`, strongest first.
 

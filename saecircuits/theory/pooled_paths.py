@@ -35,7 +35,7 @@ from jaxtyping import Float, Int
 from scipy import sparse
 
 from saecircuits.errors import InputError
-from saecircuits.theory.best_paths import FoundPath, Sign, check_search
+from saecircuits.theory.best_paths import FoundPath, check_search
 from saecircuits.theory.total_effects import adjacency
 
 # Bounds and effects that differ by less than this share are the same number, differently rounded.
@@ -99,7 +99,7 @@ def strongest_pooled_paths(
     *,
     end: int,
     k: int,
-    sign: Sign = "either",
+    sign: str = "either",
     most: int = 1_000_000,
 ) -> PooledPaths:
     """The k paths of largest |effect| from any start to `end`, strongest first.
@@ -190,7 +190,7 @@ class _Search:
             bound,
         )
 
-    def run(self, start: np.ndarray, *, k: int, sign: Sign, most: int) -> PooledPaths:
+    def run(self, start: np.ndarray, *, k: int, sign: str, most: int) -> PooledPaths:
         """Best-first; see the module."""
         starts = self._graph.cell_starts
         # (-bound, number, effect or None, node, values at its cells, links passed)
@@ -261,7 +261,7 @@ class _Floor:
         return size > heapq.heappushpop(self._largest, size)
 
 
-def _fits(effect: float, sign: Sign) -> bool:
+def _fits(effect: float, sign: str) -> bool:
     if sign == "either":
         return effect != 0
     return effect > 0 if sign == "positive" else effect < 0
