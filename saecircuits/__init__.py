@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from saecircuits.discovery import Run as Run
     from saecircuits.discovery import discover as discover
     from saecircuits.edges.attribute import attribute as attribute
+    from saecircuits.edges.attribute import measurable as measurable
     from saecircuits.edges.graph import AttributionGraph as AttributionGraph
     from saecircuits.edges.settings import AttributionSettings as AttributionSettings
     from saecircuits.errors import InputError as InputError
@@ -57,6 +58,7 @@ _HOMES = {
     "discover": "discovery",
     "load_model": "splicing.loading",
     "load_task": "tasks",
+    "measurable": "edges.attribute",
     "model_names": "splicing.loading",
     "paths": "circuits",
     "prune": "circuits",

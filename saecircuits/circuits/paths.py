@@ -16,7 +16,7 @@ and the k strongest are found exactly, by `theory.pooled_paths`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -56,6 +56,8 @@ class Routes:
         choices: k, source, target, by and sign, as asked for.
         settings: linearization, error policy, positions and baseline of the graph.
         examined: beginnings of paths that were followed to prove that these are the strongest.
+        is_complete: False if the search was ended after many of these: those listed are the
+            strongest, but fewer than were asked for.
     """
 
     table: pd.DataFrame
@@ -66,6 +68,7 @@ class Routes:
     choices: Mapping[str, Any]
     settings: Mapping[str, Any]
     examined: int
+    is_complete: bool
 
     @property
     def listed(self) -> float:
@@ -101,6 +104,8 @@ class Routes:
             f"The {len(self.table)} paths listed carry {self.listed:+.3f} {unit}, all others "
             f"through the features of the graph {self.left:+.3f}; together {self.total:+.3f}."
         )
+        if not self.is_complete:
+            text += f" The search ended after {self.examined:,} beginnings: no more are proven."
         if self.whole is None:
             return text
         return (
@@ -123,6 +128,7 @@ class Routes:
             "choices": dict(self.choices),
             "settings": dict(self.settings),
             "examined": self.examined,
+            "is_complete": self.is_complete,
         }
 
     @classmethod
@@ -132,8 +138,8 @@ class Routes:
             {**row, "nodes": tuple(row["nodes"]), "parts": tuple(row["parts"])}
             for row in value["paths"]
         ]
-        names = ("total", "whole", "through_errors", "beyond", "choices", "settings", "examined")
-        return cls(table=_table(rows), **{name: value[name] for name in names})
+        others = {field.name for field in fields(cls)} - {"table"}
+        return cls(table=_table(rows), **{name: value[name] for name in others})
 
 
 def paths(
@@ -164,7 +170,7 @@ def paths(
 
     Raises:
         InputError: a graph read from disk; k below 1; a source or target that has no edges or is
-            of the wrong kind; parts without the factorised engine; too long a search.
+            of the wrong kind; parts without the factorised engine.
         UnknownNameError: a choice or node that does not exist.
     """
     check_search(k, sign)
@@ -240,6 +246,7 @@ def paths_of(
             for name in ("linearization", "error_policy", "positions", "baseline")
         },
         examined=found.examined,
+        is_complete=found.is_complete,
     )
 
 

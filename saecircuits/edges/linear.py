@@ -100,6 +100,8 @@ def linear_graph(graph: AttributionGraph, *, is_split: bool = False) -> LinearGr
     effects = graph.nodes.set_index("node")["effect"].abs()
     joined = (set(graph.edges["source"]) | set(graph.edges["target"])) - {METRIC}
     spots = {name: parse_node_id(model, units, name) for name in joined}
+    if not spots:
+        raise InputError("the graph has no edges, so it has no paths; raise max_nodes")
     builder = LinearGraphBuilder(
         list(spots.items()),
         [spots[name] for name in joined if effects[name] >= settings.target_threshold],
@@ -227,8 +229,8 @@ class LinearGraphBuilder:
             feature = torch.tensor([self._spots[n].feature for n in numbers], device=units.device)
             inside = units[..., None] == unit
             change = torch.ones(inside.shape, dtype=torch.float64, device=units.device)
-            if place != TOKENS:
-                is_feature = feature != ERROR
+            is_feature = feature != ERROR
+            if bool(is_feature.any()):
                 known = feature[is_feature]
                 moved = contrast.feature_change(place).of(known)
                 active = contrast.clean.sites[place].activations.of(known) > 0

@@ -34,7 +34,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from saecircuits.errors import InputError
 from saecircuits.theory.best_paths import FoundPath, check_search
 from saecircuits.theory.total_effects import adjacency
 
@@ -86,10 +85,13 @@ class PooledPaths:
     Attributes:
         paths: strongest first.
         examined: how many beginnings of paths were followed.
+        is_complete: False if the search was ended at `most`: the paths are the strongest all the
+            same, but fewer than k and than there are.
     """
 
     paths: tuple[FoundPath, ...]
     examined: int
+    is_complete: bool
 
 
 def strongest_pooled_paths(
@@ -100,7 +102,7 @@ def strongest_pooled_paths(
     end: int,
     k: int,
     sign: str = "either",
-    most: int = 1_000_000,
+    most: int = 100_000,
 ) -> PooledPaths:
     """The k paths of largest |effect| from any start to `end`, strongest first.
 
@@ -108,10 +110,10 @@ def strongest_pooled_paths(
         start: the values with which a path may begin, at the cells of the nodes where it may.
         readout: weights of the end's cells; 0 at all other cells.
         sign: `either`, `positive` or `negative`: of the effects looked for.
-        most: beginnings of paths that may be followed.
+        most: beginnings of paths that are followed before the search ends.
 
     Raises:
-        InputError: k below 1, or more than `most` beginnings would have to be followed.
+        InputError: k below 1.
         UnknownNameError: no such sign.
     """
     check_search(k, sign)
@@ -212,12 +214,9 @@ class _Search:
                 found.append(FoundPath(effect, links))
                 continue
             assert values is not None, "only finished paths have none"
+            if examined == most:
+                return PooledPaths(tuple(found), examined, False)
             examined += 1
-            if examined > most:
-                raise InputError(
-                    f"more than {most:,} beginnings of paths had to be followed to prove the "
-                    f"{k} strongest ({len(found)} are proven); ask for fewer paths"
-                )
             out = self._out[node]
             reached = np.bincount(
                 out.slot, weights=out.weight * values[out.column], minlength=len(out.slot_cell)
@@ -238,7 +237,7 @@ class _Search:
                     there[out.slot_cell[slots] - starts[target]] = reached[slots]
                     bound = float(bounds[child]) * (1 + _ROUNDING)
                     heapq.heappush(heap, (-bound, count, None, target, there, passed))
-        return PooledPaths(tuple(found), examined)
+        return PooledPaths(tuple(found), examined, True)
 
 
 class _Floor:

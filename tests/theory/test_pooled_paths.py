@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from saecircuits.errors import InputError
 from saecircuits.theory.best_paths import Sign, strongest_paths
 from saecircuits.theory.pooled_paths import PooledGraph, strongest_pooled_paths
 from saecircuits.theory.total_effects import arriving, influence
@@ -123,8 +122,12 @@ def test_opposite_ways_cancel_within_a_path_and_not_between_paths() -> None:
     assert found.examined == 3
 
 
-def test_a_search_that_grows_too_large_says_so() -> None:
+def test_a_search_that_is_ended_keeps_what_is_proven() -> None:
     graph, start = _pooled(1)
     readout = np.where(graph.cell_node == graph.n_node - 1, 1.0, 0.0)
-    with pytest.raises(InputError, match="more than 2 beginnings of paths"):
-        strongest_pooled_paths(graph, start, readout, end=graph.n_node - 1, k=99, most=2)
+    end = graph.n_node - 1
+    whole = strongest_pooled_paths(graph, start, readout, end=end, k=99)
+    part = strongest_pooled_paths(graph, start, readout, end=end, k=99, most=9)
+    assert whole.is_complete and not part.is_complete
+    assert 0 < len(part.paths) < len(whole.paths)
+    assert part.paths == whole.paths[: len(part.paths)]
