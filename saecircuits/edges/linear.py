@@ -28,7 +28,7 @@ from saecircuits.edges.blocks import EdgeBlock, chunks, expandable
 from saecircuits.edges.edge_stage import ChosenEngine, choose_engine
 from saecircuits.edges.graph import METRIC, AttributionGraph, parse_node_id
 from saecircuits.errors import InputError
-from saecircuits.nodes.contrast import TOKENS, Contrast
+from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.effects import node_effects
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot
@@ -143,7 +143,6 @@ class LinearGraphBuilder:
         self._cells: list[tuple[np.ndarray, ...]] = []
         self._entries: list[tuple[np.ndarray, ...]] = []
 
-    @torch.no_grad()
     def add(self, contrast: Contrast, engine: ChosenEngine) -> None:
         """The cells and links of some prompts."""
         assert not self._is_split or len(contrast.prompts) == 1, "parts come prompt by prompt"

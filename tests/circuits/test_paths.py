@@ -102,7 +102,11 @@ def test_what_cannot_be_meant_is_refused(graph: AttributionGraph, routes: Routes
         paths(graph, target=token)
     with pytest.raises(UnknownNameError, match="unknown node with edges 'tokns'"):
         paths(graph, source="tokns")
+    with pytest.raises(InputError, match="no path begins at the metric"):
+        paths(graph, source=["metric"])
     with pytest.raises(UnknownNameError, match="unknown by 'nodes'"):
         paths(graph, by="nodes")
+    with pytest.raises(InputError, match="0 paths were asked for"):
+        paths(graph, k=0)
     with pytest.raises(InputError, match="has no edges"):
         paths(replace(graph, edges=graph.edges.iloc[:0]))
