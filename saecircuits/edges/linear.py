@@ -90,7 +90,8 @@ def linear_graph(graph: AttributionGraph, *, is_split: bool = False) -> LinearGr
         )
     settings = graph.settings.model_copy(update={"estimator": "gradient", "parts": is_split})
     batches = graph.batches(batch_size=1 if is_split else _PROMPTS_AT_ONCE)
-    model, units = batches[0].model, batches[0].units.names
+    first = batches[0]
+    model, units = first.model, first.units.names
     engine = choose_engine(model, settings)
     if is_split and engine.described != "factorised":
         raise InputError(
@@ -105,10 +106,11 @@ def linear_graph(graph: AttributionGraph, *, is_split: bool = False) -> LinearGr
     builder = LinearGraphBuilder(
         list(spots.items()),
         [spots[name] for name in joined if effects[name] >= settings.target_threshold],
-        n_prompt=sum(len(batch.prompts) for batch in batches),
+        n_prompt=int(graph.summary["prompts"]),
         is_split=is_split,
     )
-    for number in range(len(batches)):
+    builder.add(first, engine)
+    for number in range(1, len(batches)):
         builder.add(batches[number], engine)
     return builder.result()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import saecircuits as sc
 from saecircuits.circuits.paths import paths, paths_of
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import METRIC, AttributionGraph, parse_node_id
@@ -78,6 +79,17 @@ def test_so_they_do_on_other_architectures(request: pytest.FixtureRequest, famil
     found = _by_node(linear, linear.change * _metric_influence(linear))[:-1]
     expected = graph.nodes.set_index("node")["effect"].reindex(linear.nodes[:-1]).to_numpy()
     assert _relative(found, expected) < 1e-4
+
+
+def test_so_they_do_on_the_shipped_model() -> None:
+    model = sc.load_model("stories")
+    prompts = sc.load_task("pronoun", model, limit=6).train
+    graph = attribute(model, prompts, max_nodes=None, parts=False)
+    routes = paths(graph)
+    effect = graph.nodes.set_index("node")["effect"]
+    assert routes.whole == pytest.approx(effect[effect.index.str.startswith("token")].sum(), 1e-4)
+    assert routes.beyond == pytest.approx(0.0, abs=1e-4 * abs(routes.whole or 0.0))
+    assert abs(routes.total) > 0.5 and abs(routes.through_errors or 0.0) > 0.5
 
 
 @pytest.fixture(scope="module")

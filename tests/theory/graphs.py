@@ -6,6 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# Of `layered_graph`: few long layers, as many as a large model has sites, and a thread.
+SHAPES = {
+    "wide": {"n_layer": 6, "width": 500, "reach": 5},
+    "usual": {"n_layer": 24, "width": 60, "reach": 8},
+    "deep": {"n_layer": 500, "width": 8, "reach": 4},
+}
+
 
 @dataclass(frozen=True)
 class RandomGraph:

@@ -7,7 +7,7 @@ import pytest
 
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.theory.best_paths import Sign, check_search, strongest_paths
-from tests.theory.graphs import layered_graph, random_graph
+from tests.theory.graphs import SHAPES, layered_graph, random_graph
 
 SIGNS: dict[Sign, int | None] = {"either": None, "positive": 1, "negative": -1}
 
@@ -62,13 +62,6 @@ def test_ties_are_all_found_once() -> None:
     assert len(found) == len({path.links for path in found}) == 2**10
     assert {abs(path.effect) for path in found} == {1.0}
     assert sum(path.effect for path in found) == 0.0
-
-
-SHAPES = {
-    "wide": {"n_layer": 6, "width": 500, "reach": 5},
-    "usual": {"n_layer": 24, "width": 60, "reach": 8},
-    "deep": {"n_layer": 500, "width": 8, "reach": 4},
-}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
