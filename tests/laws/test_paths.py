@@ -61,6 +61,13 @@ def test_all_paths_from_a_node_add_up_to_its_effect(
     expected = graph.nodes.set_index("node")["effect"].reindex(linear.nodes[:-1]).to_numpy()
     assert _relative(found, expected) < 1e-9
     assert _relative(_by_node(linear, linear.effect)[:-1] / n_prompt, expected) < 1e-9
+    # Cells, averaged, are the change of the node's activation in the table.
+    features = np.array([spot_kind(name) == "feature" for name in linear.nodes[:-1]])
+    table = graph.nodes.set_index("node").reindex(linear.nodes[:-1])
+    activation = table["activation"].to_numpy()[features]
+    change = activation - table["baseline"].to_numpy()[features]
+    averaged = _by_node(linear, linear.average * linear.change)[:-1][features]
+    assert np.abs(averaged - change).max() < 1e-9 * activation.max()
     # Neither half would do alone, nor would the direct edges to the metric.
     is_held = choices["error_policy"] == "hold"
     without = _by_node(linear, linear.change * y)[:-1]
@@ -159,6 +166,13 @@ def test_paths_to_a_feature(some: tuple[AttributionGraph, LinearGraph]) -> None:
     assert routes.listed == pytest.approx(routes.total, rel=1e-9)
     assert len(routes.table) == sum(effect != 0 for effect, _ in every) > 3
     assert routes.whole is None
+    # A path has at least one step: the feature's own change is none that leads to it.
+    before = [n for n in range(end) if is_feature[n]]
+    total = sum(effect for effect, _ in _enumerated(linear, before, end))
+    found = paths_of(
+        linear, graph, k=1, source="features", target=linear.nodes[end], by="edges", sign="either"
+    )
+    assert found.total == pytest.approx(total, rel=1e-9)
 
 
 def test_paths_by_parts_add_up_to_paths_by_edges(toy: Toy) -> None:
@@ -207,7 +221,7 @@ def _by_hand(contrast: Contrast, raw: Raw, clean, metric, nodes) -> float:
         with torch.no_grad():
             arrived, moved_metric = raw.cut({spot.place: moved})
         if following is None:
-            return float(moved_metric - metric)
+            return float((moved_metric - metric).detach())
         row = raw.dictionary(following.place).encoder_rows(torch.tensor([following.feature]))[0]
         change = arrived[following.place][0] - clean[following.place][0]
         step = float((change[0, following.unit + 1] @ row).detach())
