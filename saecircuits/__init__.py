@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saecircuits.circuits import Circuit as Circuit
+    from saecircuits.circuits import Routes as Routes
+    from saecircuits.circuits import paths as paths
     from saecircuits.circuits import prune as prune
     from saecircuits.discovery import Run as Run
     from saecircuits.discovery import discover as discover
     from saecircuits.edges.attribute import attribute as attribute
+    from saecircuits.edges.attribute import measurable as measurable
     from saecircuits.edges.graph import AttributionGraph as AttributionGraph
     from saecircuits.edges.settings import AttributionSettings as AttributionSettings
     from saecircuits.errors import InputError as InputError
@@ -50,6 +53,7 @@ _HOMES = {
     "Circuit": "circuits",
     "Expansion": "expansion",
     "InputError": "errors",
+    "Routes": "circuits",
     "Run": "discovery",
     "SaecircuitsError": "errors",
     "SplicedModel": "splicing",
@@ -63,7 +67,9 @@ _HOMES = {
     "expand": "expansion",
     "load_model": "splicing.loading",
     "load_task": "tasks",
+    "measurable": "edges.attribute",
     "model_names": "splicing.loading",
+    "paths": "circuits",
     "prune": "circuits",
     "publish": "publication",
     "read_run": "publication",

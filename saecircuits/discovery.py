@@ -2,9 +2,10 @@
 
 1. attribute: the effect of every node on the training prompts, and the edges among the strongest
 2. prune:     the smallest circuit that is faithful on those prompts
-3. calibrate: do the scores say what interventions say?
-4. validate:  what the circuit does by itself on prompts that did not choose it
-5. publish:   tables, record, labels, picture and card
+3. paths:     the strongest ways through the graph, from tokens to the metric
+4. calibrate: do the scores say what interventions say?
+5. validate:  what the circuit does by itself on prompts that did not choose it
+6. publish:   tables, record, labels, paths, picture and card
 
 Every stage takes finished values of the one before. The folder holds complete files at any time;
 a run that was interrupted goes on from the last complete stage, to the same result.
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from saecircuits.circuits import Circuit, prune
+from saecircuits.circuits import Circuit, Routes, paths, prune
 from saecircuits.circuits.prune import check_selection
 from saecircuits.edges.attribute import attribute, measurable
 from saecircuits.edges.graph import AttributionGraph
@@ -43,6 +44,7 @@ class Run:
     graph: AttributionGraph
     circuit: Circuit
     report: ValidationReport
+    routes: Routes
     folder: Path
 
 
@@ -96,6 +98,8 @@ def discover(
             write_graph(target, graph, task=about, command=command)
     progress("circuit", 0.0)
     circuit = prune(graph, nodes=nodes, edges=edges, faithfulness=wanted)
+    progress("paths", 0.0)
+    routes = paths(graph)
     progress("calibration", 0.0)
     calibration = calibrate(model, graph, task.train)
     progress("validation", 0.0)
@@ -109,11 +113,12 @@ def discover(
         graph=graph,
         model=model,
         task=task,
+        routes=routes,
         command=command,
         resume=resume,
     )
     progress("done", 1.0)
-    return Run(graph=graph, circuit=circuit, report=report, folder=target)
+    return Run(graph=graph, circuit=circuit, report=report, routes=routes, folder=target)
 
 
 def _stored_graph(folder: Path, model: SplicedModel, task: Task) -> AttributionGraph | None:

@@ -92,6 +92,7 @@ def test_discover_then_validate(
         "edges.parquet",
         "edge_parts.parquet",
         "validation.json",
+        "paths.json",
         "figure.svg",
         "README.md",
     }
@@ -100,6 +101,37 @@ def test_discover_then_validate(
     assert json.loads(capsys.readouterr().out)["faithfulness"] == pytest.approx(
         printed["faithfulness"], abs=1e-6
     )
+
+
+def test_paths_of_a_run(
+    model_folder: Path,
+    task_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = ["--model", str(model_folder), "--out", str(out), "--max-nodes", "20"]
+    assert call(monkeypatch, "attribute", str(task_file), *made) == 0
+    asked = ["paths", str(out), "--model", str(model_folder), "--task", str(task_file)]
+    capsys.readouterr()
+    assert call(monkeypatch, *asked, "-k", "3", "--by", "parts", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["paths"]) == 3
+    assert printed["total"] == pytest.approx(printed["listed"] + printed["left"])
+    assert printed["choices"]["by"] == "parts"
+    node = printed["paths"][0]["nodes"][1]
+    to_node = [*asked, "-k", "2", "--from", "tokens", "--to", node, "--sign", "positive"]
+    assert call(monkeypatch, *to_node) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(f"> {node}" in line and line.startswith("+") for line in lines[:-1])
+    assert lines[-1].startswith(f"The {len(lines) - 1} paths listed carry")
+    for bad, message in (
+        (["--to", "metrics"], "did you mean 'metric'"),
+        (["--sign", "plus"], "unknown sign 'plus'"),
+    ):
+        assert call(monkeypatch, *asked, *bad) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("lost", [(), ("edge_parts.parquet",)])

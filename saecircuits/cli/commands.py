@@ -159,7 +159,7 @@ def validate(
         stored = sc.read_run(run)
         progress("loading", 0.0)
         spliced = _load(model, sites=sites, release=release)
-        asked = sc.load_task(_task_of(stored, run, task), spliced, limit=limit)
+        asked = sc.load_task(_task_of(stored.task_name, run, task), spliced, limit=limit)
         progress("validation", 0.0)
         kind = _settings(baseline=baseline).baseline
         report = sc.validate(
@@ -250,6 +250,65 @@ def attention(
     print_table(where, looked, ["key", "token", "pattern", "score", "contrast"])
     title = f"Why {found.key} {found.tokens[found.key]!r}: strongest pairs"
     print_table(title, found.pairs.head(12), ["query_term", "key_term", "score", "contrast"])
+
+
+@app.command()
+def paths(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    k: Annotated[int, typer.Option("-k", help="How many paths.")] = 20,
+    target: Annotated[
+        str, typer.Option("--to", help="Where paths end: metric, or the id of a feature node.")
+    ] = "metric",
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            help="Where they begin: tokens, errors, features, or node ids; may be given again.",
+        ),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="A step is an edge (edges) or one component of it (parts).")
+    ] = "edges",
+    sign: Annotated[str, typer.Option(help="either, positive, or negative.")] = "either",
+    task: Annotated[
+        str | None, typer.Option(help="The run's task, if it is not a shipped one: its file.")
+    ] = None,
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the strongest paths of features through a run's graph, and what all paths carry."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+        from saecircuits.publication import (
+            labels_by_node,
+            read_graph,
+            read_labels_if_any,
+            read_record,
+        )
+
+        graph, labels = read_graph(run), read_labels_if_any(run)
+        name = _task_of(read_record(run).task_name, run, task)
+        progress("loading", 0.0)
+        spliced = _load(model, sites=sites, release=release)
+        asked = sc.load_task(name, spliced, limit=limit)
+        progress("paths", 0.0)
+        wanted = source[0] if source is not None and len(source) == 1 else source
+        routes = sc.paths(
+            sc.measurable(graph, spliced, asked.train),
+            k=k,
+            source=wanted,
+            target=target,
+            by=by,
+            sign=sign,
+        )
+    if as_json:
+        print_json(routes.to_json())
+        return
+    for line in routes.sentences(labels_by_node(routes, labels)):
+        OUT.print(line, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -369,18 +428,18 @@ def _settings(**choices: Any) -> Any:
         raise InputError(f"{first['loc'][0]} is {first['input']!r}: {first['msg']}") from None
 
 
-def _task_of(stored: Any, folder: Path, given: str | None) -> str:
+def _task_of(own: str | None, folder: Path, given: str | None) -> str:
     """The task asked for, or else the run's own if it is a shipped one."""
     import saecircuits as sc
 
     if given is not None:
         return given
-    if stored.task_name not in sc.task_names():
+    if own not in sc.task_names():
         raise InputError(
-            f"the task of {folder} is {stored.task_name!r}, which is not a shipped one; give its "
+            f"the task of {folder} is {own!r}, which is not a shipped one; give its "
             "file with --task"
         )
-    return stored.task_name
+    return own
 
 
 def _command() -> str:

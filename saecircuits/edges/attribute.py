@@ -26,7 +26,7 @@ from saecircuits.edges.graph import (
     node_table,
     parse_node_id,
 )
-from saecircuits.edges.memory import MemoryPlan, plan_memory, targets_at_once
+from saecircuits.edges.memory import plan_memory, targets_at_once
 from saecircuits.edges.node_stage import node_stage
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.edges.streaming import EdgeFile
@@ -86,7 +86,9 @@ def attribute(
     settings = settings or AttributionSettings(**choices)
     units = make_units(prompts, settings.positions, tokenizer=model.tokenizer)
     plan = plan_memory(model, prompts, settings)
-    batches = _batches(model, prompts, units, settings, plan)
+    batches = _batches(
+        model, prompts, units, settings, batch_size=plan.batch_size, is_kept=plan.is_kept
+    )
     effects, gradients, places = node_stage(batches, settings, progress)
     nodes = node_table(model, units, effects, seed=settings.seed)
     kept = _strongest(effects, settings.max_nodes)
@@ -128,11 +130,12 @@ def attribute(
         },
         provenance={**model.describe(), "prompts": prompts.digest},
         faithfulness=partial(_faithfulness, as_it_is, ends),
+        batches=partial(_batches, model, prompts, units, settings),
     )
 
 
 def measurable(graph: AttributionGraph, model: SplicedModel, prompts: Prompts) -> AttributionGraph:
-    """A graph read from disk, able again to measure faithfulness on its own prompts.
+    """A graph read from disk, able again to measure and to compute on its own prompts.
 
     Raises:
         InputError: a model or prompts other than the graph's.
@@ -146,8 +149,11 @@ def measurable(graph: AttributionGraph, model: SplicedModel, prompts: Prompts) -
             )
     units = make_units(prompts, graph.settings.positions, tokenizer=model.tokenizer)
     plan = plan_memory(model, prompts, graph.settings)
-    batches = _batches(model, prompts, units, graph.settings, plan).with_operator(FULL)
-    return replace(graph, faithfulness=partial(_faithfulness, batches, _ends(batches)))
+    again = partial(_batches, model, prompts, units, graph.settings)
+    batches = again(batch_size=plan.batch_size, is_kept=plan.is_kept).with_operator(FULL)
+    return replace(
+        graph, faithfulness=partial(_faithfulness, batches, _ends(batches)), batches=again
+    )
 
 
 def _ends(batches: Sequence[Contrast]) -> NDArray[np.float64]:
@@ -161,7 +167,9 @@ def _batches(
     prompts: Prompts,
     units: Units,
     settings: AttributionSettings,
-    plan: MemoryPlan,
+    *,
+    batch_size: int,
+    is_kept: bool = False,
 ) -> Batches:
     """The prompts as contrasts; whatever ranks nodes, circuits run in the model as it is."""
     means = unit_means(model, prompts, units) if settings.baseline == "mean" else None
@@ -173,8 +181,8 @@ def _batches(
         means=means,
         linearization=settings.linearization,
         error_policy=settings.error_policy,
-        batch_size=plan.batch_size,
-        is_kept=plan.is_kept,
+        batch_size=batch_size,
+        is_kept=is_kept,
     )
 
 

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.nodes.contrast import TOKENS
+from saecircuits.nodes.contrast import TOKENS, Batches
 from saecircuits.nodes.effects import NodeEffects, bootstrap_interval
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nodes.units import Units
@@ -73,6 +73,8 @@ class AttributionGraph:
         provenance: model, dictionaries and prompts, by digest.
         faithfulness: measures node faithfulness of a set of node ids on the prompts that the
             graph was computed from; None for a graph read from disk.
+        batches: makes these prompts' contrasts anew, under the graph's own choices, in batches of
+            the `batch_size` given by name; None for a graph read from disk.
     """
 
     nodes: pd.DataFrame
@@ -82,6 +84,7 @@ class AttributionGraph:
     summary: Mapping[str, Any]
     provenance: Mapping[str, Any]
     faithfulness: Callable[[Sequence[str]], float] | None = field(default=None, repr=False)
+    batches: Callable[..., Batches] | None = field(default=None, repr=False)
 
 
 def node_id(model: SplicedModel, units: Sequence[str], spot: Spot) -> str:

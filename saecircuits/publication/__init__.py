@@ -16,6 +16,8 @@ from saecircuits.publication.reading import StoredRun as StoredRun
 from saecircuits.publication.reading import read_circuit as read_circuit
 from saecircuits.publication.reading import read_graph as read_graph
 from saecircuits.publication.reading import read_labels as read_labels
+from saecircuits.publication.reading import read_labels_if_any as read_labels_if_any
+from saecircuits.publication.reading import read_paths as read_paths
 from saecircuits.publication.reading import read_record as read_record
 from saecircuits.publication.reading import read_report as read_report
 from saecircuits.publication.reading import read_run as read_run
@@ -23,8 +25,10 @@ from saecircuits.publication.records import CircuitRecord as CircuitRecord
 from saecircuits.publication.records import Example as Example
 from saecircuits.publication.records import FeatureLabel as FeatureLabel
 from saecircuits.publication.records import TaskRecord as TaskRecord
+from saecircuits.publication.routes import labels_by_node as labels_by_node
 from saecircuits.publication.texts import generate_text as generate_text
 from saecircuits.publication.writing import write_circuit as write_circuit
 from saecircuits.publication.writing import write_graph as write_graph
 from saecircuits.publication.writing import write_labels as write_labels
+from saecircuits.publication.writing import write_paths as write_paths
 from saecircuits.publication.writing import write_report as write_report

@@ -10,14 +10,24 @@ from typing import Any, Final
 
 import pandas as pd
 
-from saecircuits.circuits import Circuit, parts_of
+from saecircuits.circuits import Circuit, Routes, parts_of
 from saecircuits.edges.graph import METRIC
 from saecircuits.publication.components import through_note, through_phrase
-from saecircuits.publication.folder import EDGES, FIGURE, LABELS, NODES, PARTS, RECORD, REPORT
+from saecircuits.publication.folder import (
+    EDGES,
+    FIGURE,
+    LABELS,
+    NODES,
+    PARTS,
+    PATHS,
+    RECORD,
+    REPORT,
+)
 from saecircuits.publication.limits import limits
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.publication.phrases import effect_number, interval, pair_phrase
 from saecircuits.publication.records import CircuitRecord, FeatureLabel
+from saecircuits.publication.routes import paths_section
 from saecircuits.publication.tables import Row, rows_of
 from saecircuits.publication.tokens import shown_token, visible
 from saecircuits.splicing.sites import make_site
@@ -38,12 +48,14 @@ def write_card(
     *,
     record: CircuitRecord,
     title: str,
+    routes: Routes | None = None,
 ) -> str:
     """The card as Markdown.
 
     Args:
         labels: of some or all of the circuit's features; the others go by their number.
         report: None says that nothing was validated.
+        routes: the strongest paths, if they were looked for.
         record: what the run's `circuit.json` holds.
     """
     texts = {(label.site, label.feature): label.text for label in labels}
@@ -58,6 +70,7 @@ def write_card(
         _node_table(circuit.nodes, texts),
         "### Strongest edges",
         _edge_table(circuit, texts),
+        *([] if routes is None else ["### Strongest paths", paths_section(routes, labels)]),
         "## How sure",
         _certainty(circuit, report),
         "## What this does not show",
@@ -65,7 +78,7 @@ def write_card(
         "## How it was made",
         _made(circuit, record, report),
         "## Files",
-        _FILES,
+        _FILES if routes is None else f"{_FILES}\n{_PATHS_FILE}",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -77,6 +90,7 @@ _FILES: Final = f"""\
 - `{REPORT}`: every figure of the validation, the curve over sizes included
 - `{LABELS}`: automatic labels of the features, with contexts
 - `{FIGURE}`: the picture above"""
+_PATHS_FILE: Final = f"- `{PATHS}`: the strongest paths, and what all paths carry"
 
 
 def _asked(circuit: Circuit, record: CircuitRecord) -> str:

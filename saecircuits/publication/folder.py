@@ -6,12 +6,14 @@
     edge_parts.parquet  the components that carry each of these edges
     validation.json     the report on that circuit
     features.json       labels of its features
+    paths.json          the strongest paths through the graph
     figure.svg          the circuit as a picture
     README.md           the card
 
 A folder is a run if its `circuit.json` says so. Anything else that is not empty belongs to somebody
 and is left alone. Files of different runs or stages are never taken for one run: `circuit.json` is
-written last and names the digest of each table, `validation.json` the circuit that it is about.
+written last and names the digest of each table, `validation.json` the circuit that it is about, and
+`paths.json` the tables that it belongs to.
 Equal inputs give equal bytes; no file holds a time.
 """
 
@@ -33,10 +35,11 @@ PARTS: Final = "edge_parts.parquet"
 TABLES: Final = (NODES, EDGES, PARTS)
 REPORT: Final = "validation.json"
 LABELS: Final = "features.json"
+PATHS: Final = "paths.json"
 FIGURE: Final = "figure.svg"
 CARD: Final = "README.md"
 # The record last: until everything else is gone, the folder is still known to be a run.
-_FILES: Final = (*TABLES, REPORT, LABELS, FIGURE, CARD, RECORD)
+_FILES: Final = (*TABLES, REPORT, LABELS, PATHS, FIGURE, CARD, RECORD)
 
 
 def open_folder(

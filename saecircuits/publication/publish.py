@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from saecircuits.circuits import Circuit
+from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
 from saecircuits.publication.card import write_card
@@ -12,6 +12,7 @@ from saecircuits.publication.files import write_together
 from saecircuits.publication.folder import (
     CARD,
     FIGURE,
+    PATHS,
     REPORT,
     is_run,
     open_folder,
@@ -26,6 +27,7 @@ from saecircuits.publication.writing import (
     circuit_digest,
     write_circuit,
     write_labels,
+    write_paths,
     write_report,
 )
 from saecircuits.splicing import SplicedModel
@@ -42,6 +44,7 @@ def publish(
     model: SplicedModel | None = None,
     task: Task | None = None,
     labels: Sequence[FeatureLabel] | None = None,
+    routes: Routes | None = None,
     command: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -58,6 +61,7 @@ def publish(
             spells out the task's answers.
         task: what was asked; needs the model.
         labels: from `label_features`, instead of having them made here.
+        routes: from `paths`, of the same graph.
         command: the command line that repeats the run.
         overwrite: remove a run that is there.
         resume: replace another circuit of the same graph that is there.
@@ -79,11 +83,15 @@ def publish(
         write_report(path, report)
     else:
         remove_files(path, [REPORT])
+    if routes is not None:
+        write_paths(path, routes)
+    else:
+        remove_files(path, [PATHS])
     model_name = circuit.provenance.get("model", "model")
     title = f"{name} in {model_name}" if name else f"A circuit in {model_name}"
     example = about.example if about is not None else None
     figure = draw_figure(circuit, labels, report, title=title, example=example)
-    card = write_card(circuit, labels, report, record=read_record(path), title=title)
+    card = write_card(circuit, labels, report, record=read_record(path), title=title, routes=routes)
     write_together({path / FIGURE: figure.encode(), path / CARD: card.encode()})
     return path
 

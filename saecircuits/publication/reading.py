@@ -7,16 +7,26 @@ from typing import Any
 
 import pandas as pd
 
-from saecircuits.circuits import Circuit, parts_of
+from saecircuits.circuits import Circuit, Routes, parts_of
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import RunFolderError
 from saecircuits.publication.files import parse_json, read_bytes, sha256
-from saecircuits.publication.folder import EDGES, LABELS, NODES, PARTS, RECORD, REPORT, TABLES
+from saecircuits.publication.folder import (
+    EDGES,
+    LABELS,
+    NODES,
+    PARTS,
+    PATHS,
+    RECORD,
+    REPORT,
+    TABLES,
+)
 from saecircuits.publication.records import (
     CircuitRecord,
     CurveRow,
     FeatureLabel,
     LabelsRecord,
+    PathsRecord,
     ReportRecord,
 )
 from saecircuits.publication.tables import (
@@ -36,6 +46,7 @@ class StoredRun:
     Attributes:
         report: None if the circuit was not validated.
         labels: empty if the features were not labelled.
+        routes: the strongest paths; None if none were looked for.
     """
 
     record: CircuitRecord
@@ -43,18 +54,19 @@ class StoredRun:
     circuit: Circuit
     report: ValidationReport | None
     labels: tuple[FeatureLabel, ...]
+    routes: Routes | None
 
     @property
     def task_name(self) -> str | None:
         """The name of the task; None if the graph was made without one."""
-        return None if self.record.task is None else self.record.task.name
+        return self.record.task_name
 
 
 def read_run(folder: str | Path) -> StoredRun:
-    """A run with its circuit, and with its report and labels if they are there.
+    """A run with its circuit, and with its report, labels and paths if they are there.
 
     Raises:
-        RunFolderError: as `read_circuit`, or a report or labels that cannot be used.
+        RunFolderError: as `read_circuit`, or a report, labels or paths that cannot be used.
     """
     path = Path(folder)
     record = read_record(path)
@@ -64,7 +76,8 @@ def read_run(folder: str | Path) -> StoredRun:
         graph=_graph(record, tables),
         circuit=_circuit(path, record, tables),
         report=read_report(path) if (path / REPORT).exists() else None,
-        labels=read_labels(path) if (path / LABELS).exists() else (),
+        labels=read_labels_if_any(path),
+        routes=read_paths(path) if (path / PATHS).exists() else None,
     )
 
 
@@ -130,6 +143,25 @@ def read_labels(folder: str | Path) -> tuple[FeatureLabel, ...]:
     """
     path = Path(folder) / LABELS
     return parse_json(read_bytes(path), LabelsRecord, path=path).labels
+
+
+def read_labels_if_any(folder: str | Path) -> tuple[FeatureLabel, ...]:
+    """The labels; none where the features were not labelled."""
+    return read_labels(folder) if (Path(folder) / LABELS).exists() else ()
+
+
+def read_paths(folder: str | Path) -> Routes:
+    """The strongest paths.
+
+    Raises:
+        RunFolderError: missing, half-written, with unknown keys, or of other tables.
+    """
+    path = Path(folder) / PATHS
+    data = read_bytes(path)
+    found = parse_json(data, PathsRecord, path=path)
+    if found.tables != read_record(folder).files:
+        raise RunFolderError(f"{path} belongs to other tables than {RECORD}; publish the run again")
+    return Routes.from_json(json.loads(data))
 
 
 def members(nodes: pd.DataFrame) -> tuple[str, ...]:

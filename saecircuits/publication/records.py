@@ -108,6 +108,11 @@ class CircuitRecord(Record):
     circuit_digest: Sha256 | None
     files: dict[str, Sha256]
 
+    @property
+    def task_name(self) -> str | None:
+        """The name of the task; None if the graph was made without one."""
+        return None if self.task is None else self.task.name
+
 
 class CurveRow(Record):
     """Faithfulness of the strongest `nodes` members of the ranking."""
@@ -177,6 +182,40 @@ class ReportRecord(Record):
     curve: tuple[CurveRow, ...]
     accuracy: dict[str, Number]
     calibration: Calibration | None
+
+
+class PathRecord(Record):
+    """One path; see `Routes.table`."""
+
+    effect: float
+    share: Number
+    nodes: tuple[str, ...]
+    parts: tuple[str, ...]
+    degree: Count | None
+    features: Count
+
+
+class PathsRecord(Record):
+    """`paths.json`: the keys of `Routes`, and the tables that they belong to.
+
+    Attributes:
+        listed, left: `total` is their sum.
+        tables: sha256 of each table of the run, as in `circuit.json`.
+    """
+
+    format: Literal["saecircuits/1"] = FORMAT
+    tables: dict[str, Sha256]
+    paths: tuple[PathRecord, ...]
+    total: float
+    listed: float
+    left: float
+    whole: Number
+    through_errors: Number
+    beyond: Number
+    choices: dict[str, Any]
+    settings: dict[str, str]
+    examined: Count
+    is_complete: bool
 
 
 class TokenScore(Record):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from saecircuits.circuits import Circuit
+from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
 from saecircuits.publication.files import (
@@ -30,6 +30,7 @@ from saecircuits.publication.folder import (
     LABELS,
     NODES,
     PARTS,
+    PATHS,
     RECORD,
     REPORT,
     remove_files,
@@ -41,6 +42,7 @@ from saecircuits.publication.records import (
     Counts,
     FeatureLabel,
     LabelsRecord,
+    PathsRecord,
     ReportRecord,
     TaskRecord,
     Versions,
@@ -112,6 +114,18 @@ def write_report(folder: Path, report: ValidationReport) -> None:
     write_bytes(folder / REPORT, data)
 
 
+def write_paths(folder: Path, routes: Routes) -> None:
+    """Writes `paths.json`, tied to the tables that the folder now holds.
+
+    Raises:
+        RunFolderError: no run in the folder, or it cannot be written to.
+    """
+    tables = read_record(folder).files
+    data = to_json({**routes.to_json(), "tables": tables, "format": FORMAT})
+    parse_json(data, PathsRecord, path=folder / PATHS)
+    write_bytes(folder / PATHS, data)
+
+
 def write_labels(folder: Path, labels: Sequence[FeatureLabel]) -> None:
     """Writes `features.json`.
 
@@ -171,6 +185,8 @@ def _write(
     write_together({Path(folder) / name: data for name, data in contents.items()})
     if not _is_reported(Path(folder), record):
         remove_files(Path(folder), [REPORT])
+    if not _has_paths(Path(folder), record):
+        remove_files(Path(folder), [PATHS])
 
 
 def _is_reported(folder: Path, record: CircuitRecord) -> bool:
@@ -180,6 +196,15 @@ def _is_reported(folder: Path, record: CircuitRecord) -> bool:
     except RunFolderError:
         return False
     return report.circuit_digest == record.circuit_digest
+
+
+def _has_paths(folder: Path, record: CircuitRecord) -> bool:
+    """Whether the paths that are there, if they are, belong to these tables."""
+    try:
+        paths = parse_json(read_bytes(folder / PATHS), PathsRecord, path=folder / PATHS)
+    except RunFolderError:
+        return False
+    return paths.tables == record.files
 
 
 def _marked(table: pd.DataFrame, key: list[str], kept: pd.DataFrame | None) -> pd.DataFrame:
