@@ -7,7 +7,7 @@ functions. Hooks live inside the call and are gone afterwards, also after an exc
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -139,6 +139,7 @@ class SplicedModel:
         operator: Operator = FULL,
         section: Section = WHOLE,
         lengths: Int[Tensor, " batch"] | None = None,
+        edits: Sequence[Hook] = (),
     ) -> Float[Tensor, "batch pos_read d_out"]:
         """Logits, with `at_site` called at every splice and `at_tokens` at the token embedding.
 
@@ -150,6 +151,7 @@ class SplicedModel:
                 early, the stream takes the place of the logits.
             lengths: tokens of each prompt; if given, logits are those of its last token alone,
                 `[batch, 1, d_vocab]`.
+            edits: further hooks, by hook point; they see what the operator makes of its tensors.
         """
         hooks: list[Hook] = []
         if section.stream is not None:
@@ -157,6 +159,7 @@ class SplicedModel:
         if lengths is not None:
             hooks.append(narrow_to_last(self.bridge, lengths))
         hooks.extend(operator.hooks())
+        hooks.extend(edits)
         if at_tokens is not None:
             hooks.append((TOKEN_HOOK, lambda tensor, hook: at_tokens(tensor)))
         if at_site is not None:
