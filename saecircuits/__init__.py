@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from saecircuits.edges.settings import AttributionSettings as AttributionSettings
     from saecircuits.errors import InputError as InputError
     from saecircuits.errors import SaecircuitsError as SaecircuitsError
+    from saecircuits.nonlinearity import Interactions as Interactions
+    from saecircuits.nonlinearity import Linearity as Linearity
+    from saecircuits.nonlinearity import interactions as interactions
+    from saecircuits.nonlinearity import linearity as linearity
     from saecircuits.publication import publish as publish
     from saecircuits.publication import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
@@ -44,6 +48,8 @@ _HOMES = {
     "AttributionSettings": "edges.settings",
     "Circuit": "circuits",
     "InputError": "errors",
+    "Interactions": "nonlinearity",
+    "Linearity": "nonlinearity",
     "Run": "discovery",
     "SaecircuitsError": "errors",
     "SplicedModel": "splicing",
@@ -52,6 +58,8 @@ _HOMES = {
     "attribute": "edges.attribute",
     "calibrate": "validation",
     "discover": "discovery",
+    "interactions": "nonlinearity",
+    "linearity": "nonlinearity",
     "load_model": "splicing.loading",
     "load_task": "tasks",
     "model_names": "splicing.loading",

@@ -10,12 +10,14 @@ PACKAGE = Path(__file__).resolve().parent.parent / "saecircuits"
 # From the ground up. A floor may import its own modules and everything before it.
 FLOORS = (
     ("errors", "shapes"),
+    ("theory",),
     ("tasks",),
     ("splicing",),
     ("nodes",),
     ("edges",),
     ("circuits",),
     ("validation",),
+    ("nonlinearity",),
     ("publication",),
     ("discovery",),
     ("__init__",),  # the contents page: the public names, looked up when first used

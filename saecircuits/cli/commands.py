@@ -171,6 +171,95 @@ def validate(
 
 
 @app.command()
+def interactions(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    top: Annotated[
+        int, typer.Option(help="Members: this many of the circuit's strongest nodes.")
+    ] = 12,
+    rest: Annotated[
+        str, typer.Option(help="All other nodes: at their baseline, or clean.")
+    ] = "clean",
+    task: Annotated[
+        str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
+    ] = None,
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    baseline: Baseline = "corrupted",
+    limit: Limit = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how the strongest nodes of a circuit act together: grades, redundancy, backup."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+
+        stored = sc.read_run(run)
+        members = stored.circuit.members[:top]
+        progress("loading", 0.0)
+        spliced = _load(model, sites=sites, release=release)
+        asked = sc.load_task(_task_of(stored, run, task), spliced, limit=limit)
+        settings = stored.circuit.settings
+        progress("interactions", 0.0)
+        found = sc.interactions(
+            spliced,
+            asked.test,
+            members,
+            rest=rest,
+            baseline=_settings(baseline=baseline).baseline,
+            positions=settings.positions,
+            error_policy=settings.error_policy,
+            reference=asked.train,
+        )
+    if as_json:
+        print_json(found.to_json())
+        return
+    OUT.print(
+        f"{len(members)} strongest nodes of {run} on {asked.name}: together {found.total:.3f} "
+        f"logits, mean grade {found.mean_grade:.2f}"
+    )
+    ends = ["low", "high"]
+    print_table("By grade", found.spectrum, ["grade", "kind", "total", *ends, "share"])
+    print_table("Nodes", found.shapley, ["member", "value", *ends, "alone", "last"])
+    print_table(
+        f"Most redundant of {len(found.redundancy)} pairs ({len(found.backups)} backups)",
+        found.redundancy.head(10),
+        ["a", "b", "redundancy", *ends, "joint"],
+    )
+
+
+@app.command()
+def linearity(
+    task: TaskName = "pronoun",
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    limit: Limit = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how linear the model is: Taylor's orders against interventions, layer by layer."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+
+        progress("loading", 0.0)
+        spliced = _load(model, sites=sites, release=release)
+        asked = sc.load_task(task, spliced, limit=limit)
+        progress("linearity", 0.0)
+        found = sc.linearity(spliced, asked.test)
+    if as_json:
+        print_json(found.to_json())
+        return
+    overall = found.agreement[found.agreement["layer"] == "all"]
+    orders = [f"{figure}_{order}" for figure in ("pearson", "sign", "error") for order in (1, 2)]
+    print_table(
+        f"Orders 1 and 2 against measured effects, {asked.name}",
+        overall,
+        ["kind", "members", *orders],
+    )
+    figures = ["change", "deviation", "deviation_low", "deviation_high", "bend", "r_squared"]
+    print_table("From corrupted to clean stream", found.profile, ["layer", *figures])
+
+
+@app.command()
 def models(as_json: AsJson = False) -> None:
     """List the shipped models, their dictionaries and how good these are."""
     from saecircuits.splicing.loading import model_names, read_manifest

@@ -118,7 +118,10 @@ def effects_of_changes(
 def metric_less(
     contrast: Contrast, clean: CleanRun, place: int, less: Float[Tensor, "many pos d_out"]
 ) -> Float[Tensor, "change batch"]:
-    """The metric with one change at a place per copy of the batch; gradients flow back to `less`."""
+    """The metric with one change at a place per copy of the batch.
+
+    Gradients flow back to `less`.
+    """
     times = len(less) // len(contrast.prompts)
     through = pass_through(contrast.model, contrast.held_errors(times))
 

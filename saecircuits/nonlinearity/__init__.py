@@ -2,3 +2,5 @@
 
 from saecircuits.nonlinearity.interactions import Interactions as Interactions
 from saecircuits.nonlinearity.interactions import interactions as interactions
+from saecircuits.nonlinearity.linearity import Linearity as Linearity
+from saecircuits.nonlinearity.linearity import linearity as linearity

@@ -100,10 +100,12 @@ class _Layers:
     @cached_property
     def kinds(self) -> tuple[tuple[int, ComponentKind], ...]:
         """The layers, with the grain of their results, where something may be at its baseline."""
-        own = {(component.layer, component.kind) for component in self.components}
+        own: set[tuple[int, ComponentKind]] = {(one.layer, one.kind) for one in self.components}
+        whole_and_part: tuple[tuple[ComponentKind, ComponentKind], ...]
+        whole_and_part = (("attention", "head"), ("mlp", "neuron"))
         if self.rest == "baseline":
             for layer in range(self.contrast.model.n_layers):
-                for whole, part in (("attention", "head"), ("mlp", "neuron")):
+                for whole, part in whole_and_part:
                     if (layer, part) not in own:
                         own.add((layer, whole))
         return tuple(sorted(own))

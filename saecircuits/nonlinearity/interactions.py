@@ -106,7 +106,7 @@ def interactions(
     error_policy: ErrorPolicy = "recompute",
     linearization: Linearization = "full",
     reference: Prompts | None = None,
-    draws: int = 200,
+    draws: int = 100,
     resamples: int = 1000,
     batch_size: int = 32,
     seed: int = 0,
@@ -250,9 +250,9 @@ def with_interval(
     return pd.DataFrame({**columns, name: per_prompt.mean(1), "low": low, "high": high})
 
 
-def joined_names(names: Sequence[str], inside: NDArray[np.bool_]) -> list[str]:
+def joined_names(names: tuple[str, ...], inside: NDArray[np.bool_]) -> list[str]:
     """The names of every subset's members, joined by ` + `."""
-    return [" + ".join(names[i] for i in row.nonzero()[0]) for row in inside]
+    return [" + ".join(names[int(i)] for i in row.nonzero()[0]) for row in inside]
 
 
 def by_size_of(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -261,9 +261,7 @@ def by_size_of(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-def _of_sampled(
-    sampled: Sampled, names: tuple[str, ...], settings: dict[str, Any]
-) -> Interactions:
+def _of_sampled(sampled: Sampled, names: tuple[str, ...], settings: dict[str, Any]) -> Interactions:
     a, b = np.triu_indices(len(names), 1)
     singles = sampled.singles.assign(members=list(names), grade=1)
     pairs = sampled.pairs.assign(

@@ -71,7 +71,9 @@ def node_stages(contrast: Contrast, spots: Sequence[Spot], rest: Rest) -> list[S
             stop=stop,
             up_to=up_to,
             at_site=at_site if inside else None,
-            at_tokens=(lambda keep: _at_tokens(contrast, spots, keep)) if begins_with_tokens else None,
+            at_tokens=(lambda keep: _at_tokens(contrast, spots, keep))
+            if begins_with_tokens
+            else None,
         )
 
     for index, writer in writers.items():
@@ -172,9 +174,7 @@ class _Writer:
         holds = contrast.error_policy == "hold"
         acts = dictionary.encode(read)
         skip = dictionary.skip(read)
-        error = (
-            at(clean.error) if holds else write - dictionary.decode(acts) - skip
-        )
+        error = at(clean.error) if holds else write - dictionary.decode(acts) - skip
         if self.rest == "clean":
             start = dictionary.decode(acts) + skip + error if holds else write
         else:

@@ -129,9 +129,7 @@ class _Tables:
 
     def of_prompts(self, values: torch.Tensor, name: str) -> pd.DataFrame:
         """`[row, prompt]`."""
-        low, high = bootstrap_interval(
-            values.T.numpy(), resamples=self.resamples, seed=self.seed
-        )
+        low, high = bootstrap_interval(values.T.numpy(), resamples=self.resamples, seed=self.seed)
         return pd.DataFrame({name: values.mean(1).numpy(), "low": low, "high": high})
 
     def of_draws(self, values: torch.Tensor, name: str) -> pd.DataFrame:

@@ -99,7 +99,9 @@ def result_hook(model: SplicedModel, layer: int, kind: ComponentKind) -> str:
 
 @torch.no_grad()
 def results(
-    model: SplicedModel, tokens: Int[Tensor, "batch pos"], layers: Sequence[tuple[int, ComponentKind]]
+    model: SplicedModel,
+    tokens: Int[Tensor, "batch pos"],
+    layers: Sequence[tuple[int, ComponentKind]],
 ) -> dict[tuple[int, ComponentKind], Float[Tensor, "batch pos n_component width"]]:
     """What these components make in a run of the model as it is, without dictionaries."""
     hooks = {which: result_hook(model, *which) for which in layers}
@@ -118,9 +120,9 @@ def moved(
     less: Float[Tensor, "many pos n_component width"],
 ) -> Hook:
     """The hook that takes something away from the results of one layer's components."""
-    return result_hook(model, layer, kind), lambda tensor, hook: (
-        tensor - less.reshape(tensor.shape).to(tensor)
-    )
+    return result_hook(
+        model, layer, kind
+    ), lambda tensor, hook: tensor - less.reshape(tensor.shape).to(tensor)
 
 
 def replaced(

@@ -29,7 +29,7 @@ def grades(count: int) -> Int[Tensor, " n_subset"]:
     return all_subsets(count).sum(1)
 
 
-def dividends(values: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "n_subset *rest"]:
+def dividends(values: Float[Tensor, "n_subset ..."]) -> Float[Tensor, "n_subset ..."]:
     """D of every subset, from v of every subset: the fast Moebius transform, n 2^n additions."""
     out = values.clone()
     for bit in range(_members(values)):
@@ -38,7 +38,7 @@ def dividends(values: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "n_subse
     return out
 
 
-def values_of(dividends: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "n_subset *rest"]:
+def values_of(dividends: Float[Tensor, "n_subset ..."]) -> Float[Tensor, "n_subset ..."]:
     """v of every subset, from D of every subset: the inverse of `dividends`."""
     out = dividends.clone()
     for bit in range(_members(dividends)):
@@ -47,14 +47,14 @@ def values_of(dividends: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "n_su
     return out
 
 
-def spectrum(dividends: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "n_grade *rest"]:
+def spectrum(dividends: Float[Tensor, "n_subset ..."]) -> Float[Tensor, "n_grade ..."]:
     """The sum of the dividends of every grade, from 0, which is v(empty), to n."""
     count = _members(dividends)
     sums = dividends.new_zeros(count + 1, *dividends.shape[1:])
     return sums.index_add(0, grades(count).to(dividends.device), dividends)
 
 
-def shapley_values(dividends: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "n_member *rest"]:
+def shapley_values(dividends: Float[Tensor, "n_subset ..."]) -> Float[Tensor, "n_member ..."]:
     """Each member's share when every dividend is divided equally among those who make it.
 
     They add up to `v(N) - v(empty)` (Shapley 1953; Harsanyi 1963 for this form).
@@ -65,7 +65,7 @@ def shapley_values(dividends: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, 
     return torch.tensordot(share.T, dividends, dims=1)
 
 
-def mean_grade(dividends: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "*rest"]:
+def mean_grade(dividends: Float[Tensor, "n_subset ..."]) -> Float[Tensor, "..."]:
     """`sum of |S| D(S)` over `sum of D(S)`, the empty subset apart: 1 for an additive game.
 
     The numerator is also the sum over members of `v(N) - v(N less the member)`, so n + 2 values
@@ -77,10 +77,10 @@ def mean_grade(dividends: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "*re
 
 
 def redundancy(
-    whole: Float[Tensor, "*rest"],
-    without_one: Float[Tensor, "n_member *rest"],
-    without_two: Float[Tensor, "n_member n_member *rest"],
-) -> Float[Tensor, "n_member n_member *rest"]:
+    whole: Float[Tensor, "..."],
+    without_one: Float[Tensor, "n_member ..."],
+    without_two: Float[Tensor, "n_member n_member ..."],
+) -> Float[Tensor, "n_member n_member ..."]:
     """`v(N) - v(N less A) - v(N less B) + v(N less A and B)` of every pair; negative means backup.
 
     It is the sum of the dividends of all subsets that hold both A and B. Negative, it says that
@@ -93,7 +93,9 @@ def redundancy(
     return whole - without_one[:, None] - without_one[None, :] + without_two
 
 
-def redundancy_of(values: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "n_member n_member *rest"]:
+def redundancy_of(
+    values: Float[Tensor, "n_subset ..."],
+) -> Float[Tensor, "n_member n_member ..."]:
     """`redundancy` from the whole table; the diagonal is `v(N) - v(N less A)`."""
     count = _members(values)
     member = 2 ** torch.arange(count)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def midpoint_deviation(curves: Float[Tensor, "point *rest"]) -> Float[Tensor, "*rest"]:
+def midpoint_deviation(curves: Float[Tensor, "point ..."]) -> Float[Tensor, "..."]:
     """The curve at its middle point, less the middle of its chord; 0 for a straight line.
 
     Args:
@@ -15,7 +15,7 @@ def midpoint_deviation(curves: Float[Tensor, "point *rest"]) -> Float[Tensor, "*
     return curves[curves.shape[0] // 2] - (curves[0] + curves[-1]) / 2
 
 
-def line_residuals(curves: Float[Tensor, "point *rest"]) -> Float[Tensor, "2 *rest"]:
+def line_residuals(curves: Float[Tensor, "point ..."]) -> Float[Tensor, "2 ..."]:
     """Sums of squares about the least-squares line, and about the mean, of every curve.
 
     `1 - first / second`, each summed over curves or not, is the R^2 of a line.

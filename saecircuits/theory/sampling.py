@@ -24,7 +24,7 @@ from torch import Tensor
 from saecircuits.theory.interactions import grades
 
 
-def size_means(values: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "n_size *rest"]:
+def size_means(values: Float[Tensor, "n_subset ..."]) -> Float[Tensor, "n_size ..."]:
     """The mean value of the subsets of every size, from the whole table."""
     size = grades(values.shape[0].bit_length() - 1)
     sums = values.new_zeros(int(size[-1]) + 1, *values.shape[1:]).index_add(0, size, values)
@@ -32,7 +32,7 @@ def size_means(values: Float[Tensor, "n_subset *rest"]) -> Float[Tensor, "n_size
     return sums / counts.view(-1, *[1] * (values.ndim - 1))
 
 
-def grade_sums(means: Float[Tensor, "n_size *rest"], count: int) -> Float[Tensor, "n_size *rest"]:
+def grade_sums(means: Float[Tensor, "n_size ..."], count: int) -> Float[Tensor, "n_size ..."]:
     """`G_0 ... G_k` from `a_0 ... a_k`, exactly (Newton's forward differences).
 
     Args:
@@ -41,17 +41,14 @@ def grade_sums(means: Float[Tensor, "n_size *rest"], count: int) -> Float[Tensor
     """
     size = means.shape[0]
     weights = means.new_tensor(
-        [
-            [comb(count, k) * (-1) ** (k + s) * comb(k, s) for s in range(size)]
-            for k in range(size)
-        ]
+        [[comb(count, k) * (-1) ** (k + s) * comb(k, s) for s in range(size)] for k in range(size)]
     )
     return torch.tensordot(weights, means, dims=1)
 
 
 def diagonal(
-    sums: Float[Tensor, "n_grade *rest"], share: Float[Tensor, " point"]
-) -> Float[Tensor, "point *rest"]:
+    sums: Float[Tensor, "n_grade ..."], share: Float[Tensor, " point"]
+) -> Float[Tensor, "point ..."]:
     """`f(p)` at every share p of members, from the sums of all grades."""
     powers = share[:, None] ** torch.arange(sums.shape[0]).to(share)
     return torch.tensordot(powers, sums, dims=1)
@@ -66,20 +63,18 @@ def random_orders(
     return torch.rand(draws, count, generator=generator).argsort(1)
 
 
-def random_triples(
-    count: int, draws: int, generator: torch.Generator
-) -> Int[Tensor, "draw three"]:
+def random_triples(count: int, draws: int, generator: torch.Generator) -> Int[Tensor, "draw three"]:
     """Three different members each, every triple equally likely, drawn with replacement."""
     return random_orders(count, draws, generator)[:, :3].sort(1).values
 
 
 def triple_dividends(
-    values: Float[Tensor, "draw *rest"],
-    pairs: Float[Tensor, "n_member n_member *rest"],
-    singles: Float[Tensor, "n_member *rest"],
-    empty: Float[Tensor, "*rest"],
+    values: Float[Tensor, "draw ..."],
+    pairs: Float[Tensor, "n_member n_member ..."],
+    singles: Float[Tensor, "n_member ..."],
+    empty: Float[Tensor, "..."],
     triples: Int[Tensor, "draw three"],
-) -> Float[Tensor, "draw *rest"]:
+) -> Float[Tensor, "draw ..."]:
     """D of triples from one value each, where the values of all pairs are known.
 
     `C(n,3)` times their mean over random triples is an unbiased estimate of G_3.

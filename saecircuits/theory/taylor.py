@@ -56,9 +56,7 @@ def hessian_vector_product(
     return gradient.detach(), product
 
 
-def orders_along(
-    curve: Callable[[Tensor], Tensor], like: Float[Tensor, "*lines"]
-) -> Orders:
+def orders_along(curve: Callable[[Tensor], Tensor], like: Float[Tensor, "*lines"]) -> Orders:
     """Orders of many effects at once: one line each.
 
     Args:
@@ -68,7 +66,9 @@ def orders_along(
     with torch.no_grad():
         measured = curve(torch.ones_like(like)) - curve(torch.zeros_like(like))
     slope, bend = hessian_vector_product(curve, torch.ones_like(like), torch.ones_like(like))
-    return Orders(measured=measured, first=slope.to(measured), second=(slope - bend / 2).to(measured))
+    return Orders(
+        measured=measured, first=slope.to(measured), second=(slope - bend / 2).to(measured)
+    )
 
 
 def _gradient(values: Tensor, at: Tensor, *, create_graph: bool = False) -> Tensor:
