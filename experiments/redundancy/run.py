@@ -1,11 +1,13 @@
 """How much of the redundancy of circuits is interaction, and which tasks have backups?
 
-Four games a task, each of the strongest members on held-out prompts:
+Five games a task, each of the strongest members on held-out prompts:
 
     circuit     nodes of the circuit, everything else clean
     alone       the same nodes, everything else at its baseline: the circuit by itself
-    site        nodes of the one site with most effect among the strongest, everything else clean:
-                none of them reads another, so that what they share is redundancy and not a path
+    inner       nodes of one site, the one before the last where the strongest nodes have most
+                effect, everything else clean: none of them reads another, so that what they do
+                together is redundancy or joint use, and no path among them
+    last        nodes of the last site, likewise: behind it is the final norm alone
     layers      every attention layer and MLP
 
     python -m experiments.redundancy.run --out results
@@ -29,13 +31,15 @@ def games(
     strongest = list(circuit.members[:count])
     nodes = circuit.nodes[circuit.nodes["node"].isin(circuit.members)]
     at_top = nodes[nodes["node"].isin(strongest)]
-    site = at_top.groupby("site")["effect"].apply(lambda effects: effects.abs().sum()).idxmax()
-    here = list(nodes.loc[nodes["site"] == site, "node"].head(count))
+    by_site = at_top.groupby("site")["effect"].apply(lambda effects: effects.abs().sum())
+    last = model.hooks[-1]
+    inner = by_site.drop(last, errors="ignore").idxmax()
     layers = [f"L{layer}.{kind}" for layer in range(model.n_layers) for kind in ("ATTN", "MLP")]
     return {
         "circuit": (strongest, "clean"),
         "alone": (strongest, "baseline"),
-        "site": (here, "clean"),
+        "inner": (list(nodes.loc[nodes["site"] == inner, "node"].head(count)), "clean"),
+        "last": (list(nodes.loc[nodes["site"] == last, "node"].head(count)), "clean"),
         "layers": (layers, "clean"),
     }
 
@@ -53,8 +57,6 @@ def measure(found: sc.Interactions) -> dict[str, object]:
         "grade 3": share.get(3, 0.0),
         "grade 4 and above": share[share.index > 3].sum(),
         "mean grade": found.mean_grade,
-        "each alone": found.shapley["alone"].sum() / found.total,
-        "each last": found.shapley["last"].sum() / found.total,
         "pairs": len(found.redundancy),
         "backups": len(backups),
         "backup logits": backups["redundancy"].sum(),
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append({"task": name, "game": game, **measure(found)})
             write_table(pd.DataFrame(rows), options.out, name="redundancy")
     table = pd.DataFrame(rows)
-    of_site = table[table["game"] == "site"]
+    of_site = table[table["game"] == "inner"]
     grades = ["grade 1", "grade 2", "grade 3", "grade 4 and above"]
     drawing = bars(
         list(of_site["task"].str.replace("_", " ")),

@@ -192,6 +192,7 @@ def interactions(
     """Measure how the strongest nodes of a circuit act together: grades, redundancy, backup."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.nonlinearity.node_game import parse_rest
 
         stored = sc.read_run(run)
         members = stored.circuit.members[:top]
@@ -204,7 +205,7 @@ def interactions(
             spliced,
             asked.test,
             members,
-            rest=rest,
+            rest=parse_rest(rest),
             baseline=_settings(baseline=baseline).baseline,
             positions=settings.positions,
             error_policy=settings.error_policy,

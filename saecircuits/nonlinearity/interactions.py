@@ -20,7 +20,7 @@ from saecircuits.nodes.contrast import Batches, contrasts
 from saecircuits.nodes.effects import bootstrap_interval
 from saecircuits.nodes.units import Positions, make_units
 from saecircuits.nonlinearity.members import Members, check_members, parse_members, stages_of
-from saecircuits.nonlinearity.node_game import Rest, check_rest
+from saecircuits.nonlinearity.node_game import Rest, parse_rest
 from saecircuits.nonlinearity.sampled import Sampled, sample
 from saecircuits.nonlinearity.walk import walk
 from saecircuits.splicing import ErrorPolicy, Linearization, SplicedModel
@@ -133,7 +133,7 @@ def interactions(
     Sources: Harsanyi 1963 (dividends); Shapley 1953; Owen 1972 (multilinear extension).
     """
     check_baseline(baseline)
-    check_rest(rest)
+    parse_rest(rest)
     check_error_policy(error_policy)
     units = make_units(prompts, positions, tokenizer=model.tokenizer)
     parsed = parse_members(model, units.names, members)

@@ -31,10 +31,12 @@ Rest: TypeAlias = Literal["baseline", "clean"]
 Pieces: TypeAlias = tuple[Tensor, Sequence[Tensor]]
 
 
-def check_rest(name: str) -> None:
-    """Raises UnknownNameError unless `name` is baseline or clean."""
-    if name not in get_args(Rest):
-        raise UnknownNameError("rest", name, get_args(Rest))
+def parse_rest(name: str) -> Rest:
+    """The name itself; UnknownNameError unless it is baseline or clean."""
+    for known in get_args(Rest):
+        if name == known:
+            return known
+    raise UnknownNameError("rest", name, get_args(Rest))
 
 
 def node_stages(contrast: Contrast, spots: Sequence[Spot], rest: Rest) -> list[Stage]:
