@@ -196,7 +196,8 @@ class _Writer:
             changes.append(torch.where(inside, change, 0.0).expand_as(start))
         return start, changes
 
-    def _last(self, values: Float[Tensor, "*lead batch pos d"]) -> Float[Tensor, "*lead batch 1 d"]:
+    def _last(self, values: Tensor) -> Tensor:
+        """Of `[..., batch, pos, d]` the last token of every prompt, as one position."""
         lengths = self.contrast.prompts.clean_lengths.to(values.device)
         rows = torch.arange(len(lengths), device=values.device)
         return values[..., rows, lengths - 1, :].unsqueeze(-2)

@@ -1,5 +1,7 @@
 """Interactions of a model: where they add up, where they vanish, and what their grade means."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,14 @@ from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nonlinearity.component_game import component_stages
 from saecircuits.nonlinearity.node_game import node_stages
 from saecircuits.nonlinearity.walk import walk
-from saecircuits.splicing.components import Component
+from saecircuits.splicing import splice
+from saecircuits.splicing.components import Component, ComponentKind
 from saecircuits.theory.interactions import all_subsets, dividends, grades, spectrum
-from tests.models import Toy, make_contrast
+from tests.architectures import Float64Throughout, build
+from tests.models import Toy, make_contrast, random_sae, toy_prompts
 from tests.nonlinearity.test_games import strongest_spots
+
+WHOLE_LAYERS: tuple[ComponentKind, ...] = ("attention", "mlp")
 
 
 def _dividends(contrast: Contrast, spots: list[Spot], rest: str) -> Tensor:
@@ -22,11 +28,11 @@ def _dividends(contrast: Contrast, spots: list[Spot], rest: str) -> Tensor:
 
 
 @pytest.mark.parametrize("policy", ["recompute", "hold"])
-def test_dividends_account_for_a_circuit(toy_mixed: Toy, policy: str) -> None:
-    contrast = make_contrast(
-        toy_mixed.model, toy_mixed.prompts, positions="span", error_policy=policy
-    )
-    spots = strongest_spots(contrast, 8)
+def test_dividends_account_for_a_circuit(toy: Toy, policy: str) -> None:
+    contrast = make_contrast(toy.model, toy.prompts, positions="span", error_policy=policy)
+    # What the last token reads, and something of every site before it.
+    ends = [Spot(site, 2, ERROR) for site in range(3)]
+    spots = list(dict.fromkeys([*ends, *strongest_spots(contrast, 6)]))
     found = _dividends(contrast, spots, "baseline")
     n_unit = len(contrast.units)
     whole, empty = ablate_nodes(
@@ -75,7 +81,7 @@ def test_held_errors_do_not_interact_where_features_are_at_baseline(
     assert _dividends(contrast, features, "clean")[grade > 1].abs().max() > 1e-3
 
 
-def _scaled_by_hand(toy: Toy, contrast: Contrast, share: float) -> Tensor:
+def _scaled_by_hand(contrast: Contrast, share: float) -> Tensor:
     """The metric under the secant operator, every component's result times a share, BOS apart."""
 
     def scale(tensor: Tensor, hook: object) -> Tensor:
@@ -85,32 +91,33 @@ def _scaled_by_hand(toy: Toy, contrast: Contrast, share: float) -> Tensor:
 
     edits = [
         (f"blocks.{layer}.{name}", scale)
-        for layer in range(toy.model.n_layers)
+        for layer in range(contrast.model.n_layers)
         for name in ("hook_attn_out", "hook_mlp_out")
     ]
     with torch.no_grad():
-        logits = toy.model.forward(contrast.tokens, operator=contrast.operator, edits=edits)
+        logits = contrast.model.forward(contrast.tokens, operator=contrast.operator, edits=edits)
     return contrast.metric(logits)[0]
 
 
-@pytest.mark.parametrize("fixture", ["toy", "llama", "gemma2"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "neox", "gptj", "qwen3"])
 def test_grades_of_components_are_the_degrees_of_the_frozen_operator(
-    request: pytest.FixtureRequest, fixture: str
+    family: str, tmp_path: Path
 ) -> None:
     # With zero for a baseline, v is the sum over paths among the active components (biases as
     # sources of degree 1): a subset's dividend is its one path, its grade the path's degree.
-    toy: Toy = request.getfixturevalue(fixture)
-    contrast = make_contrast(toy.model, toy.prompts, linearization="secant")
-    members = [
-        Component(layer, kind)
-        for layer in range(toy.model.n_layers)
-        for kind in ("attention", "mlp")
-    ]
-    count = len(members)
-    values = walk(component_stages(contrast, members, "clean", "zero"), all_subsets(count))
-    found = spectrum(dividends(values))
-    shares = np.linspace(0, 1, count + 1)
-    curve = torch.stack([_scaled_by_hand(toy, contrast, share) for share in shares])
+    with Float64Throughout():
+        bridge = build(family, tmp_path)
+        sae = random_sae("jumprelu", d_in=bridge.cfg.d_model)
+        model = splice(bridge, {"blocks.0.hook_resid_post": sae})
+        contrast = make_contrast(model, toy_prompts(bridge), linearization="secant")
+        members = [
+            Component(layer, kind) for layer in range(model.n_layers) for kind in WHOLE_LAYERS
+        ]
+        count = len(members)
+        values = walk(component_stages(contrast, members, "clean", "zero"), all_subsets(count))
+        shares = np.linspace(0, 1, count + 1)
+        curve = torch.stack([_scaled_by_hand(contrast, share) for share in shares.tolist()])
+    found = spectrum(dividends(values)).numpy()
     degrees = np.linalg.solve(np.vander(shares, increasing=True), curve.numpy())
-    np.testing.assert_allclose(found.numpy(), degrees, rtol=0, atol=1e4 * toy.rounding)
-    assert found[2:].abs().max() > 0.1
+    np.testing.assert_allclose(found, degrees, rtol=0, atol=1e-9 * np.abs(found).max())
+    assert np.abs(found[2:]).max() > 0.01
