@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="stories")
     parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
-    parser.add_argument("--limit", type=int, default=32, help="prompt pairs in each half")
+    parser.add_argument("--limit", type=int, default=16, help="prompt pairs in each half")
     parser.add_argument("--nodes", type=int, default=60)
     parser.add_argument("--edges", type=int, default=30)
     parser.add_argument("--neurons", type=int, default=15, help="in every layer")

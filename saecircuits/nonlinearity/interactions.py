@@ -21,7 +21,7 @@ from saecircuits.nodes.effects import bootstrap_interval
 from saecircuits.nodes.units import Positions, make_units
 from saecircuits.nonlinearity.members import Members, check_members, parse_members, stages_of
 from saecircuits.nonlinearity.node_game import Rest, parse_rest
-from saecircuits.nonlinearity.sampled import Sampled, sample
+from saecircuits.nonlinearity.sampled import Sampled, sample, share_of
 from saecircuits.nonlinearity.walk import walk
 from saecircuits.splicing import ErrorPolicy, Linearization, SplicedModel
 from saecircuits.splicing.observation import check_error_policy
@@ -54,7 +54,8 @@ class Interactions:
             first. Negative means backup, where both support the answer.
         by_size: `size`, `value`, `low`, `high`: the mean metric of subsets of that many members.
         value_all: v(N). `value_none`: v(empty).
-        mean_grade: sum over members of `last`, over `v(N) - v(empty)`: 1 for an additive game.
+        mean_grade: sum over members of `last`, over `v(N) - v(empty)`: 1 for an additive game. NaN,
+            as every `share`, where the members together do nothing beyond rounding.
         is_exact: whether every subset was run.
         settings: what the game depends on: baseline, rest, error_policy, linearization, positions.
     """
@@ -200,8 +201,7 @@ def _exact(
     spectrum = table(
         {"grade": range(1, count + 1), "kind": "exact"}, theory.spectrum(found)[1:], "total"
     )
-    total = float((values[-1] - values[0]).mean())
-    spectrum["share"] = spectrum["total"] / total if total else np.nan
+    spectrum["share"] = share_of(spectrum["total"], values[-1], values[0])
     sizes = torch.zeros(count + 1, dtype=found.dtype).index_add(0, grade, found.mean(1).abs())
     spectrum["size"] = sizes[1:].numpy()
     member = 2 ** torch.arange(count)
@@ -231,7 +231,7 @@ def _exact(
         by_size=table({"size": range(count + 1)}, size_means(values), "value"),
         value_all=float(values[-1].mean()),
         value_none=float(values[0].mean()),
-        mean_grade=float(last.mean(1).sum()) / total if total else float("nan"),
+        mean_grade=share_of(float(last.mean(1).sum()), values[-1], values[0]),
         is_exact=True,
         settings=settings,
     )

@@ -10,6 +10,7 @@ orders). Single grades above 3 are not estimated: `theory.sampling` says why.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import comb
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from saecircuits.nodes.effects import bootstrap_interval
 from saecircuits.theory import interactions as theory
 from saecircuits.theory.sampling import random_orders, random_triples, triple_dividends
+
+T = TypeVar("T", float, pd.Series)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,6 @@ def sample(
     )
     added = entering.diff(dim=1).gather(1, place[..., None].expand(-1, -1, n_prompt))
     table = _Tables(n_prompt, draws, resamples, seed)
-    total = float((whole - empty).mean())
     grade_1, grade_2 = of_singles.sum(0), of_pairs.sum(0)
     above = (whole - empty - grade_1 - grade_2)[None] - comb(count, 3) * of_triples
     spectrum = pd.concat(
@@ -97,7 +99,7 @@ def sample(
         ignore_index=True,
     )
     spectrum.insert(0, "grade", [1, 2, 3, 4])
-    spectrum["share"] = spectrum["total"] / total if total else np.nan
+    spectrum["share"] = share_of(spectrum["total"], whole, empty)
     sizes = [float(of.mean(1).abs().sum()) for of in (of_singles, of_pairs)]
     spectrum["size"] = [*sizes, np.nan, np.nan]
     last = (whole - without_one).mean(1)
@@ -114,8 +116,15 @@ def sample(
         by_size=table.of_draws(entering, "value").rename_axis("size").reset_index(),
         value_all=float(whole.mean()),
         value_none=float(empty.mean()),
-        mean_grade=float(last.sum()) / total if total else float("nan"),
+        mean_grade=share_of(float(last.sum()), whole, empty),
     )
+
+
+def share_of(part: T, whole: torch.Tensor, empty: torch.Tensor) -> T:
+    """A part of `v(N) - v(empty)` as its share; NaN where that is but rounding."""
+    total = float((whole - empty).mean())
+    size = float(torch.stack([whole, empty]).abs().mean())
+    return part / total if abs(total) > 1e-5 * size else part * float("nan")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import saecircuits as sc
-from saecircuits.nonlinearity import interactions as package
+from saecircuits.edges.graph import node_id
 from saecircuits.nonlinearity.node_game import node_stages
 from saecircuits.nonlinearity.sampled import sample
 from saecircuits.nonlinearity.walk import walk
@@ -17,20 +17,18 @@ from saecircuits.theory.interactions import (
     grades,
     shapley_values,
     spectrum,
+    values_of,
 )
 from tests.models import Toy, make_contrast
 from tests.nonlinearity.test_games import strongest_spots
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
-assert package
 
 
 def _names(toy: Toy, count: int) -> tuple[list[str], list[Any]]:
     contrast = make_contrast(toy.model, toy.prompts, positions="span")
     spots = strongest_spots(contrast, count)
     units = contrast.units.names
-    from saecircuits.edges.graph import node_id
-
     return [node_id(toy.model, units, spot) for spot in spots], spots
 
 
@@ -111,8 +109,6 @@ def _hidden_game(count: int) -> tuple[torch.Tensor, Any]:
     """Grades 1 to 4, random; the whole table and a function of subsets."""
     of = torch.randn(2**count, 3, dtype=torch.float64)
     of[grades(count) > 4] = 0
-    from saecircuits.theory.interactions import values_of
-
     values = values_of(of)
     return of, lambda keep: values[(keep.long() * 2 ** torch.arange(count)).sum(1)]
 
@@ -127,14 +123,16 @@ def test_sampled_tables_against_the_whole_table() -> None:
     np.testing.assert_allclose(
         found.mean_grade, (exact @ torch.arange(9.0).double()) / exact[1:].sum()
     )
-    prompts_are_fixed = sample(lambda keep: game(keep)[:, :1].repeat(1, 2), 8, draws=3000,
-                               resamples=200, seed=2)  # fmt: skip
+    # One prompt, twice: what is left is the error of the draws.
+    drawn = sample(
+        lambda keep: game(keep)[:, :1].repeat(1, 2), 8, draws=3000, resamples=200, seed=2
+    )
     expected = torch.cat([spectrum(of)[3:4, 0], spectrum(of)[4:, 0].sum()[None]])
-    rows = prompts_are_fixed.spectrum.iloc[2:]
+    rows = drawn.spectrum.iloc[2:]
     width = rows["high"] - rows["low"]
     assert ((rows["total"] - expected.numpy()).abs() < width).all()
     assert (rows["total"].sum() - float(expected.sum())) == pytest.approx(0, abs=1e-8)
     shapley = shapley_values(of[:, :1])[:, 0].numpy()
-    error = (prompts_are_fixed.shapley["value"] - shapley).abs()
-    assert (error < prompts_are_fixed.shapley["high"] - prompts_are_fixed.shapley["low"]).all()
+    error = (drawn.shapley["value"] - shapley).abs()
+    assert (error < drawn.shapley["high"] - drawn.shapley["low"]).all()
     assert error.max() < 0.6

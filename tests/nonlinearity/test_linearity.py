@@ -36,17 +36,26 @@ def test_orders_of_nodes(each_toy: Toy, policy: str) -> None:
     found = node_orders(contrast, spots, tokens_at_once=90)
     torch.testing.assert_close(found.measured, intervene(contrast, spots), **CLOSE)
     gradients = clean_gradients(contrast)
-    raw, step = Raw(contrast), 1e-5  # small: features at their thresholds jump
+    raw, known = Raw(contrast), 0
     for row, spot in enumerate(spots):
         change = node_change(contrast, spot)
         first = (gradients[spot.place].gradient * change).sum((1, 2))
         torch.testing.assert_close(found.first[row], first, **CLOSE)
-        with torch.no_grad():
-            ahead, here, behind = (
-                raw.plus(spot.place, size * change) for size in (step, 0.0, -step)
-            )
-        bend = (ahead - 2 * here + behind) / step**2
-        torch.testing.assert_close(found.second[row], first - bend / 2, rtol=1e-4, atol=1e-4)
+        bends = []
+        for step in (1e-5, 5e-6):
+            with torch.no_grad():
+                ahead, here, behind = (
+                    raw.plus(spot.place, size * change) for size in (step, 0.0, -step)
+                )
+            bends.append((ahead - 2 * here + behind) / step**2)
+        # Where a feature further on begins to be active within a step, there is a kink.
+        is_smooth = (bends[0] - bends[1]).abs() < 1e-3
+        known += int(is_smooth.sum())
+        expected = first - bends[0] / 2
+        torch.testing.assert_close(
+            found.second[row][is_smooth], expected[is_smooth], rtol=1e-4, atol=1e-4
+        )
+    assert known >= found.first.numel() - 2
     assert (found.first - found.second).abs().max() > 0.01
 
 
