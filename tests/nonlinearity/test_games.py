@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import saecircuits as sc
+from saecircuits.edges.graph import parse_node_id
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.ablation import Kept, ablate_nodes, keep_spots
 from saecircuits.nodes.contrast import TOKENS, Contrast
@@ -163,3 +165,17 @@ def test_rests_by_name() -> None:
     assert [parse_rest(rest) for rest in RESTS] == RESTS
     with pytest.raises(UnknownNameError, match="did you mean 'clean'"):
         parse_rest("cleen")
+
+
+@pytest.mark.parametrize("rest", RESTS)
+def test_the_shipped_model_in_float32(rest: Rest) -> None:
+    model = sc.load_model("stories")
+    prompts = sc.load_task("agreement", model, limit=3).test
+    contrast = make_contrast(model, prompts, positions="span")
+    graph = sc.attribute(model, prompts, max_nodes=1)
+    names = sc.prune(graph, nodes=6).members
+    spots = [parse_node_id(model, contrast.units.names, name) for name in names]
+    keep = all_subsets(6)[::5]
+    found = walk(node_stages(contrast, spots, rest), keep)
+    expected = ablate_nodes(contrast, [_kept(contrast, spots, row, rest) for row in keep])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
