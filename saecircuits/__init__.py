@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from saecircuits.expansion import treeify as treeify
     from saecircuits.heads import attention as attention
     from saecircuits.heads import composition as composition
+    from saecircuits.nonlinearity import Interactions as Interactions
+    from saecircuits.nonlinearity import Linearity as Linearity
+    from saecircuits.nonlinearity import interactions as interactions
+    from saecircuits.nonlinearity import linearity as linearity
     from saecircuits.publication import publish as publish
     from saecircuits.publication import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
@@ -54,6 +58,8 @@ _HOMES = {
     "Expansion": "expansion",
     "InputError": "errors",
     "Routes": "circuits",
+    "Interactions": "nonlinearity",
+    "Linearity": "nonlinearity",
     "Run": "discovery",
     "SaecircuitsError": "errors",
     "SplicedModel": "splicing",
@@ -65,6 +71,8 @@ _HOMES = {
     "composition": "heads",
     "discover": "discovery",
     "expand": "expansion",
+    "interactions": "nonlinearity",
+    "linearity": "nonlinearity",
     "load_model": "splicing.loading",
     "load_task": "tasks",
     "measurable": "edges.attribute",

@@ -18,6 +18,7 @@ FLOORS = (
     ("edges",),
     ("circuits",),
     ("validation",),
+    ("nonlinearity",),
     ("publication",),
     ("discovery",),
     ("__init__",),  # the contents page: the public names, looked up when first used

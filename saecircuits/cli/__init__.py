@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from saecircuits.cli.commands import app as app
+from saecircuits.cli.app import app as app
 from saecircuits.cli.showing import NOTES
 from saecircuits.errors import InputError, SaecircuitsError
 

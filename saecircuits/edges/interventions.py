@@ -58,17 +58,18 @@ def intervene_on_edges(
             inside = [(n, copy) for copy, source in enumerate(some) for n in by_source[source]]
             to_nodes = [(n, copy, v) for n, copy in inside if (v := edges[n][1]) is not None]
             to_metric = [(n, copy) for n, copy in inside if edges[n][1] is None]
-            arriving, direct = _cut_without(
+            arriving, direct = cut_without(
                 contrast,
                 clean,
-                some,
+                some[0].place,
+                torch.cat([node_change(contrast, source) for source in some]),
                 read_at={target.place for _, _, target in to_nodes},
                 reads_metric=bool(to_metric),
             )
             for n, copy in to_metric:
                 effects[n] = direct[copy].to(effects)
             changes = [
-                (target.place, partial(_target_change, contrast, target, arriving, copy))
+                (target.place, partial(target_change, contrast, target, arriving, copy))
                 for _, copy, target in to_nodes
             ]
             measured = effects_of_changes(
@@ -78,26 +79,27 @@ def intervene_on_edges(
     return effects
 
 
-def _cut_without(
+def cut_without(
     contrast: Contrast,
     clean: CleanRun,
-    sources: Sequence[Spot],
+    place: int,
+    less: Float[Tensor, "many pos d_out"],
     *,
     read_at: Collection[int],
     reads_metric: bool,
 ) -> tuple[Arriving, Float[Tensor, "n_source batch"]]:
-    """What arrives at sites when one source per copy is at baseline and no site passes it on.
+    """What arrives at sites when a place writes less, per copy, and no site passes it on.
 
     Args:
-        sources: all at one place, where the run begins.
+        place: where the run begins.
+        less: what is taken away there, per copy of the batch; gradients flow back to it.
         read_at: the sites whose arrivals are wanted.
         reads_metric: run to the end, and not only to the last of these.
 
     Returns:
-        Per site what arrives, and each source's direct effect on the metric (0 if not wanted).
+        Per site what arrives, and each copy's direct effect on the metric (none if not wanted).
     """
-    times, place = len(sources), sources[0].place
-    less = torch.cat([node_change(contrast, source) for source in sources])
+    times = len(less) // len(contrast.prompts)
     section = section_from(contrast, clean, place, less)
     splices = contrast.model.splices
     if not reads_metric:
@@ -125,7 +127,7 @@ def _cut_without(
     return arriving, direct
 
 
-def _target_change(
+def target_change(
     contrast: Contrast, target: Spot, arriving: Arriving, copy: int
 ) -> Float[Tensor, "batch pos d_out"]:
     """Clean value minus the value that the target takes from what arrives, as it writes it."""

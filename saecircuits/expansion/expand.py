@@ -28,7 +28,7 @@ from saecircuits.expansion.readouts import (
 )
 from saecircuits.expansion.remainder import Remainder, tangent_remainder
 from saecircuits.splicing import SplicedModel
-from saecircuits.splicing.components import ComponentRuns
+from saecircuits.splicing.component_runs import ComponentRuns
 from saecircuits.splicing.sites import LOGITS_HOOK
 from saecircuits.theory import (
     NaiveExpansion,

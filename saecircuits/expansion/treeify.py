@@ -21,7 +21,7 @@ from saecircuits.expansion.prompt import (
     read_prompt,
 )
 from saecircuits.splicing import SplicedModel
-from saecircuits.splicing.components import ComponentRuns
+from saecircuits.splicing.component_runs import ComponentRuns
 from saecircuits.splicing.hooking import recording
 from saecircuits.splicing.section import Section
 from saecircuits.splicing.sites import LOGITS_HOOK

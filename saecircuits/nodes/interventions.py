@@ -111,14 +111,17 @@ def effects_of_changes(
         for start in range(0, len(numbers), together):
             some = numbers[start : start + together]
             less = torch.cat([changes[number][1]() for number in some])
-            effects[some] = clean.metric - _metric_less(contrast, clean, place, less)
+            effects[some] = clean.metric - metric_less(contrast, clean, place, less)
     return effects
 
 
-def _metric_less(
+def metric_less(
     contrast: Contrast, clean: CleanRun, place: int, less: Float[Tensor, "many pos d_out"]
 ) -> Float[Tensor, "change batch"]:
-    """The metric with one change at a place per copy of the batch."""
+    """The metric with one change at a place per copy of the batch.
+
+    Gradients flow back to `less`.
+    """
     times = len(less) // len(contrast.prompts)
     through = pass_through(contrast.model, contrast.held_errors(times))
 

@@ -139,7 +139,7 @@ class SplicedModel:
         operator: Operator = FULL,
         section: Section = WHOLE,
         lengths: Int[Tensor, " batch"] | None = None,
-        extra: Sequence[Hook] = (),
+        edits: Sequence[Hook] = (),
     ) -> Float[Tensor, "batch pos_read d_out"]:
         """Logits, with `at_site` called at every splice and `at_tokens` at the token embedding.
 
@@ -151,14 +151,15 @@ class SplicedModel:
                 early, the stream takes the place of the logits.
             lengths: tokens of each prompt; if given, logits are those of its last token alone,
                 `[batch, 1, d_vocab]`.
-            extra: further hooks for this pass, which fire before the operator's.
+            edits: further hooks, by hook point; they see what the operator makes of its tensors.
         """
-        hooks: list[Hook] = [*extra]
+        hooks: list[Hook] = []
         if section.stream is not None:
             hooks.append(enter(self.stream_hooks[section.first], section.stream))
         if lengths is not None:
             hooks.append(narrow_to_last(self.bridge, lengths))
         hooks.extend(operator.hooks())
+        hooks.extend(edits)
         if at_tokens is not None:
             hooks.append((TOKEN_HOOK, lambda tensor, hook: at_tokens(tensor)))
         if at_site is not None:

@@ -60,7 +60,7 @@ class TangentModel:
         last = final_norm_hooks().reads
         hooks = [] if "activation" in moving else self._tangents()
         with recording(model.bridge, model.hook_points, [last, LOGITS_HOOK]) as seen:
-            model.forward(tokens, at_tokens=at_tokens, operator=self._operator(moving), extra=hooks)
+            model.forward(tokens, at_tokens=at_tokens, operator=self._operator(moving), edits=hooks)
         return seen[last], seen[LOGITS_HOOK]
 
     def _operator(self, moving: Set[Source]) -> Operator:

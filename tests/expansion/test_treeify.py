@@ -9,7 +9,7 @@ from torch import Tensor
 
 import saecircuits as sc
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.splicing.components import ComponentRuns
+from saecircuits.splicing.component_runs import ComponentRuns
 from saecircuits.theory import reads
 from tests.models import Toy
 

@@ -13,7 +13,9 @@ from experiments.circuits import run as circuits
 from experiments.estimators import run as estimators
 from experiments.expansion import run as expansion
 from experiments.induction import run as induction
+from experiments.linearity import run as linearity
 from experiments.long_prompt import run as long_prompt
+from experiments.redundancy import run as redundancy
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +54,28 @@ def test_expansion(tmp_path: Path) -> None:
         assert table["exact error"].iloc[-1] < 1e-4 < table["naive error"].iloc[-1]
         assert table["share of absolute logit"].sum() == pytest.approx(1)
     assert "</svg>" in (tmp_path / "expansion_naive.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_linearity(tmp_path: Path) -> None:
+    small = ["--nodes", "6", "--edges", "4", "--neurons", "2"]
+    linearity.main(["--tasks", "agreement", "--limit", "4", *small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "linearity_medians.csv")
+    assert {"feature", "neuron", "head", "edge"} <= set(table["kind"])
+    assert len(pd.read_csv(tmp_path / "linearity_profile.csv")) == 5
+    for name in ("linearity.svg", "linearity_curves.svg"):
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith("<svg")
+
+
+@pytest.mark.slow
+def test_redundancy(tmp_path: Path) -> None:
+    small = ["--members", "4", "--limit", "4"]
+    redundancy.main(["--tasks", "agreement", *small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "redundancy.csv").set_index("game")
+    assert list(table.index) == ["circuit", "alone", "inner", "last", "layers"]
+    grades = table[["grade 1", "grade 2", "grade 3", "grade 4 and above"]]
+    assert (grades.sum(axis=1).drop("alone") - 1).abs().max() < 1e-4
+    assert "agreement" in (tmp_path / "redundancy.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

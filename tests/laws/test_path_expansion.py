@@ -12,7 +12,7 @@ from saecircuits.expansion.prompt import Metric, read_baseline
 from saecircuits.expansion.readouts import Readout, logit_map, read_feature, read_logits
 from saecircuits.expansion.remainder import tangent_remainder
 from saecircuits.splicing import SplicedModel, record_operator, splice
-from saecircuits.splicing.components import ComponentRuns
+from saecircuits.splicing.component_runs import ComponentRuns
 from saecircuits.splicing.hooking import attached, recording
 from saecircuits.splicing.partial import SOURCES
 from saecircuits.splicing.sites import LOGITS_HOOK, final_norm_hooks

@@ -1,0 +1,95 @@
+"""Plots for pages, as SVG: bars in groups, and lines; both axes linear."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from saecircuits.publication.svg import FONT, tag, text
+
+WIDTH, HEIGHT = 720.0, 340.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 16.0, 78.0, 44.0
+COLOURS = ("#0b6aa2", "#c8500a", "#4d7a29", "#7a4d8c", "#888888")
+
+
+def bars(
+    groups: Sequence[str], series: Mapping[str, Sequence[float]], *, title: str, note: str
+) -> str:
+    """One group of bars per label, one bar per series; a value that is not finite has no bar."""
+    known = [value for values in series.values() for value in values if math.isfinite(value)]
+    low, high, step = _range([0.0, *known])
+    wide = (WIDTH - LEFT - RIGHT) / len(groups)
+    each = 0.8 * wide / len(series)
+    body = list(_frame(title, note, list(series), low, high, step))
+    for at, label in enumerate(groups):
+        start = LEFT + (at + 0.1) * wide
+        for number, values in enumerate(series.values()):
+            if math.isfinite(values[at]):
+                ends = sorted(_height(end, low, high) for end in (0.0, values[at]))
+                body.append(
+                    tag("rect", x=start + number * each, y=ends[0], width=each * 0.92,
+                        height=max(0.5, ends[1] - ends[0]), fill=COLOURS[number])
+                )  # fmt: skip
+        body.append(_label(LEFT + (at + 0.5) * wide, label))
+    return _whole(body, title)
+
+
+def lines(
+    across: Sequence[float], series: Mapping[str, Sequence[float]], *, title: str, note: str
+) -> str:
+    """One line per series, over shared points."""
+    low, high, step = _range([value for values in series.values() for value in values])
+    body = list(_frame(title, note, list(series), low, high, step))
+
+    def place(value: float) -> float:
+        return LEFT + (value - across[0]) / (across[-1] - across[0]) * (WIDTH - LEFT - RIGHT)
+
+    for number, values in enumerate(series.values()):
+        points = " ".join(
+            f"{place(x):.1f},{_height(y, low, high):.1f}"
+            for x, y in zip(across, values, strict=True)
+        )
+        body.append(
+            tag("polyline", points=points, fill="none", stroke=COLOURS[number], stroke_width=2)
+        )
+    body += [_label(place(x), f"{x:g}") for x in across[:: max(1, (len(across) - 1) // 5)]]
+    return _whole(body, title)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float, float]:
+    low, high = min(values), max(values)
+    size = 10 ** math.floor(math.log10(max(high - low, 1e-9)))
+    step = next(s * size for s in (0.2, 0.5, 1, 2) if (high - low) / (s * size) <= 6)
+    return math.floor(low / step) * step, math.ceil(high / step) * step, step
+
+
+def _height(value: float, low: float, high: float) -> float:
+    return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
+def _label(x: float, label: str) -> str:
+    return text(x, HEIGHT - BOTTOM + 18, label, size=10.5, text_anchor="middle")
+
+
+def _frame(
+    title: str, note: str, names: Sequence[str], low: float, high: float, step: float
+) -> Iterator[str]:
+    yield tag("rect", width=WIDTH, height=HEIGHT, fill="white")
+    yield text(LEFT, 22.0, title, size=15.0, font_weight="bold")
+    yield text(LEFT, 40.0, note, size=11.5, fill="#666")
+    at = LEFT
+    for number, name in enumerate(names):
+        yield tag("rect", x=at, y=51.0, width=11.0, height=11.0, fill=COLOURS[number])
+        yield text(at + 16, 61.0, name, size=11.5)
+        at += 34 + 7.0 * len(name)
+    for count in range(round((high - low) / step) + 1):
+        value = low + count * step
+        y = _height(value, low, high)
+        colour = "#666" if abs(value) < step / 2 else "#e3e3e3"
+        yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, stroke=colour)
+        yield text(LEFT - 6, y + 4, f"{value:.3g}", size=11.0, fill="#666", text_anchor="end")
+
+
+def _whole(body: Sequence[str], title: str) -> str:
+    return tag(
+        "svg", body, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
+        width=WIDTH, height=HEIGHT, font_family=FONT, role="img", aria_label=title,
+    )  # fmt: skip

@@ -1,0 +1,28 @@
+"""The application, and its commands in the order in which `--help` lists them."""
+
+import typer
+
+from saecircuits.cli.explaining import attention, expand, interactions, linearity, paths
+from saecircuits.cli.finding import attribute, discover, validate
+from saecircuits.cli.listing import bench, models, tasks
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Finds, validates and publishes circuits whose nodes are SAE features.",
+)
+for command in (
+    discover,
+    attribute,
+    validate,
+    paths,
+    interactions,
+    attention,
+    expand,
+    linearity,
+    models,
+    tasks,
+    bench,
+):
+    app.command()(command)

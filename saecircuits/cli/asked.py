@@ -1,0 +1,49 @@
+"""What a command was asked for, as the package's own values."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from saecircuits.errors import InputError
+
+
+def load(model: str, *, sites: str | None, release: str | None) -> Any:
+    """A model with dictionaries at these sites."""
+    import saecircuits as sc
+
+    names = None if sites is None else sites.split(",")
+    kind_or_names = names[0] if names and len(names) == 1 and "." not in names[0] else names
+    return sc.load_model(model, sites=kind_or_names, release=release)
+
+
+def settings_of(**choices: Any) -> Any:
+    """The settings of these choices, which are plain text here and checked there."""
+    from pydantic import ValidationError
+
+    import saecircuits as sc
+
+    try:
+        return sc.AttributionSettings(**choices)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{first['loc'][0]} is {first['input']!r}: {first['msg']}") from None
+
+
+def task_of(own: str | None, folder: Path, given: str | None) -> str:
+    """The task asked for, or else the run's own if it is a shipped one."""
+    import saecircuits as sc
+
+    if given is not None:
+        return given
+    if own not in sc.task_names():
+        raise InputError(
+            f"the task of {folder} is {own!r}, which is not a shipped one; give its "
+            "file with --task"
+        )
+    return own
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return shlex.join(["saecircuits", *sys.argv[1:]])

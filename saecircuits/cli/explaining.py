@@ -1,0 +1,249 @@
+"""Commands that look into a run, a prompt or a model."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saecircuits.cli.asked import load, settings_of, task_of
+from saecircuits.cli.options import (
+    AsJson,
+    Baseline,
+    Limit,
+    ModelName,
+    Release,
+    Sites,
+    TaskName,
+)
+from saecircuits.cli.showing import (
+    OUT,
+    print_expansion,
+    print_json,
+    print_table,
+    shown_progress,
+)
+
+
+def paths(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    k: Annotated[int, typer.Option("-k", help="How many paths.")] = 20,
+    target: Annotated[
+        str, typer.Option("--to", help="Where paths end: metric, or the id of a feature node.")
+    ] = "metric",
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            help="Where they begin: tokens, errors, features, or node ids; may be given again.",
+        ),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="A step is an edge (edges) or one component of it (parts).")
+    ] = "edges",
+    sign: Annotated[str, typer.Option(help="either, positive, or negative.")] = "either",
+    task: Annotated[
+        str | None, typer.Option(help="The run's task, if it is not a shipped one: its file.")
+    ] = None,
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the strongest paths of features through a run's graph, and what all paths carry."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+        from saecircuits.publication import (
+            labels_by_node,
+            read_graph,
+            read_labels_if_any,
+            read_record,
+        )
+
+        graph, labels = read_graph(run), read_labels_if_any(run)
+        name = task_of(read_record(run).task_name, run, task)
+        progress("loading", 0.0)
+        spliced = load(model, sites=sites, release=release)
+        asked = sc.load_task(name, spliced, limit=limit)
+        progress("paths", 0.0)
+        wanted = source[0] if source is not None and len(source) == 1 else source
+        routes = sc.paths(
+            sc.measurable(graph, spliced, asked.train),
+            k=k,
+            source=wanted,
+            target=target,
+            by=by,
+            sign=sign,
+        )
+    if as_json:
+        print_json(routes.to_json())
+        return
+    for line in routes.sentences(labels_by_node(routes, labels)):
+        OUT.print(line, markup=False, soft_wrap=True)
+
+
+def interactions(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    top: Annotated[
+        int, typer.Option(help="Members: this many of the circuit's strongest nodes.")
+    ] = 12,
+    rest: Annotated[
+        str, typer.Option(help="All other nodes: at their baseline, or clean.")
+    ] = "clean",
+    task: Annotated[
+        str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
+    ] = None,
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    baseline: Baseline = "corrupted",
+    limit: Limit = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how the strongest nodes of a circuit act together: grades, redundancy, backup."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+        from saecircuits.nonlinearity.node_game import parse_rest
+
+        stored = sc.read_run(run)
+        members = stored.circuit.members[:top]
+        progress("loading", 0.0)
+        spliced = load(model, sites=sites, release=release)
+        asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
+        settings = stored.circuit.settings
+        progress("interactions", 0.0)
+        found = sc.interactions(
+            spliced,
+            asked.test,
+            members,
+            rest=parse_rest(rest),
+            baseline=settings_of(baseline=baseline).baseline,
+            positions=settings.positions,
+            error_policy=settings.error_policy,
+            reference=asked.train,
+        )
+    if as_json:
+        print_json(found.to_json())
+        return
+    OUT.print(
+        f"{len(members)} strongest nodes of {run} on {asked.name}: together {found.total:.3f} "
+        f"logits, mean grade {found.mean_grade:.2f}"
+    )
+    ends = ["low", "high"]
+    print_table("By grade", found.spectrum, ["grade", "kind", "total", *ends, "share"])
+    print_table("Nodes", found.shapley, ["member", "value", *ends, "alone", "last"])
+    print_table(
+        f"Most redundant of {len(found.redundancy)} pairs ({len(found.backups)} backups)",
+        found.redundancy.head(10),
+        ["a", "b", "redundancy", *ends, "joint"],
+    )
+
+
+def expand(
+    prompt: Annotated[str, typer.Option(help="The text whose next token is predicted.")],
+    model: ModelName = "stories",
+    by: Annotated[str, typer.Option(help="Of attention: layer or head.")] = "layer",
+    operator: Annotated[
+        str, typer.Option(help="secant, or frozen: first order (tangent gates).")
+    ] = "secant",
+    corrupted: Annotated[
+        str | None,
+        typer.Option(
+            help="A prompt as long, token by token, that changes are measured from; without it, "
+            "token embeddings at zero, all but BOS."
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option(help="Of the metric, one token; else the most likely one.")
+    ] = None,
+    wrong: Annotated[
+        str | None, typer.Option(help="Taken off it, one token; else the next most likely.")
+    ] = None,
+    limit: Annotated[
+        int,
+        typer.Option(help="Of applications of a component, for the naive sum and for paths each."),
+    ] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Expand a prompt's stream by degree: exactly, naively, and path by path."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+
+        progress("loading", 0.0)
+        spliced = sc.load_model(model)
+        asked: dict[str, Any] = {
+            "by": by,
+            "corrupted": corrupted,
+            "answer": answer,
+            "wrong": wrong,
+        }
+        progress("expanding", 0.0)
+        expansion = sc.expand(spliced, prompt, operator=operator, naive_limit=limit, **asked)
+        progress("paths", 0.0)
+        paths = sc.treeify(spliced, prompt, **asked).paths(limit=limit)
+    if as_json:
+        print_json({**expansion.to_json(), "treeified": paths.to_json()})
+    else:
+        print_expansion(expansion, paths)
+
+
+def attention(
+    prompt: Annotated[str, typer.Option(help="The text, without BOS.")],
+    layer: Annotated[int, typer.Option(help="The layer of the head, from 0.")],
+    head: Annotated[int, typer.Option(help="The head, from 0.")],
+    query: Annotated[
+        int | None, typer.Option(help="Position that looks, BOS being 0; the last by default.")
+    ] = None,
+    key: Annotated[
+        int | None, typer.Option(help="Position looked at; by default the one looked at most.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="features or components.")] = "features",
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which features, or components, make a head look where it looks."""
+    import saecircuits as sc
+
+    spliced = load(model, sites=sites, release=release)
+    found = sc.attention(spliced, prompt, layer, head, query=query, key=key, by=by)
+    if as_json:
+        print_json(found.to_json())
+        return
+    where = f"L{layer}.H{head} from {found.query} {found.tokens[found.query]!r}"
+    looked = found.keys.sort_values("pattern", ascending=False).head(8)
+    print_table(where, looked, ["key", "token", "pattern", "score", "contrast"])
+    title = f"Why {found.key} {found.tokens[found.key]!r}: strongest pairs"
+    print_table(title, found.pairs.head(12), ["query_term", "key_term", "score", "contrast"])
+
+
+def linearity(
+    task: TaskName = "pronoun",
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    limit: Limit = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how linear the model is: Taylor's orders against interventions, layer by layer."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+
+        progress("loading", 0.0)
+        spliced = load(model, sites=sites, release=release)
+        asked = sc.load_task(task, spliced, limit=limit)
+        progress("linearity", 0.0)
+        found = sc.linearity(spliced, asked.test)
+    if as_json:
+        print_json(found.to_json())
+        return
+    overall = found.agreement[found.agreement["layer"] == "all"]
+    orders = [f"{figure}_{order}" for figure in ("pearson", "sign", "error") for order in (1, 2)]
+    print_table(
+        f"Orders 1 and 2 against measured effects, {asked.name}",
+        overall,
+        ["kind", "members", *orders],
+    )
+    figures = ["change", "deviation", "deviation_low", "deviation_high", "bend", "r_squared"]
+    print_table("From corrupted to clean stream", found.profile, ["layer", *figures])

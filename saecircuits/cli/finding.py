@@ -1,0 +1,156 @@
+"""Commands that find, measure and validate circuits."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saecircuits.cli.asked import command_line, load, settings_of, task_of
+from saecircuits.cli.options import (
+    AsJson,
+    Baseline,
+    Limit,
+    ModelName,
+    Out,
+    Overwrite,
+    Release,
+    Resume,
+    Sites,
+    TaskName,
+    with_choices,
+)
+from saecircuits.cli.showing import (
+    OUT,
+    print_json,
+    print_report,
+    print_table,
+    shown_progress,
+)
+
+
+@with_choices
+def discover(
+    task: TaskName = "pronoun",
+    model: ModelName = "stories",
+    out: Out = None,
+    sites: Sites = None,
+    release: Release = None,
+    faithfulness: Annotated[
+        float, typer.Option(help="Wanted on the training prompts; the smallest such circuit.")
+    ] = 0.85,
+    nodes: Annotated[int | None, typer.Option(help="Keep this many nodes instead.")] = None,
+    edges: Annotated[int | None, typer.Option(help="Keep at most this many edges.")] = None,
+    limit: Limit = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    as_json: AsJson = False,
+    **choices: Any,
+) -> None:
+    """Find a circuit, validate it on held-out prompts, and write a folder to open."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+
+        settings = settings_of(**choices)
+        progress("loading", 0.0)
+        spliced = load(model, sites=sites, release=release)
+        asked = sc.load_task(task, spliced, limit=limit)
+        run = sc.discover(
+            spliced,
+            asked,
+            out or Path("runs") / asked.name,
+            settings=settings,
+            faithfulness=faithfulness,
+            nodes=nodes,
+            edges=edges,
+            overwrite=overwrite,
+            resume=resume,
+            command=command_line(),
+            progress=progress,
+        )
+    if as_json:
+        print_json({"folder": str(run.folder), **run.report.to_json()})
+    else:
+        print_report(run.report, title=f"{asked.name} in {spliced.name}")
+        OUT.print(f"\nThe circuit: {run.folder / 'README.md'}, its picture: figure.svg")
+
+
+@with_choices
+def attribute(
+    task: TaskName = "pronoun",
+    model: ModelName = "stories",
+    out: Out = None,
+    sites: Sites = None,
+    release: Release = None,
+    limit: Limit = None,
+    overwrite: Overwrite = False,
+    all_edges: Annotated[
+        Path | None,
+        typer.Option(help="A Parquet file for every edge, also those beyond --max-edges."),
+    ] = None,
+    as_json: AsJson = False,
+    **choices: Any,
+) -> None:
+    """Compute the effects of nodes and edges, and write them as tables; no circuit is chosen."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+        from saecircuits.publication import (
+            describe_task,
+            nothing_left_behind,
+            open_folder,
+            write_graph,
+        )
+
+        settings = settings_of(**choices)
+        progress("loading", 0.0)
+        spliced = load(model, sites=sites, release=release)
+        asked = sc.load_task(task, spliced, limit=limit)
+        folder = out or Path("runs") / f"{asked.name}-graph"
+        with nothing_left_behind(folder):
+            open_folder(folder, overwrite=overwrite)
+            graph = sc.attribute(
+                spliced, asked.train, settings=settings, all_edges=all_edges, progress=progress
+            )
+            write_graph(folder, graph, task=describe_task(asked, spliced), command=command_line())
+    if as_json:
+        print_json(
+            {
+                "folder": str(folder),
+                "nodes": len(graph.nodes),
+                "edges": len(graph.edges),
+                **graph.summary,
+            }
+        )
+    else:
+        print_table("Strongest nodes", graph.nodes.head(15), ["node", "token", "effect"])
+        OUT.print(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
+
+
+def validate(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    task: Annotated[
+        str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
+    ] = None,
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    baseline: Baseline = "corrupted",
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ablate a published circuit on the held-out prompts of its task, or of another one."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+
+        stored = sc.read_run(run)
+        progress("loading", 0.0)
+        spliced = load(model, sites=sites, release=release)
+        asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
+        progress("validation", 0.0)
+        kind = settings_of(baseline=baseline).baseline
+        report = sc.validate(
+            spliced, stored.circuit, asked.test, baseline=kind, reference=asked.train
+        )
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print_report(report, title=f"{run} on {asked.name}")
