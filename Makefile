@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	$(BIN)/saecircuits discover pronoun --out runs/pronoun --overwrite
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check saecircuits tests experiments

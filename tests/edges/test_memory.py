@@ -51,8 +51,8 @@ def test_runs_made_anew_give_the_same_graph(toy_mixed: Toy, estimator: str) -> N
     choices = {
         "estimator": estimator,
         "edge_steps": 2,
-        "max_nodes": 60,
-        "max_edges": 900,
+        "max_nodes": 24,
+        "max_edges": 200,
         "batch_size": 1,
     }
     kept, anew = (
