@@ -5,15 +5,28 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from saecircuits.publication.svg import FONT, tag, text
 
-WIDTH, HEIGHT = 720.0, 340.0
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 16.0, 78.0, 44.0
-COLOURS = ("#0b6aa2", "#c8500a", "#4d7a29", "#7a4d8c", "#888888")
+WIDTH, HEIGHT = 720.0, 352.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 16.0, 78.0, 56.0
+COLOURS = (
+    "#0b6aa2", "#c8500a", "#4d7a29", "#7a4d8c", "#888888", "#b8860b", "#1f9e89", "#b0396b"
+)  # fmt: skip
 
 
 def bars(
-    groups: Sequence[str], series: Mapping[str, Sequence[float]], *, title: str, note: str
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    note: str,
+    below: str = "",
 ) -> str:
-    """One group of bars per label, one bar per series; a value that is not finite has no bar."""
+    """One group of bars per label, one bar per series; a value that is not finite has no bar.
+
+    Args:
+        groups: labels; a line break in one begins a second line.
+        note: one line under the title.
+        below: what the groups are, under their labels.
+    """
     known = [value for values in series.values() for value in values if math.isfinite(value)]
     low, high, step = _range([0.0, *known])
     wide = (WIDTH - LEFT - RIGHT) / len(groups)
@@ -28,14 +41,19 @@ def bars(
                     tag("rect", x=start + number * each, y=ends[0], width=each * 0.92,
                         height=max(0.5, ends[1] - ends[0]), fill=COLOURS[number])
                 )  # fmt: skip
-        body.append(_label(LEFT + (at + 0.5) * wide, label))
-    return _whole(body, title)
+        body += _labels(LEFT + (at + 0.5) * wide, label)
+    return _whole([*body, _below(below)], title)
 
 
 def lines(
-    across: Sequence[float], series: Mapping[str, Sequence[float]], *, title: str, note: str
+    across: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    note: str,
+    below: str = "",
 ) -> str:
-    """One line per series, over shared points."""
+    """One line per series, over shared points; `below` is what they are."""
     low, high, step = _range([value for values in series.values() for value in values])
     body = list(_frame(title, note, list(series), low, high, step))
 
@@ -50,8 +68,9 @@ def lines(
         body.append(
             tag("polyline", points=points, fill="none", stroke=COLOURS[number], stroke_width=2)
         )
-    body += [_label(place(x), f"{x:g}") for x in across[:: max(1, (len(across) - 1) // 5)]]
-    return _whole(body, title)
+    for x in across[:: max(1, (len(across) - 1) // 5)]:
+        body += _labels(place(x), f"{x:g}")
+    return _whole([*body, _below(below)], title)
 
 
 def _range(values: Sequence[float]) -> tuple[float, float, float]:
@@ -65,8 +84,15 @@ def _height(value: float, low: float, high: float) -> float:
     return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
 
-def _label(x: float, label: str) -> str:
-    return text(x, HEIGHT - BOTTOM + 18, label, size=10.5, text_anchor="middle")
+def _labels(x: float, label: str) -> Iterator[str]:
+    for number, line in enumerate(label.split("\n")):
+        y = HEIGHT - BOTTOM + 16 + 13 * number
+        yield text(x, y, line, size=10.5, text_anchor="middle")
+
+
+def _below(label: str) -> str:
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    return text(middle, HEIGHT - 8, label, size=11.5, fill="#666", text_anchor="middle")
 
 
 def _frame(

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 import saecircuits as sc
-from experiments.bars import draw_bars
+from experiments.charts import bars
 from experiments.tables import write_table
 from saecircuits import heads
 from saecircuits.splicing.loading import model_folder
@@ -187,6 +187,31 @@ def in_stories() -> dict[str, pd.DataFrame]:
     }
 
 
+def plots(sides: pd.DataFrame, lost: pd.DataFrame) -> dict[str, str]:
+    """By name: who makes the key of each induction head, and what it loses with every path."""
+    shares = sides.query("side == 'key'").pivot_table(index="head", columns="term", values="share")
+    shares = shares.filter(regex=r"L0\.H|tokens")
+    single = lost[lost["path"] != "qkv"]
+    by_path = single.pivot_table(
+        index=["reader", "writer"], columns="path", values="attention_lost"
+    )
+    return {
+        "induction-scores": bars(
+            list(shares.index),
+            {str(term): list(shares[term]) for term in shares},
+            title="Who makes the key of an induction head",
+            note="Share of the score at the induction key, less its mean over keys, by component",
+            below="induction head",
+        ),
+        "induction-paths": bars(
+            [f"{writer}\nto {reader}" for reader, writer in by_path.index],
+            {f"by {path}": list(by_path[path]) for path in "qkv"},
+            title="Induction attention lost when one path is taken away",
+            note="Mean attention to the induction key; the writer's mean over prompts in its place",
+        ),
+    }
+
+
 def _named(known: pd.DataFrame) -> pd.DataFrame:
     """The table with heads by name."""
     names = [f"L{layer}.H{head}" for layer, head in zip(known["layer"], known["head"], strict=True)]
@@ -227,31 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for name, table in found.items():
         write_table(table, options.out, name=name)
-    shares = found["sides"].query("side == 'key'")
-    plots = {
-        "induction_scores": draw_bars(
-            {
-                head: dict(zip(part["term"], part["share"], strict=True))
-                for head, part in shares[shares["term"].str.match(r"L0\.H|tokens")].groupby("head")
-            },
-            title="Who makes the key of an induction head",
-            note="Share of the score at the induction key, less its mean over keys, by component",
-        ),
-        "induction_paths": draw_bars(
-            {
-                f"{row['writer']} to {row['reader']}": {
-                    path: float(lost)
-                    for path, lost in zip(part["path"], part["attention_lost"], strict=True)
-                    if path != "qkv"
-                }
-                for _, part in found["paths"].groupby(["reader", "writer"])
-                for row in [part.iloc[0]]
-            },
-            title="Induction attention lost when one path is taken away",
-            note="Mean attention to the induction key; the writer's mean over prompts in its place",
-        ),
-    }
-    for name, drawn in plots.items():
+    for name, drawn in plots(found["sides"], found["paths"]).items():
         (options.out / f"{name}.svg").write_text(drawn + "\n", encoding="utf-8")
 
 
