@@ -18,6 +18,7 @@ from experiments.charts import bars, lines
 from experiments.tables import write_table
 
 OPERATORS = ("secant", "frozen")
+GATES = {"secant": "secant gates", "frozen": "tangent gates"}
 
 
 def measure(
@@ -92,7 +93,7 @@ def _plot(tables: dict[str, pd.DataFrame], folder: Path, *, n_prompts: int) -> N
     """Errors by degree; and shares of the logit by degree. What is zero but for rounding is out."""
     naive = next(iter(tables.values()))["naive error"]
     errors = {"naive sum": naive} | {
-        f"exact, {name} gates": table["exact error"].where(table["exact error"] > 1e-4)
+        f"exact, {GATES[name]}": table["exact error"].where(table["exact error"] > 1e-4)
         for name, table in tables.items()
     }
     drawn = {
@@ -107,7 +108,7 @@ def _plot(tables: dict[str, pd.DataFrame], folder: Path, *, n_prompts: int) -> N
         "logits": bars(
             [str(degree) for degree in range(len(naive))],
             {
-                f"{name} gates": list(table["share of absolute logit"])
+                GATES[name]: list(table["share of absolute logit"])
                 for name, table in tables.items()
             },
             title="Where the likeliest token's logit lives",

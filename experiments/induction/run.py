@@ -159,6 +159,28 @@ def through_features(
     return table
 
 
+def degrees(model: sc.SplicedModel, tokens: torch.Tensor, *, count: int) -> pd.DataFrame:
+    """By degree of the path expansion: the logit of the word that comes next, said a second time.
+
+    The last token of each row is the answer; `share` is of the sum of absolute values.
+    """
+    gained = []
+    for row in tokens[:count].tolist():
+        terms = sc.expand(model, row[:-1], naive_limit=0).logits().terms
+        gained.append(terms[:, row[-1]] - terms.mean(1))
+    logit = torch.stack(gained)
+    shares = (logit.abs() / logit.abs().sum(1, keepdim=True)).mean(0)
+    names = ["direct path", "heads", "virtual heads"]
+    return pd.DataFrame(
+        {
+            "degree": range(len(names)),
+            "terms": names,
+            "logit": logit.mean(0)[: len(names)].tolist(),
+            "share": shares[: len(names)].tolist(),
+        }
+    )
+
+
 def virtual(model: sc.SplicedModel, row: list[int]) -> pd.DataFrame:
     """How large every virtual head is against its second head's whole output."""
     n_heads = int(model.bridge.cfg.n_heads)
@@ -247,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "features": pd.concat(
             [through_features(model, tokens, reader, count=count) for reader in readers]
         ),
+        "degrees": degrees(model, tokens, count=count),
         "virtual_heads": virtual(model, tokens[0].tolist()),
         **in_stories(),
     }

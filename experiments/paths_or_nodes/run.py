@@ -30,7 +30,7 @@ import saecircuits as sc
 from experiments.charts import lines
 from experiments.tables import write_table
 
-BUDGETS = (100, 200, 300, 450, 600, 800, 1000, 1500)
+BUDGETS = (100, 200, 300, 450, 600, 1000)
 WAYS = ("nodes", "features", "paths", "greedy")
 
 
