@@ -107,10 +107,7 @@ def _plot(tables: dict[str, pd.DataFrame], folder: Path, *, n_prompts: int) -> N
         ),
         "logits": bars(
             [str(degree) for degree in range(len(naive))],
-            {
-                GATES[name]: list(table["share of absolute logit"])
-                for name, table in tables.items()
-            },
+            {GATES[name]: list(table["share of absolute logit"]) for name, table in tables.items()},
             title="Where the likeliest token's logit lives",
             note=f"share of the sum of absolute values, mean over {n_prompts} prompts",
             below="degree: components passed",
