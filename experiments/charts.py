@@ -102,6 +102,8 @@ def _labels(x: float, label: str) -> Iterator[str]:
 
 
 def _below(label: str) -> str:
+    if not label:
+        return ""
     middle = (LEFT + WIDTH - RIGHT) / 2
     return text(middle, HEIGHT - 8, label, size=11.5, fill="#666", text_anchor="middle")
 
