@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="stories")
     parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
-    parser.add_argument("--limit", type=int, default=32, help="prompt pairs in each half")
+    parser.add_argument("--limit", type=int, default=20, help="prompt pairs in each half")
     parser.add_argument("--max-nodes", type=int, default=1000)
     parser.add_argument("--paths", type=int, default=500, help="strongest paths looked at")
     parser.add_argument("--budgets", type=int, nargs="*", default=list(BUDGETS), help="in bits")
