@@ -50,8 +50,11 @@ class Code:
         self._next = edges.groupby("source")["target"].nunique().map(log2).to_dict()
 
     def steps(self, nodes: Sequence[str]) -> list[float]:
-        """The cost of each node of a path, given the one before."""
-        return [self._first, *(self._next[node] for node in nodes[:-1])]
+        """The cost of each node of a path, given the one before.
+
+        None where no edge that leaves the one before has an effect above rounding.
+        """
+        return [self._first, *(self._next.get(node, 0.0) for node in nodes[:-1])]
 
 
 def by_nodes(ranked: pd.Index) -> Iterator[Described]:
