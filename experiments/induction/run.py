@@ -159,7 +159,7 @@ def through_features(
     return table
 
 
-def degrees(model: sc.SplicedModel, tokens: torch.Tensor, *, count: int) -> pd.DataFrame:
+def classical_terms(model: sc.SplicedModel, tokens: torch.Tensor, *, count: int) -> pd.DataFrame:
     """By degree of the path expansion: the logit of the word that comes next, said a second time.
 
     The last token of each row is the answer; `share` is of the sum of absolute values.
@@ -269,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "features": pd.concat(
             [through_features(model, tokens, reader, count=count) for reader in readers]
         ),
-        "degrees": degrees(model, tokens, count=count),
+        "classical_terms": classical_terms(model, tokens, count=count),
         "virtual_heads": virtual(model, tokens[0].tolist()),
         **in_stories(),
     }
