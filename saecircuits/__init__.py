@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from saecircuits.circuits import Circuit as Circuit
     from saecircuits.circuits import Routes as Routes
+    from saecircuits.circuits import path_degrees as path_degrees
     from saecircuits.circuits import paths as paths
     from saecircuits.circuits import prune as prune
     from saecircuits.discovery import Run as Run
@@ -77,6 +78,7 @@ _HOMES = {
     "load_task": "tasks",
     "measurable": "edges.attribute",
     "model_names": "splicing.loading",
+    "path_degrees": "circuits",
     "paths": "circuits",
     "prune": "circuits",
     "publish": "publication",

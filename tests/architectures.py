@@ -8,13 +8,17 @@ import torch
 import transformers
 from torch.overrides import TorchFunctionMode
 
+from saecircuits.splicing import splice
 from tests.models import (
     WORDS,
+    Toy,
     boot,
     build_bridge,
     build_gemma2,
     build_llama,
+    random_sae,
     rotary_sizes,
+    toy_prompts,
 )
 
 _ENDS = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0}
@@ -177,9 +181,27 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     "olmo2": _build_olmo2,
 }
 
+# One of each kind of part: learned positions, rotary ones (whole heads, halves, planes), ALiBi;
+# LayerNorm and RMSNorm, norms after blocks, of queries and keys; grouped queries; gated MLPs;
+# attention and MLP one after the other, and parallel with one norm or two.
+EACH_KIND = ("gpt2", "neox", "llama", "gemma2", "qwen3", "gptj", "bloom")
+
 
 def build(name: str, folder: Path) -> Any:
     """The bridge over a random model of that architecture."""
     torch.manual_seed(8)
     with Float64Throughout():
         return BUILDERS[name](folder)
+
+
+def family_toy(name: str, folder: Path) -> Toy:
+    """A random model of that architecture with a dictionary behind every block, and prompts."""
+    bridge = build(name, folder)
+    kinds = ("jumprelu", "standard", "gated")
+    dictionaries = {
+        f"blocks.{layer}.hook_resid_post": random_sae(
+            kinds[layer], d_in=bridge.cfg.d_model, seed=20 + layer
+        )
+        for layer in range(bridge.cfg.n_layers)
+    }
+    return Toy(splice(bridge, dictionaries, name=name), toy_prompts(bridge))

@@ -14,10 +14,11 @@ from pathlib import Path
 import pandas as pd
 
 import saecircuits as sc
+from experiments.charts import bars, lines
 from experiments.tables import write_table
-from saecircuits.benchmark.plot import Axis, Line, draw_plot, ticks
 
 OPERATORS = ("secant", "frozen")
+GATES = {"secant": "secant gates", "frozen": "tangent gates"}
 
 
 def measure(
@@ -89,26 +90,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _plot(tables: dict[str, pd.DataFrame], folder: Path, *, n_prompts: int) -> None:
-    """Errors by degree; and shares of the logit by degree. Degree 0 has no place on a log axis."""
-    first = tables["secant"]
-    x = Axis("degree: components passed", [float(degree) for degree in range(1, len(first))])
-
-    def line(label: str, values: pd.Series) -> Line:
-        return Line(
-            label, [(float(k), value) for k, value in enumerate(values) if k and value > 1e-6]
-        )
-
-    errors = [line("naive sum", first["naive error"])]
-    errors += [line(f"exact, {name}", table["exact error"]) for name, table in tables.items()]
-    shares = [line(name, table["share of absolute logit"]) for name, table in tables.items()]
-    for name, title, lines, label in (
-        ("naive", "The naive sum diverges", errors, "|T - sum up to degree| / |T - x|"),
-        ("logits", "Where the likeliest token's logit lives", shares, "share of absolute logit"),
-    ):
-        y = Axis(label, ticks([value for each in lines for _, value in each.points]))
-        note = f"Median or mean over {n_prompts} prompts"
-        plot = draw_plot(lines, title=title, note=note, x=x, y=y)
-        (folder / f"expansion_{name}.svg").write_text(plot, encoding="utf-8")
+    """Errors by degree; and shares of the logit by degree. What is zero but for rounding is out."""
+    naive = next(iter(tables.values()))["naive error"]
+    errors = {"naive sum": naive} | {
+        f"exact, {GATES[name]}": table["exact error"].where(table["exact error"] > 1e-4)
+        for name, table in tables.items()
+    }
+    drawn = {
+        "naive": lines(
+            [float(degree) for degree in range(len(naive))],
+            {name: list(values) for name, values in errors.items()},
+            title="The naive sum diverges",
+            note=f"|T - sum up to degree| / |T - x|, median over {n_prompts} prompts",
+            below="degree: components passed",
+            is_log=True,
+        ),
+        "logits": bars(
+            [str(degree) for degree in range(len(naive))],
+            {GATES[name]: list(table["share of absolute logit"]) for name, table in tables.items()},
+            title="Where the likeliest token's logit lives",
+            note=f"share of the sum of absolute values, mean over {n_prompts} prompts",
+            below="degree: components passed",
+        ),
+    }
+    for name, plot in drawn.items():
+        (folder / f"expansion_{name}.svg").write_text(plot + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 import saecircuits as sc
-from experiments.bars import draw_bars
+from experiments.charts import bars
 from experiments.tables import write_table
 from saecircuits import heads
 from saecircuits.splicing.loading import model_folder
@@ -159,6 +159,28 @@ def through_features(
     return table
 
 
+def classical_terms(model: sc.SplicedModel, tokens: torch.Tensor, *, count: int) -> pd.DataFrame:
+    """By degree of the path expansion: the logit of the word that comes next, said a second time.
+
+    The last token of each row is the answer; `share` is of the sum of absolute values.
+    """
+    gained = []
+    for row in tokens[:count].tolist():
+        terms = sc.expand(model, row[:-1], naive_limit=0).logits().terms
+        gained.append(terms[:, row[-1]] - terms.mean(1))
+    logit = torch.stack(gained)
+    shares = (logit.abs() / logit.abs().sum(1, keepdim=True)).mean(0)
+    names = ["direct path", "heads", "virtual heads"]
+    return pd.DataFrame(
+        {
+            "degree": range(len(names)),
+            "terms": names,
+            "logit": logit.mean(0)[: len(names)].tolist(),
+            "share": shares[: len(names)].tolist(),
+        }
+    )
+
+
 def virtual(model: sc.SplicedModel, row: list[int]) -> pd.DataFrame:
     """How large every virtual head is against its second head's whole output."""
     n_heads = int(model.bridge.cfg.n_heads)
@@ -184,6 +206,31 @@ def in_stories() -> dict[str, pd.DataFrame]:
         "stories_query_features": found.query_terms.head(6),
         "stories_key_components": parts.key_terms.head(6),
         "stories_query_components": parts.query_terms.head(6),
+    }
+
+
+def plots(sides: pd.DataFrame, lost: pd.DataFrame) -> dict[str, str]:
+    """By name: who makes the key of each induction head, and what it loses with every path."""
+    shares = sides.query("side == 'key'").pivot_table(index="head", columns="term", values="share")
+    shares = shares.filter(regex=r"L0\.H|tokens")
+    single = lost[lost["path"] != "qkv"]
+    by_path = single.pivot_table(
+        index=["reader", "writer"], columns="path", values="attention_lost"
+    )
+    return {
+        "induction-scores": bars(
+            list(shares.index),
+            {str(term): list(shares[term]) for term in shares},
+            title="Who makes the key of an induction head",
+            note="Share of the score at the induction key, less its mean over keys, by component",
+            below="induction head",
+        ),
+        "induction-paths": bars(
+            [f"{writer}\nto {reader}" for reader, writer in by_path.index],
+            {f"by {path}": list(by_path[path]) for path in "qkv"},
+            title="Induction attention lost when one path is taken away",
+            note="Mean attention to the induction key; the writer's mean over prompts in its place",
+        ),
     }
 
 
@@ -222,36 +269,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "features": pd.concat(
             [through_features(model, tokens, reader, count=count) for reader in readers]
         ),
+        "classical_terms": classical_terms(model, tokens, count=count),
         "virtual_heads": virtual(model, tokens[0].tolist()),
         **in_stories(),
     }
     for name, table in found.items():
         write_table(table, options.out, name=name)
-    shares = found["sides"].query("side == 'key'")
-    plots = {
-        "induction_scores": draw_bars(
-            {
-                head: dict(zip(part["term"], part["share"], strict=True))
-                for head, part in shares[shares["term"].str.match(r"L0\.H|tokens")].groupby("head")
-            },
-            title="Who makes the key of an induction head",
-            note="Share of the score at the induction key, less its mean over keys, by component",
-        ),
-        "induction_paths": draw_bars(
-            {
-                f"{row['writer']} to {row['reader']}": {
-                    path: float(lost)
-                    for path, lost in zip(part["path"], part["attention_lost"], strict=True)
-                    if path != "qkv"
-                }
-                for _, part in found["paths"].groupby(["reader", "writer"])
-                for row in [part.iloc[0]]
-            },
-            title="Induction attention lost when one path is taken away",
-            note="Mean attention to the induction key; the writer's mean over prompts in its place",
-        ),
-    }
-    for name, drawn in plots.items():
+    for name, drawn in plots(found["sides"], found["paths"]).items():
         (options.out / f"{name}.svg").write_text(drawn + "\n", encoding="utf-8")
 
 

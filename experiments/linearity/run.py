@@ -60,15 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ),
     )
     scaled = curves.assign(metric=curves.groupby(["task", "layer"])["metric"].transform(_scaled))
-    first = scaled[scaled["layer"] == 0]
-    shown = {name: list(rows["metric"]) for name, rows in first.groupby("task", sort=False)}
+    at = scaled[scaled["layer"] == 0].groupby("share")["metric"]
+    shown = {"lowest": at.min(), "median": at.median(), "highest": at.max()}
+    shares = [float(share) for share in at.groups]
     _write(
         options.out / "linearity_curves.svg",
         lines(
-            sorted(first["share"].unique()),
-            dict(list(shown.items())[:5]),
+            shares,
+            {name: list(values) for name, values in shown.items()} | {"straight line": shares},
             title="The metric from corrupted to clean embeddings",
-            note="mean over prompts, 0 at the corrupted and 1 at the clean end; the first tasks",
+            note=f"0 at the corrupted and 1 at the clean end; over {len(options.tasks)} tasks",
+            below="share of the way from the corrupted to the clean embeddings",
         ),
     )
 

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_site = table[table["game"] == "inner"]
     grades = ["grade 1", "grade 2", "grade 3", "grade 4 and above"]
     drawing = bars(
-        list(of_site["task"].str.replace("_", " ")),
+        list(of_site["task"].str.replace("_", "\n")),
         {grade: list(of_site[grade]) for grade in grades},
         title="Interactions by grade, among the nodes of one site",
         note="share of v(N) - v(empty); 1 at grade 1 would be a sum of parts",

@@ -2,6 +2,7 @@
 
 from saecircuits.circuits.circuit import Circuit as Circuit
 from saecircuits.circuits.circuit import parts_of as parts_of
+from saecircuits.circuits.path_degrees import path_degrees as path_degrees
 from saecircuits.circuits.paths import Routes as Routes
 from saecircuits.circuits.paths import paths as paths
 from saecircuits.circuits.prune import prune as prune

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from saecircuits.edges.graph import METRIC, AttributionGraph
 from saecircuits.edges.linear import UNSPLIT, LinearGraph, linear_graph
@@ -192,13 +193,7 @@ def paths_of(
 ) -> Routes:
     """As `paths`, of a linear graph that is there already; see there."""
     pooled = linear.pooled
-    end = _number(linear, target)
-    if target != METRIC and _kind(target) != "feature":
-        raise InputError(f"paths end in the metric or in a feature; {target!r} is neither")
-    starts = linear.cells_of(_sources(linear, source, graph.settings.error_policy))
-    starts &= pooled.cell_node < end
-    start = np.where(starts, linear.change, 0.0)
-    readout = np.where(pooled.cell_node == end, linear.average, 0.0)
+    start, readout, end = ends_of(linear, graph, source=source, target=target)
     total = float(start @ influence(pooled.A, readout))
     found = strongest_pooled_paths(pooled, start, readout, end=end, k=k, sign=sign)
     main = _main_parts(graph.edge_parts) if by == "edges" else {}
@@ -224,7 +219,7 @@ def paths_of(
     if target == METRIC:
         n_prompt = int((pooled.cell_node == end).sum())
         arrived = arriving(pooled.A, start)
-        whole = float(linear.effect[starts].sum()) / n_prompt
+        whole = float(linear.effect[start != 0].sum()) / n_prompt
         through_errors = float(arrived @ linear.into_errors) / n_prompt
         beyond = whole - total - through_errors
     settings = graph.settings.model_dump()
@@ -248,6 +243,23 @@ def paths_of(
         examined=found.examined,
         is_complete=found.is_complete,
     )
+
+
+def ends_of(
+    linear: LinearGraph,
+    graph: AttributionGraph,
+    *,
+    source: str | Sequence[str] | None,
+    target: str,
+) -> tuple[Float[np.ndarray, " n_cell"], Float[np.ndarray, " n_cell"], int]:
+    """What paths begin with at every cell, the weight of every cell as their end, and the end."""
+    cell_node = linear.pooled.cell_node
+    end = _number(linear, target)
+    if target != METRIC and _kind(target) != "feature":
+        raise InputError(f"paths end in the metric or in a feature; {target!r} is neither")
+    starts = linear.cells_of(_sources(linear, source, graph.settings.error_policy))
+    start = np.where(starts & (cell_node < end), linear.change, 0.0)
+    return start, np.where(cell_node == end, linear.average, 0.0), end
 
 
 def _sources(

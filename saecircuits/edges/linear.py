@@ -98,14 +98,15 @@ def linear_graph(graph: AttributionGraph, *, is_split: bool = False) -> LinearGr
             f"paths through components need the factorised engine, but this graph's is the "
             f"{engine.described}; ask for paths by edges"
         )
-    effects = graph.nodes.set_index("node")["effect"].abs()
+    # What equals its baseline on every prompt has no row among the nodes, and no effect.
+    sizes = graph.nodes.set_index("node")["effect"].abs().to_dict()
     joined = (set(graph.edges["source"]) | set(graph.edges["target"])) - {METRIC}
     spots = {name: parse_node_id(model, units, name) for name in joined}
     if not spots:
         raise InputError("the graph has no edges, so it has no paths; raise max_nodes")
     builder = LinearGraphBuilder(
         list(spots.items()),
-        [spots[name] for name in joined if effects[name] >= settings.target_threshold],
+        [spots[name] for name in joined if sizes.get(name, 0.0) >= settings.target_threshold],
         n_prompt=int(graph.summary["prompts"]),
         is_split=is_split,
     )

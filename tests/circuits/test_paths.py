@@ -110,3 +110,13 @@ def test_what_cannot_be_meant_is_refused(graph: AttributionGraph, routes: Routes
         paths(graph, k=0)
     with pytest.raises(InputError, match="has no edges"):
         paths(replace(graph, edges=graph.edges.iloc[:0]))
+
+
+def test_what_equals_its_baseline_may_be_passed_all_the_same(
+    graph: AttributionGraph, routes: Routes
+) -> None:
+    # Edges may end in a node that differs from its baseline on no prompt and so has no row.
+    passed = {node for nodes in routes.table["nodes"] for node in nodes[1:-1]}
+    rest = graph.nodes[graph.nodes["node"] != min(passed)]
+    found = paths(replace(graph, nodes=rest), k=12)
+    assert found.total == pytest.approx(routes.total)

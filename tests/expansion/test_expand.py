@@ -1,5 +1,8 @@
 """`expand`: what it returns, its tables, and what it refuses."""
 
+import time
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ import saecircuits as sc
 from saecircuits.errors import InputError, TaskError, UnknownNameError
 from saecircuits.expansion.affine import affine_run
 from saecircuits.splicing.anatomy import Norm
+from saecircuits.theory import degree_spectrum
 from tests.models import Toy
 
 PROMPT, OTHER = "w4 w9 w2 w11 w7", "w4 w13 w2 w20 w7"
@@ -148,3 +152,23 @@ def test_no_hooks_are_left(toy: Toy) -> None:
     sc.expand(toy.model, PROMPT, corrupted=OTHER)
     sc.treeify(toy.model, PROMPT, by="head").paths(limit=3)
     assert all(not point.fwd_hooks for point in toy.model.hook_points.values())
+
+
+@torch.no_grad()
+def test_the_pass_takes_under_twice_a_forward_pass_per_degree() -> None:
+    # It takes a tenth (`experiments/expansion/timing.py`), so a busy machine does not matter.
+    model = sc.load_model("stories")
+    tokens = torch.arange(60)
+    run = affine_run(model, tokens)
+
+    def seconds(work: Callable[[], object]) -> float:
+        times = []
+        for _ in range(4):
+            begin = time.process_time()
+            work()
+            times.append(time.process_time() - begin)
+        return min(times)
+
+    forward = seconds(lambda: model.forward(tokens[None]))
+    whole = seconds(lambda: degree_spectrum(run.source, run.steps))
+    assert whole / (len(run.steps) + 1) < 2 * forward

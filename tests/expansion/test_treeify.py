@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import saecircuits as sc
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.splicing.component_runs import ComponentRuns
 from saecircuits.theory import reads
+from tests.architectures import Float64Throughout, family_toy
 from tests.models import Toy
 
 PROMPT, OTHER = "w4 w9 w2 w11 w7", "w4 w13 w2 w20 w8"
@@ -38,10 +40,12 @@ class ByHand:
             reads, out = f"blocks.{layer}.ln2.hook_in", f"blocks.{layer}.hook_mlp_out"
             return self._with(reads, self.clean[reads] + moved, out) - self.clean[out]
         reads, out = f"blocks.{layer}.ln1.hook_in", f"blocks.{layer}.attn.hook_z"
+        if part == "attention":
+            out = f"blocks.{layer}.hook_attn_out"
         more = self._with(reads, self.clean[reads] + moved, out) - self.clean[out]
-        weights = self.bridge.blocks[layer].attn.W_O
-        heads = range(len(weights)) if part == "attention" else [int(part[1:])]
-        return sum(more[:, :, head] @ weights[head] for head in heads)
+        if part == "attention":
+            return more
+        return more[:, :, int(part[1:])] @ self.bridge.blocks[layer].attn.W_O[int(part[1:])]
 
     def effect(self, moved: Tensor) -> float:
         """What of the metric goes with a change of the stream that the final norm reads."""
@@ -83,6 +87,51 @@ def test_every_edge_equals_patching_it_by_hand(toy: Toy, by: str) -> None:
     for name in long[1:]:
         change = hand.change(name, change)
     assert tree.effect(*long) == pytest.approx(hand.effect(change), abs=1e-9)
+
+
+# Where each reads: RMSNorm, rotary positions, grouped queries and a gated MLP; blocks whose
+# attention and MLP are parallel, with two norms; one norm over each query and key; ALiBi.
+@pytest.mark.parametrize("family", ["llama", "neox", "qwen3", "bloom"])
+@torch.no_grad()
+def test_so_it_does_in_other_architectures(family: str, tmp_path: Path) -> None:
+    with Float64Throughout():
+        toy = family_toy(family, tmp_path)
+        tree = sc.treeify(toy.model, PROMPT, corrupted=OTHER, answer="w3", wrong="w5")
+        hand = ByHand(toy, tree.run.tokens, tree.metric)
+        _, there = toy.model.bridge.run_with_cache(torch.tensor([[0, 4, 13, 2, 20, 8]]))
+        hooks = {"embedding": "blocks.0.hook_in"} | {
+            name: f"blocks.{name[1]}.hook_{'mlp' if name.endswith('MLP') else 'attn'}_out"
+            for name in list(tree.moved)[1:]
+        }
+        moved = {name: there[hook] - hand.clean[hook] for name, hook in hooks.items()}
+        checked = 0
+        for source, target in combinations(moved, 2):
+            if tree.firsts[source] < tree.firsts[target]:
+                expected = hand.effect(hand.change(target, moved[source]))
+                assert tree.effect(source, target) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+                assert abs(expected) > 1e-6
+                checked += 1
+        n_layers = toy.model.n_layers
+        parallel = n_layers if family == "neox" else 0
+        assert checked == n_layers * (2 * n_layers + 1) - parallel
+
+
+@torch.no_grad()
+def test_so_it_does_in_the_shipped_model() -> None:
+    model = sc.load_model("stories")
+    prompts = sc.load_task("pronoun", model, limit=2).train
+    clean, other = (
+        tokens[0, : int(prompts.clean_lengths[0])]
+        for tokens in (prompts.clean_tokens, prompts.corrupted_tokens)
+    )
+    tree = sc.treeify(model, clean, corrupted=other)
+    hand = ByHand(Toy(model, prompts), tree.run.tokens, tree.metric)
+    _, there = model.bridge.run_with_cache(other[None])
+    moved = there["blocks.0.hook_in"] - hand.clean["blocks.0.hook_in"]
+    size = max(abs(tree.effect("embedding", name)) for name in list(tree.moved)[1:])
+    for name in list(tree.moved)[1:]:
+        expected = hand.effect(hand.change(name, moved))
+        assert tree.effect("embedding", name) == pytest.approx(expected, abs=1e-4 * size)
 
 
 @pytest.mark.parametrize(("family", "by"), [("toy_mixed", "layer"), ("gemma2", "head")])

@@ -1,6 +1,7 @@
 """Every experiment runs, at a size that says nothing about the results."""
 
 import json
+import math
 import random
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import pandas as pd
 import pytest
 
 from experiments.circuits import run as circuits
+from experiments.degrees import run as degrees
 from experiments.estimators import run as estimators
 from experiments.expansion import run as expansion
 from experiments.induction import run as induction
 from experiments.linearity import run as linearity
 from experiments.long_prompt import run as long_prompt
+from experiments.paths_or_nodes import run as paths_or_nodes
 from experiments.redundancy import run as redundancy
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
@@ -57,6 +60,20 @@ def test_expansion(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_degrees(tmp_path: Path) -> None:
+    small = ["--limit", "4", "--prompts", "2", "--max-nodes", "60", "--random", "1"]
+    few = ["--faithfulness", "0.6"]
+    degrees.main(["--tasks", "pronoun", *small, *few, "--out", str(tmp_path)])
+    row = pd.read_csv(tmp_path / "degrees.csv").iloc[0]
+    assert row["absolute"] <= row["all absolute"]
+    assert abs(row["paths of the circuit"]) <= row["absolute"]
+    shares = pd.read_csv(tmp_path / "degrees_means.csv").set_index("degree")
+    assert (shares.drop(columns="random paths").sum() - 1).abs().max() < 1e-6
+    assert shares["edges"][3:].sum() == 0 < shares["paths"][3:].sum()
+    assert (tmp_path / "degrees.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+@pytest.mark.slow
 def test_linearity(tmp_path: Path) -> None:
     small = ["--nodes", "6", "--edges", "4", "--neurons", "2"]
     linearity.main(["--tasks", "agreement", "--limit", "4", *small, "--out", str(tmp_path)])
@@ -65,6 +82,34 @@ def test_linearity(tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "linearity_profile.csv")) == 5
     for name in ("linearity.svg", "linearity_curves.svg"):
         assert (tmp_path / name).read_text(encoding="utf-8").startswith("<svg")
+
+
+@pytest.mark.slow
+def test_paths_or_nodes(tmp_path: Path) -> None:
+    small = ["--limit", "4", "--max-nodes", "60", "--paths", "40", "--budgets", "40", "120"]
+    paths_or_nodes.main(["--tasks", "pronoun", *small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "paths_or_nodes.csv")
+    assert len(table) == 2 * len(paths_or_nodes.WAYS)
+    assert (table["bits"] <= table["budget"]).all()
+    assert (table.groupby("way")["nodes"].diff().dropna() >= 0).all()
+    assert len(pd.read_csv(tmp_path / "paths_or_nodes_by_bits.csv")) == 2
+
+
+def test_descriptions_cost_what_is_counted_by_hand() -> None:
+    edges = [("t", "a"), ("t", "b"), ("a", "c"), ("a", "d"), ("a", "m"), ("a", "b"), ("b", "m")]
+    table = pd.DataFrame(edges, columns=["source", "target"])
+    code = paths_or_nodes.Code(table, ["t", "u"])  # 2 beginnings; t has 2 ends, a 4, b 1
+    assert code.steps(("t", "a", "m")) == [1.0, 1.0, 2.0]
+    told = list(paths_or_nodes.by_paths([("t", "a", "m"), ("t", "b", "m")], code))
+    assert [one.bits for one in told] == [4.0, 5.0]  # 4 + (1 + 1 + 0) - log2 2!
+    assert told[1].nodes == ("t", "a", "m", "b")
+    paths = pd.DataFrame({"nodes": [("t", "a", "m"), ("t", "b", "m")], "effect": [3.0, -2.0]})
+    # 2/2 a bit for the second path; then the first leaves it behind one of {"", t, t b}.
+    greedy = list(paths_or_nodes.by_greedy(paths, code))
+    assert [one.nodes for one in greedy] == [("t", "b", "m"), ("t", "b", "m", "a")]
+    assert [one.bits for one in greedy] == pytest.approx([2.0, 2.0 + math.log2(3) + 3.0])
+    sets = list(paths_or_nodes.by_nodes(pd.Index(list("abcdef"))))
+    assert [one.bits for one in sets] == pytest.approx([math.log2(n) for n in (6, 15, 20)])
 
 
 @pytest.mark.slow
@@ -122,4 +167,4 @@ def test_induction_pretraining(tmp_path: Path) -> None:
 def test_induction(tmp_path: Path) -> None:
     induction.main(["--prompts", "4", "--out", str(tmp_path)])
     assert len(pd.read_csv(tmp_path / "behaviours.csv")) == 8
-    assert (tmp_path / "induction_paths.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert (tmp_path / "induction-paths.svg").read_text(encoding="utf-8").startswith("<svg")

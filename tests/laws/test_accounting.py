@@ -4,6 +4,8 @@ For every active feature v,  a_v = sum over sources u of W_vu a_u + errors + bia
 the bias is what v would be with every source at zero; and so for the metric.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.effects import node_index
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot
+from tests.architectures import Float64Throughout, family_toy
 from tests.by_hand import Raw
 from tests.edges.engines import reference_blocks
 from tests.models import Toy, make_contrast
@@ -36,11 +39,21 @@ def _at_zero(contrast: Contrast, raw: Raw):
 
 @pytest.mark.parametrize("policy", ["recompute", "hold"])
 def test_activations_and_metric_are_sums_over_sources(each_toy: Toy, policy: str) -> None:
+    _assert_closed(each_toy, policy)
+
+
+@pytest.mark.parametrize("family", ["llama", "neox", "qwen3"])
+def test_so_they_are_in_other_architectures(family: str, tmp_path: Path) -> None:
+    with Float64Throughout():
+        _assert_closed(family_toy(family, tmp_path), "hold")
+
+
+def _assert_closed(toy: Toy, policy: str) -> None:
     # With the zero baseline a node's change is its activation; each position is its own unit, so
     # a feature in a unit has one activation, and weight times activation is its contribution.
     contrast = make_contrast(
-        each_toy.model,
-        each_toy.prompts,
+        toy.model,
+        toy.prompts,
         linearization="secant",
         baseline="zero",
         error_policy=policy,

@@ -13,11 +13,14 @@ import pytest
 import torch
 
 import saecircuits as sc
+from saecircuits.expansion import affine_run
+from saecircuits.expansion.readouts import logit_map
 from saecircuits.heads import direct_path, skip_trigrams, virtual_head
 from saecircuits.splicing import SplicedModel, record_operator, splice
 from saecircuits.splicing.anatomy import take_apart
 from saecircuits.splicing.operators import FULL
 from saecircuits.splicing.parts import token_embeddings
+from saecircuits.theory import degree_spectrum
 from tests.architectures import Float64Throughout
 from tests.models import boot, random_sae
 
@@ -55,7 +58,7 @@ def _attention_only(folder: Path, kind: str) -> SplicedModel:
 
 
 def _change_by_terms(model: SplicedModel, tokens: torch.Tensor) -> torch.Tensor:
-    """What each term says of the logits at every position, summed; `[pos, d_vocab]`."""
+    """Of the logits at every position: direct path, heads, virtual heads; `[3, pos, d_vocab]`."""
     anatomy = take_apart(model, tokens, FULL)
     layers = [block.attention for block in anatomy.blocks]
     held = [layer.pattern[0] / layer.norm.scale[0, :, 0] for layer in layers]
@@ -66,14 +69,15 @@ def _change_by_terms(model: SplicedModel, tokens: torch.Tensor) -> torch.Tensor:
         return table[OTHER] - table[old]
 
     at_key = torch.nn.functional.one_hot(torch.tensor(KEY), tokens.shape[1])
-    total = at_key[:, None] * change(direct_path(model))
+    direct = at_key[:, None] * change(direct_path(model))
+    single, double = torch.zeros_like(direct), torch.zeros_like(direct)
     for layer, head in product(range(2), heads):
         written = change(skip_trigrams(model, layer, head).writes)
-        total = total + held[layer][head, :, KEY, None] * written
+        single = single + held[layer][head, :, KEY, None] * written
     for first, second in product(heads, heads):
         written = change(virtual_head(model, tokens[0].tolist(), (0, first), (1, second)).writes)
-        total = total + (held[1][second] @ held[0][first])[:, KEY, None] * written
-    return total / anatomy.unembedding.norm.scale[0]
+        double = double + (held[1][second] @ held[0][first])[:, KEY, None] * written
+    return torch.stack([direct, single, double]) / anatomy.unembedding.norm.scale[0]
 
 
 def _change_in_the_model(model: SplicedModel, tokens: torch.Tensor) -> torch.Tensor:
@@ -91,16 +95,35 @@ def _change_in_the_model(model: SplicedModel, tokens: torch.Tensor) -> torch.Ten
     return (gained - gained.mean(-1, keepdim=True))[0]
 
 
+def _change_by_degree(model: SplicedModel, tokens: torch.Tensor) -> torch.Tensor:
+    """The same by the degrees of the polynomial pass, which knows of no heads."""
+    run = affine_run(model, tokens[0], operator="frozen")
+    embeddings = token_embeddings(model)
+    source = run.source.clone()
+    source[KEY] += embeddings[OTHER] - embeddings[int(tokens[0, KEY])]
+    terms = degree_spectrum(source, run.steps) - degree_spectrum(run.source, run.steps)
+    rows = [logit_map(run, terms, position) for position in range(tokens.shape[1])]
+    gained = torch.stack(rows, 1)
+    return gained - gained.mean(-1, keepdim=True)
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_the_classical_terms_are_the_whole_model(tmp_path: Path, kind: str) -> None:
     with Float64Throughout():
         model, tokens = _attention_only(tmp_path, kind), torch.tensor([PROMPT])
         found, expected = _change_by_terms(model, tokens), _change_in_the_model(model, tokens)
+        by_degree = _change_by_degree(model, tokens)
     assert float(expected.abs().max()) > 0.1
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.sum(0), expected, rtol=1e-9, atol=1e-9)
+    # Degree 0 is the direct path, degree 1 the heads, degree 2 the virtual heads.
+    torch.testing.assert_close(by_degree[:3], found, rtol=1e-9, atol=1e-9)
+    assert float(by_degree[3:].abs().max()) < 1e-12
+    assert min(float(term.abs().max()) for term in found) > 1e-3
 
 
 def test_the_classical_terms_are_the_whole_shipped_model() -> None:
     model, tokens = sc.load_model("induction"), torch.tensor([PROMPT])
     found, expected = _change_by_terms(model, tokens), _change_in_the_model(model, tokens)
-    assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+    size = float(expected.abs().max())
+    assert float((found.sum(0) - expected).abs().max()) < 1e-4 * size
+    assert float((_change_by_degree(model, tokens)[:3] - found).abs().max()) < 1e-4 * size

@@ -4,11 +4,14 @@ For every node, the sum of its out-edges, those to error nodes and to the metric
 gradient effect; summed over the nodes of a site this is what the site accounts for.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from saecircuits.edges.attribute import attribute
+from tests.architectures import Float64Throughout, family_toy
 from tests.models import Toy
 
 EVERY_NODE = 10**6
@@ -54,12 +57,11 @@ def test_whatever_is_chosen_beside(
     _assert_conserved(request.getfixturevalue(fixture), **choices)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2"])
-@pytest.mark.parametrize("policy", ["recompute", "hold"])
-def test_on_other_architectures(request: pytest.FixtureRequest, family: str, policy: str) -> None:
-    # Their norms compute in float32, so sums of many terms agree to about that.
-    toy = request.getfixturevalue(family)
-    _assert_conserved(toy, atol=1e-4, positions="span", error_policy=policy)
+@pytest.mark.parametrize("family", ["llama", "gemma2", "neox"])
+def test_on_other_architectures(family: str, tmp_path: Path) -> None:
+    with Float64Throughout():
+        toy = family_toy(family, tmp_path)
+        _assert_conserved(toy, atol=1e-10, positions="span", error_policy="recompute")
 
 
 def test_without_error_targets_it_fails(toy: Toy) -> None:

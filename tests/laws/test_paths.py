@@ -1,5 +1,6 @@
 """Paths add up: to a node's effect, to a feature's activation, and each is what the model does."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.interventions import ERROR
 from saecircuits.theory.best_paths import Sign
 from saecircuits.theory.total_effects import arriving, influence
+from tests.architectures import EACH_KIND, Float64Throughout, family_toy
 from tests.by_hand import Raw
 from tests.models import Toy, make_contrast
 
@@ -77,15 +79,18 @@ def test_all_paths_from_a_node_add_up_to_its_effect(
     assert _relative(direct, expected) > 1e-2
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2"])
-def test_so_they_do_on_other_architectures(request: pytest.FixtureRequest, family: str) -> None:
-    # Their norms compute in float32 where scales move, and so do the derivatives.
-    toy = request.getfixturevalue(family)
-    graph = attribute(toy.model, toy.prompts, **EVERYTHING, positions="span", error_policy="hold")
-    linear = linear_graph(graph)
-    found = _by_node(linear, linear.change * _metric_influence(linear))[:-1]
+@pytest.mark.parametrize("family", EACH_KIND)
+def test_so_they_do_with_every_kind_of_part(family: str, tmp_path: Path) -> None:
+    with Float64Throughout():
+        toy = family_toy(family, tmp_path)
+        graph = attribute(toy.model, toy.prompts, **EVERYTHING, positions="span")
+        linear = linear_graph(graph)
+    n_prompt = len(toy.prompts)
+    y = _metric_influence(linear) + influence(linear.pooled.A, linear.into_errors / n_prompt)
+    found = _by_node(linear, linear.change * y)[:-1]
     expected = graph.nodes.set_index("node")["effect"].reindex(linear.nodes[:-1]).to_numpy()
-    assert _relative(found, expected) < 1e-4
+    assert _relative(found, expected) < 1e-9
+    assert np.abs(linear.into_errors).max() > 1e-3
 
 
 def test_so_they_do_on_the_shipped_model() -> None:
