@@ -81,16 +81,16 @@ def print_expansion(expansion: Any, paths: Any, *, n_rows: int = 12) -> None:
         "|T - sum up to this degree| / |T - x|. The naive sum is not a decomposition; "
         f"{expansion.naive.stopped}.",
     )
-    parts = expansion.components
+    parts, constant = expansion.components.iloc[:-1], expansion.components.index[-1]
     strongest = parts["through"].abs().nlargest(n_rows).index
     _print_frame(
-        parts.loc[[*strongest.sort_values(), parts.index[-1]]].drop(columns="step"),
-        title=f"Components (the {len(strongest)} that most goes through, of {len(parts) - 1})",
+        expansion.components.loc[[*strongest.sort_values(), constant]].drop(columns="step"),
+        title=f"Components (the {len(strongest)} that most goes through, of {len(parts)})",
         caption="share: of the last stream, |T|^2. direct: what it writes gives to the metric. "
         "through: all paths through it.",
     )
     _print_frame(
-        left.table,
+        left.table.rename(columns=lambda name: name.replace("_", " ")),
         title="What the tangent operator leaves out",
         caption=f"Baseline: {left.baseline}. From it to the prompt the metric changes by "
         f"{left.metric_change:.3f}, the tangent operator's by {left.metric_tangent:.3f}. stream: "
@@ -107,7 +107,8 @@ def print_expansion(expansion: Any, paths: Any, *, n_rows: int = 12) -> None:
 
 def _print_frame(frame: Any, *, title: str, caption: str) -> None:
     columns = [
-        Column(str(name), justify="left" if number == 0 else "right", no_wrap=True)
+        # Headings may take two lines, figures never.
+        Column(str(name), justify="left" if number == 0 else "right", min_width=_width(frame[name]))
         for number, name in enumerate(frame.columns)
     ]
     table = Table(*columns, title=escape(title), caption=escape(caption), caption_justify="left")
@@ -115,6 +116,10 @@ def _print_frame(frame: Any, *, title: str, caption: str) -> None:
         table.add_row(*map(_cell, row))
     OUT.print(table)
     OUT.print()
+
+
+def _width(column: Any) -> int:
+    return max((len(_cell(value)) for value in column), default=0)
 
 
 def _cell(value: Any) -> str:
