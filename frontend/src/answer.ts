@@ -36,22 +36,22 @@ function asked(circuit: Circuit): HTMLElement {
     );
   }
   box.append(
-    h("p", { class: "note" }, `Metric: logit of the answer minus logit of the wrong answer. On average ${signed(metric_clean)} on clean prompts, ${signed(metric_baseline)} with every node at its baseline.`),
+    h("p", { class: "note" }, `Metric: logit of the answer minus that of the wrong answer; ${signed(metric_clean)} on clean prompts, ${signed(metric_baseline)} with every node at its baseline.`),
   );
   return box;
 }
 
 function pair(kind: string, prompt: string, tokens: string[], wrong: boolean): HTMLElement {
-  const row = h("p", { class: "prompt" }, h("span", { class: "prompt-kind" }, kind), h("q", { dir: "auto" }, visible(prompt)), h("span", { class: "arrow", "aria-hidden": "true" }, " \u2192 "));
+  const row = h("span", {}, h("q", { dir: "auto" }, visible(prompt)), h("span", { "aria-hidden": "true" }, " \u2192\u00a0"));
   tokens.forEach((token, index) => {
     if (index) row.append(" or ");
     row.append(h("strong", { class: wrong ? "answer wrong" : "answer" }, bdi(shownToken(token))));
   });
-  return row;
+  return h("p", { class: "prompt" }, h("span", { class: "prompt-kind" }, kind), row);
 }
 
 function sureness(circuit: Circuit): HTMLElement {
-  const { report, pruning, edge_notes } = circuit.data;
+  const { report, pruning } = circuit.data;
   const box = h("section", { class: "sure" });
   const list = h("dl", { class: "key-figures" });
   const row = (name: string, value: string, words: string, extra: Node | null = null) =>
@@ -63,16 +63,16 @@ function sureness(circuit: Circuit): HTMLElement {
     row(
       "Faithfulness",
       plain(report.faithfulness),
-      `${low === null ? "" : `95%: ${plain(low)} to ${plain(high)}, `}${count(report.prompts)} held-out prompts; random circuits ${plain(report.random.median)}`,
+      `${low === null ? "" : `95%: ${plain(low)} to ${plain(high)}; `}random circuits ${plain(report.random.median)}`,
       faithfulnessBar(report),
     );
-    row("Error nodes", percent(report.error_share), `of that goes with error nodes (${pruning.errors} of ${pruning.members} nodes); without them ${plain(report.faithfulness_without_errors)}`);
+    row("Error nodes", percent(report.error_share), `of that goes with them (${pruning.errors} of ${pruning.members} nodes); ${plain(report.faithfulness_without_errors)} without`);
   }
   const calibration = report?.calibration ?? null;
   row(
     "Calibration",
     calibration ? plain(calibration.nodes.spearman) : "not measured",
-    calibration ? `rank correlation of estimated with measured node effects; edges ${plain(calibration.edges.spearman)}` : "how well estimates follow measured effects is not known",
+    calibration ? `Spearman, estimated with measured; edges ${plain(calibration.edges.spearman)}` : "how well estimates follow measured effects is not known",
   );
   row(
     "Kept",
@@ -80,11 +80,14 @@ function sureness(circuit: Circuit): HTMLElement {
     `nodes${pruning.node_share === null ? "" : `, ${percent(pruning.node_share)} of the summed |effect|`}; ${count(pruning.edges)}${pruning.graph_edges === null ? "" : ` of ${count(pruning.graph_edges)}`} edges${pruning.edge_share === null ? "" : `, ${percent(pruning.edge_share)}`}`,
   );
   box.append(list);
-  const computed = edge_notes.edge_nodes_share_of_effect;
-  if (computed !== null && computed !== undefined && edge_notes.edge_nodes !== null) {
-    box.append(h("p", { class: "note" }, `Edges were computed among ${count(edge_notes.edge_nodes)} nodes, which carry ${percent(computed)} of all nodes' |effect|.`));
-  }
   return box;
+}
+
+function computedNote(circuit: Circuit): HTMLElement | null {
+  const { edge_notes } = circuit.data;
+  const computed = edge_notes.edge_nodes_share_of_effect;
+  if (computed === null || computed === undefined || edge_notes.edge_nodes === null) return null;
+  return h("p", { class: "note" }, `Edges were computed among ${count(edge_notes.edge_nodes)} nodes, which carry ${percent(computed)} of all nodes' |effect|.`);
 }
 
 function strongestPaths(circuit: Circuit, store: Store): HTMLElement {
@@ -131,7 +134,7 @@ function step(circuit: Circuit, store: Store, id: string): HTMLElement {
 
 function arrow(part: string, click: (() => void) | null = null): HTMLElement {
   const words = part && part !== "residual" ? part : "";
-  const content = [h("span", { "aria-hidden": "true" }, "\u2192"), words ? h("code", {}, words) : null];
+  const content = [words ? "\u2013" : null, words ? h("code", {}, words) : null, h("span", { "aria-hidden": "true" }, "\u2192")];
   return click && words
     ? h("button", { type: "button", class: "via", "aria-label": `through ${part}: open this edge`, click }, ...content)
     : h("span", { class: "via" }, ...content);
@@ -161,7 +164,10 @@ function figuresOf(circuit: Circuit): HTMLElement | null {
     ["Right answer first, model", percent(report.accuracy.clean ?? null)],
     ["Right answer first, circuit", percent(report.accuracy.circuit ?? null)],
   ];
+  rows.push(["Held-out prompts", count(report.prompts)]);
   box.append(h("dl", { class: "plain-figures" }, ...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
+  const note = computedNote(circuit);
+  if (note) box.append(note);
   return box;
 }
 

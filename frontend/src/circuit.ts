@@ -12,6 +12,7 @@ export interface Circuit {
   outOf: number[][];
   partsOf: number[][]; // parts by edge, strongest first
   members: number[]; // features and error nodes, strongest first
+  alike: Set<number>; // nodes whose label another node at the same place has too
 }
 
 export function makeCircuit(data: Data): Circuit {
@@ -27,7 +28,7 @@ export function makeCircuit(data: Data): Circuit {
   const partsOf: number[][] = Array.from({ length: edges.source.length }, () => []);
   for (const part of byStrength(parts.effect)) partsOf[parts.edge[part]].push(part);
   const isMember = (node: number) => nodes.kind[node] === "feature" || nodes.kind[node] === "error";
-  return {
+  const circuit: Circuit = {
     data,
     size,
     metric: nodes.kind.indexOf("metric"),
@@ -36,7 +37,21 @@ export function makeCircuit(data: Data): Circuit {
     outOf,
     partsOf,
     members: byStrength(nodes.effect).filter(isMember),
+    alike: new Set(),
   };
+  const places = new Map<string, number[]>();
+  for (const node of circuit.members) {
+    const key = `${nodes.row[node]} ${nodes.unit[node]} ${title(circuit, node)}`;
+    places.set(key, [...(places.get(key) ?? []), node]);
+  }
+  for (const same of places.values()) if (same.length > 1) same.forEach((node) => circuit.alike.add(node));
+  return circuit;
+}
+
+// What is written on a node in pictures: told apart from others of the same label.
+export function shortTitle(circuit: Circuit, node: number): string {
+  const text = title(circuit, node);
+  return circuit.alike.has(node) ? `${number(circuit, node)} ${text}` : text;
 }
 
 export function byStrength(values: (number | null)[]): number[] {

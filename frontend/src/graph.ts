@@ -2,12 +2,11 @@
 
 import { select } from "d3-selection";
 import { type D3ZoomEvent, type ZoomTransform, zoom, zoomIdentity } from "d3-zoom";
-import { type Circuit, fullName, place, title } from "./circuit";
+import { type Circuit, place, shortTitle, title } from "./circuit";
 import { bdi, clear, h, s } from "./dom";
 import { Ink, edgeAt } from "./ink";
 import { type Layout, arrange, neighbour } from "./layout";
-import { background, describe, nodeMark, palette, textWidth } from "./marks";
-import { label as textLabel } from "./marks";
+import { background, describe, fitted, nodeMark, palette, label as textLabel, textWidth } from "./marks";
 import { type Store, shownEdges, shownNodes } from "./state";
 import { interval, signed } from "./words";
 
@@ -166,14 +165,14 @@ export class GraphView {
     const { effect } = this.circuit.data.nodes;
     const order = [...this.layout.placed].sort((a, b) => Math.abs(effect[b.node] ?? 0) - Math.abs(effect[a.node] ?? 0));
     for (const box of order.slice(0, 150)) {
-      const text = title(this.circuit, box.node).slice(0, 24);
+      const text = fitted(shortTitle(this.circuit, box.node), 130, 11);
       const w = textWidth(text, 11) / this.transform.k + 2;
       const spots = [
         [box.x + box.w + 3, box.y + box.h / 2 - size / 2, "start"],
         [box.x - 3 - w, box.y + box.h / 2 - size / 2, "start"],
         [box.x + box.w / 2 - w / 2, box.y - size - 3, "start"],
       ] as [number, number, string][];
-      const free = spots.find(([x, y]) => taken.every(([a, b, c, d]) => x + w < a || x > c || y + size < b || y > d) && x > 100);
+      const free = spots.find(([x, y]) => taken.every(([a, b, c, d]) => x + w < a || x > c || y + size < b || y > d) && x > 100 && x + w < this.layout.width);
       if (!free) continue;
       const [x, y] = free;
       taken.push([x, y, x + w, y + size]);
@@ -328,9 +327,5 @@ export class GraphView {
     const [x, y] = this.transform.apply([box.x + box.w / 2, box.y + box.h / 2]);
     if (x > 20 && y > 20 && x < width - 20 && y < height - 20) return;
     select(this.stage as HTMLElement).call(this.behaviour.translateTo, box.x + box.w / 2, box.y + box.h / 2);
-  }
-
-  nameOf(node: number): string {
-    return fullName(this.circuit, node);
   }
 }

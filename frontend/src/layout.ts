@@ -43,6 +43,7 @@ const BOX: Sizes = { w: 122, h: 23, gapX: 7, gapY: 6, column: 34, row: 42 };
 const MARK: Sizes = { w: 13, h: 13, gapX: 9, gapY: 9, column: 46, row: 46 };
 const LEFT = 104; // room for the names of rows
 const PAD = 10;
+const ASIDE = 74; // room for names at the right of marks
 const BOTTOM = 30; // room for the names of columns
 const READABLE = 0.66;
 const WIDEST = 1.15;
@@ -130,17 +131,30 @@ function grid(
       });
     });
   }
-  const width = x - sizes.column + PAD;
+  const width = x - sizes.column + (sizes === BOX ? PAD : ASIDE);
   const height = y - sizes.row + BOTTOM;
+  const fit = Math.min(WIDEST, room.width / width, room.height / height);
+  // What room is left goes between rows and columns.
+  const spare = (space: number, used: number, gaps: number, most: number) => Math.max(0, Math.min(most, (space / fit - used) / Math.max(1, gaps)));
+  const down = spare(room.height, height, rows.size - 1, sizes.row);
+  const right = spare(room.width, width, columns.size - 1, 2 * sizes.column);
+  const rowPlace = new Map([...rows.keys()].map((row, place) => [row, place]));
+  const columnPlace = new Map([...columns.keys()].map((unit, place) => [unit, place]));
+  const { row: rowOf, unit: unitOf } = circuit.data.nodes;
+  for (const box of placed) {
+    box.x += right * (columnPlace.get(unitOf[box.node]) as number);
+    box.y += down * (rowPlace.get(rowOf[box.node]) as number);
+  }
+  const moved = (bands: Map<number, Band>, by: number) => [...bands.values()].map((band, place) => ({ ...band, from: band.from + by * place, to: band.to + by * place }));
   return {
     boxes: sizes === BOX,
     placed,
     at: new Map(placed.map((box) => [box.node, box])),
-    rows: [...rows.values()],
-    columns: [...columns.values()],
-    width,
-    height,
-    fit: Math.min(WIDEST, room.width / width, room.height / height),
+    rows: moved(rows, down),
+    columns: moved(columns, right),
+    width: width + right * (columns.size - 1),
+    height: height + down * (rows.size - 1),
+    fit,
   };
 }
 

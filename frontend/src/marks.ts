@@ -1,9 +1,9 @@
 // How nodes and edges are drawn: shape tells the kind, and sign is told by shape as well as colour.
 
-import { type Circuit, fullName, title } from "./circuit";
+import { type Circuit, fullName, shortTitle } from "./circuit";
 import { s } from "./dom";
 import { type Layout, type Placed, curve } from "./layout";
-import { shownToken, signed, visible } from "./words";
+import { signed } from "./words";
 
 export const SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 const NAMES = [
@@ -83,7 +83,7 @@ export function nodeMark(circuit: Circuit, box: Placed, colours: Palette, boxes:
   if (boxes) {
     const start = isMember ? 22 : 10;
     const room = box.w - start - (flags.group ? 22 : 9);
-    const text = fitted(title(circuit, box.node), room, 11.5, kind === "metric" ? 600 : 450);
+    const text = fitted(shortTitle(circuit, box.node), room, 11.5, kind === "metric" ? 600 : 450);
     if (isMember) g.append(signMark(kind === "error" ? 11 : 8, box.h / 2, positive, colours));
     const anchored = isMember ? { x: start } : { x: box.w / 2, anchor: "middle" };
     g.append(
@@ -127,10 +127,6 @@ export function background(layout: Layout, colours: Palette): SVGGElement {
 export function describe(circuit: Circuit, node: number): string {
   const { nodes } = circuit.data;
   return `${fullName(circuit, node)}, effect ${signed(nodes.effect[node])} logits`;
-}
-
-export function columnTokens(circuit: Circuit): string[] {
-  return circuit.data.units.map((unit) => shownToken(visible(unit.token)));
 }
 
 // Width of an edge, from its share of the largest |effect|.

@@ -34,9 +34,10 @@ function frame(title: string, x: (value: number) => number, y: (value: number) =
 // Faithfulness on a line from 0 to 1, with its interval, and random circuits beside it.
 export function faithfulnessBar(report: Report): HTMLElement {
   const { faithfulness, faithfulness_low: low, faithfulness_high: high, random } = report;
-  const at = (value: number) => 4 + Math.max(0, Math.min(1.1, value)) * 280;
+  const at = (value: number) => 12 + Math.max(0, Math.min(1.1, value)) * 250;
   const plot = s("svg", { class: "strip", viewBox: "0 0 316 18", role: "img", "aria-label": `Faithfulness ${plain(faithfulness)} between 0, nothing kept, and 1, the whole model; random circuits ${plain(random.median)}` });
   plot.append(s("line", { x1: at(0), x2: at(1), y1: 9, y2: 9, class: "axis" }), s("line", { x1: at(1), x2: at(1), y1: 4, y2: 14, class: "axis" }), s("line", { x1: at(0), x2: at(0), y1: 4, y2: 14, class: "axis" }));
+  plot.append(s("text", { x: at(0) - 5, y: 13, class: "tick end" }, "0"), s("text", { x: at(1) + 5, y: 13, class: "tick" }, "1"));
   if (low !== null && high !== null) plot.append(s("line", { x1: at(low), x2: at(high), y1: 9, y2: 9, class: "range" }));
   if (random.median !== null) plot.append(s("path", { d: `M${at(random.median) - 4} 5l8 8m0 -8l-8 8`, class: "random" }));
   if (faithfulness !== null) plot.append(s("circle", { cx: at(faithfulness), cy: 9, r: 5, class: "point" }));

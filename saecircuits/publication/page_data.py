@@ -368,7 +368,7 @@ def _numbers(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _rounded(value: float | None) -> float | None:
+def _rounded(value: float | int | None) -> float | None:
     """Six significant digits; None for what is not a number."""
     if value is None or value != value:
         return None
