@@ -102,8 +102,9 @@ export class GraphView {
   focus(node: number | null = this.store.state.node ?? this.current ?? this.circuit.metric): void {
     if (node === null) return;
     this.current = node;
-    this.marks.forEach((mark, other) => mark.setAttribute("tabindex", other === node ? "0" : "-1"));
-    this.marks.get(node)?.focus();
+    this.marks.forEach((mark, other) => frameOf(mark).setAttribute("tabindex", other === node ? "0" : "-1"));
+    const mark = this.marks.get(node);
+    if (mark) frameOf(mark).focus();
   }
 
   get picture(): { layout: Layout; edges: number[]; largest: number } {
@@ -145,13 +146,16 @@ export class GraphView {
       const mark = nodeMark(this.circuit, box, colours, this.layout.boxes, flags);
       const picked = box.node === state.node || (chosen !== null && (source[chosen] === box.node || target[chosen] === box.node));
       if (picked) mark.classList.add("picked");
-      mark.setAttribute("role", "button");
-      mark.setAttribute("tabindex", box.node === this.current ? "0" : "-1");
-      mark.setAttribute("aria-label", `${describe(this.circuit, box.node)}${flags.pinned ? ", pinned" : ""}`);
+      // The frame is the button, so that a shortened text beside it is no part of its name.
+      const frame = frameOf(mark);
+      frame.setAttribute("role", "button");
+      frame.setAttribute("tabindex", box.node === this.current ? "0" : "-1");
+      frame.setAttribute("aria-label", `${describe(this.circuit, box.node)}${flags.pinned ? ", pinned" : ""}`);
+      mark.querySelectorAll("text").forEach((text) => text.setAttribute("aria-hidden", "true"));
       this.world.append(mark);
       this.marks.set(box.node, mark);
     }
-    if (hadFocus && this.current !== null) this.marks.get(this.current)?.focus();
+    if (hadFocus) this.focus(this.current);
     this.drawNames();
   }
 
@@ -328,4 +332,8 @@ export class GraphView {
     if (x > 20 && y > 20 && x < width - 20 && y < height - 20) return;
     select(this.stage as HTMLElement).call(this.behaviour.translateTo, box.x + box.w / 2, box.y + box.h / 2);
   }
+}
+
+function frameOf(mark: SVGGElement): SVGElement {
+  return mark.firstElementChild as SVGElement;
 }

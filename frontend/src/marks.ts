@@ -1,6 +1,6 @@
 // How nodes and edges are drawn: shape tells the kind, and sign is told by shape as well as colour.
 
-import { type Circuit, fullName, shortTitle } from "./circuit";
+import { type Circuit, fullName, number, shortTitle } from "./circuit";
 import { s } from "./dom";
 import { type Layout, type Placed, curve } from "./layout";
 import { signed } from "./words";
@@ -126,7 +126,8 @@ export function background(layout: Layout, colours: Palette): SVGGElement {
 
 export function describe(circuit: Circuit, node: number): string {
   const { nodes } = circuit.data;
-  return `${fullName(circuit, node)}, effect ${signed(nodes.effect[node])} logits`;
+  const name = circuit.alike.has(node) ? `${number(circuit, node)} ${fullName(circuit, node)}` : fullName(circuit, node);
+  return `${name}, effect ${signed(nodes.effect[node])} logits`;
 }
 
 // Width of an edge, from its share of the largest |effect|.

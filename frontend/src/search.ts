@@ -15,6 +15,7 @@ function textsOf(circuit: Circuit): string[] {
       const label = labelOf(circuit, node);
       const tokens = label ? [...label.top_tokens, ...label.promoted].map((score) => score.token) : [];
       const unit = units[nodes.unit[node]];
+      if (nodes.kind[node] === "metric") return "metric";
       return [title(circuit, node), id, rows[nodes.row[node]].name, `layer ${rows[nodes.row[node]].layer}`, nodes.kind[node], unit.name, unit.token, ...tokens].join(" ").toLowerCase();
     });
     texts.set(circuit, found);

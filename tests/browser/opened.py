@@ -54,7 +54,11 @@ class Opened:
         return self.run("return document.querySelectorAll(arguments[0]).length", selector)
 
     def click(self, selector: str) -> None:
-        self.run("document.querySelector(arguments[0]).click()", selector)
+        self.run(
+            "document.querySelector(arguments[0])"
+            ".dispatchEvent(new MouseEvent('click', { bubbles: true, cancelable: true }))",
+            selector,
+        )
 
     @property
     def address(self) -> str:

@@ -49,7 +49,7 @@ def test_the_policy_really_blocks(opened: Open) -> None:
 
 def test_keys_alone_lead_to_a_feature(opened: Open) -> None:
     page = opened()
-    is_node = "return document.activeElement.classList.contains('node')"
+    is_node = "return document.activeElement.closest('.node') !== null"
     for _ in range(60):
         page.keys(TAB)
         if page.run(is_node):
@@ -62,7 +62,7 @@ def test_keys_alone_lead_to_a_feature(opened: Open) -> None:
         seen.add(page.run("return document.activeElement.getAttribute('aria-label')"))
     assert len(seen) >= 3 and first not in {None, ""}
     page.keys("/")
-    page.driver.switch_to.active_element.send_keys("girl")
+    page.driver.switch_to.active_element.send_keys("woman")
     page.keys(ENTER)
     assert "girl, woman" in page.text(".panel h2") and "Feature" in page.text(".panel")
     assert page.run("return document.querySelector('.panel').contains(document.activeElement)")
@@ -158,7 +158,7 @@ def test_tables_hold_every_row_and_sort(opened: Open) -> None:
 
 def test_search_finds_by_label_token_and_layer(opened: Open) -> None:
     page = opened()
-    for words, some in (("L1 mlp_out", "L1 mlp_out"), ("unit 2", "unit 2"), ("error", "error")):
+    for words, some in (("mlp_out L1", "L1 mlp_out"), ("error unit", "error at unit"), ("layer token", "token")):
         field = page.driver.find_element("id", "search")
         field.clear()
         field.send_keys(words)
@@ -179,8 +179,8 @@ def test_labels_are_text(opened: Open, text: str) -> None:
     assert page.run("return window.bad === undefined")
     assert page.text(".top h1") == f"made {text}"
     assert page.count("#app b, #app i, #app script") == 0
-    page.run("document.querySelector('.front .node[data-node=\"0\"]').focus()")
-    labels = page.run("return [...document.querySelectorAll('.node')]"
+    page.run("document.querySelector('.front .node[data-node=\"0\"] path').focus()")
+    labels = page.run("return [...document.querySelectorAll('.node [role=button]')]"
                       ".map((n) => n.getAttribute('aria-label'))")  # fmt: skip
     assert any(text in label for label in labels)
     page.click('[data-view="table"]')
