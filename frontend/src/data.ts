@@ -83,6 +83,8 @@ export interface Label {
   n_tokens: number;
   examples: number;
   auto: boolean;
+  // Activations above 0: how many lie between each two neighbouring edges.
+  histogram?: { edges: number[]; counts: number[] } | null;
 }
 
 export interface Path {

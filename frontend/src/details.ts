@@ -4,6 +4,7 @@ import { type Circuit, fullName, headsOf, labelOf, number, place, title } from "
 import type { Label, Look, TokenScore } from "./data";
 import { bar, bdi, h } from "./dom";
 import { lookView } from "./looks";
+import { histogramPlot } from "./plots";
 import type { Store } from "./state";
 import { count, interval, percent, plain, shownToken, signed, visible } from "./words";
 
@@ -175,7 +176,14 @@ function dashboard(circuit: Circuit, node: number, label: Label | null): HTMLEle
     logits,
     h("h4", {}, "Strongest contexts"),
     ...(label.contexts.length ? label.contexts.map(context) : [h("p", { class: "note" }, "No contexts are in this run.")]),
+    histogram(label),
   ];
+}
+
+// A histogram of activations, where the run has one.
+function histogram(label: Label): HTMLElement {
+  if (!label.histogram?.counts.length) return h("p", { class: "note" }, "A histogram of its activations is not in this run.");
+  return h("div", {}, h("h4", {}, "Activations"), histogramPlot(label.histogram));
 }
 
 function firesOn(label: Label): HTMLElement {

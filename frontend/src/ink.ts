@@ -6,7 +6,8 @@ import { type Layout, curve } from "./layout";
 import { type Palette, edgeWidth } from "./marks";
 
 const STEPS = 7; // widths told apart
-const AT_ONCE = 2500;
+const AT_ONCE = 2000;
+const PAUSE = 60; // between two lots, so that the page can paint and answer
 const DASH = [6, 4];
 
 export interface Zoom {
@@ -18,6 +19,7 @@ export interface Zoom {
 export class Ink {
   private context: CanvasRenderingContext2D;
   private later = 0;
+  private soon = 0;
 
   constructor(readonly canvas: HTMLCanvasElement) {
     this.context = canvas.getContext("2d") as CanvasRenderingContext2D;
@@ -33,7 +35,8 @@ export class Ink {
   }
 
   clear(): void {
-    cancelAnimationFrame(this.later);
+    clearTimeout(this.later);
+    cancelAnimationFrame(this.soon);
     this.context.setTransform(1, 0, 0, 1, 0, 0);
     this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
@@ -41,12 +44,17 @@ export class Ink {
   // Edges strongest first; `most` ends the drawing early, while the reader moves the picture.
   draw(circuit: Circuit, layout: Layout, edges: number[], zoom: Zoom, colours: Palette, largest: number, most = Infinity): void {
     this.clear();
+    // Not more than once a picture, however often it is asked for.
+    this.soon = requestAnimationFrame(() => this.start(circuit, layout, edges, zoom, colours, largest, most));
+  }
+
+  private start(circuit: Circuit, layout: Layout, edges: number[], zoom: Zoom, colours: Palette, largest: number, most: number): void {
     const ratio = this.canvas.width / (this.canvas.clientWidth || this.canvas.width);
     this.context.setTransform(zoom.k * ratio, 0, 0, zoom.k * ratio, zoom.x * ratio, zoom.y * ratio);
     this.context.globalCompositeOperation = "destination-over";
     const next = (from: number) => {
       this.some(circuit, layout, edges.slice(from, Math.min(most, from + AT_ONCE)), colours, largest);
-      if (from + AT_ONCE < Math.min(most, edges.length)) this.later = requestAnimationFrame(() => next(from + AT_ONCE));
+      if (from + AT_ONCE < Math.min(most, edges.length)) this.later = window.setTimeout(() => next(from + AT_ONCE), PAUSE);
     };
     next(0);
   }

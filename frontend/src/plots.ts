@@ -82,3 +82,17 @@ export function calibrationPlot(found: Agreement): HTMLElement {
   const { pearson, spearman } = found;
   return h("figure", {}, plot, h("figcaption", { class: "note" }, `Effects of ${found.sample} nodes, estimated and measured by intervention, in logits. Pearson ${plain(pearson)}, Spearman ${plain(spearman)}; the line is equality.`));
 }
+
+export function histogramPlot(found: { edges: number[]; counts: number[] }): SVGSVGElement {
+  const { edges, counts } = found;
+  const [from, to] = [edges[0], edges[edges.length - 1]];
+  const most = Math.max(...counts, 1);
+  const x = scale(from, to, EDGE.left, WIDTH - EDGE.right);
+  const y = scale(0, most, HEIGHT - EDGE.bottom, EDGE.top);
+  const plot = frame("Histogram of activations", x, y, ticks(from, to), ticks(0, most), "activation");
+  counts.forEach((value, bin) => {
+    const [left, right] = [x(edges[bin]), x(edges[bin + 1])];
+    plot.append(s("rect", { x: left + 0.5, width: Math.max(0.5, right - left - 1), y: y(value), height: y(0) - y(value), class: "point" }));
+  });
+  return plot;
+}

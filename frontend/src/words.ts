@@ -10,12 +10,14 @@ export function signed(value: number | null): string {
 
 export function plain(value: number | null, digits = 2): string {
   if (value === null) return "\u2013";
-  return `${value < 0 ? "\u2212" : ""}${Math.abs(value).toFixed(digits)}`;
+  const shown = Math.abs(value).toFixed(digits);
+  return `${value < 0 && Number(shown) ? "\u2212" : ""}${shown}`;
 }
 
 export function percent(value: number | null, digits = 0): string {
   if (value === null) return "\u2013";
-  return `${value < 0 ? "\u2212" : ""}${(Math.abs(value) * 100).toFixed(digits)}%`;
+  const shown = (Math.abs(value) * 100).toFixed(digits);
+  return `${value < 0 && Number(shown) ? "\u2212" : ""}${shown}%`;
 }
 
 export function count(value: number): string {

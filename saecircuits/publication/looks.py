@@ -102,7 +102,7 @@ def _heads(circuit: Circuit) -> Iterator[tuple[int, int, float, str]]:
     sums = passed.groupby("through")["size"].sum()
     for layer, head in sorted(sums.index, key=lambda name: (-sums[name], name)):
         through: pd.DataFrame = passed[passed["through"] == (layer, head)]
-        strongest = through.loc[through["size"].idxmax(), "target"]
+        strongest = through.sort_values("size", ascending=False, kind="stable")["target"].iloc[0]
         yield int(layer), int(head), float(sums[layer, head]) / total, str(strongest)
 
 

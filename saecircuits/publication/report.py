@@ -66,7 +66,7 @@ def write_page(data: PageData) -> bytes:
 @cache
 def _bundled(name: str) -> str:
     """A file of the bundle; see `frontend/`."""
-    text = resources.files("saecircuits.publication").joinpath(BUNDLE, name).read_text("utf-8")
+    text = (resources.files("saecircuits.publication") / BUNDLE / name).read_text(encoding="utf-8")
     assert "</script" not in text.lower() and "</style" not in text.lower(), f"{name} ends its tag"
     return text
 

@@ -14,7 +14,7 @@ from saecircuits.publication.report import write_page
 from tests.browser.opened import Opened
 from tests.publication.made import made_circuit, made_labels, made_report
 
-_OPTIONS = (
+OPTIONS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -39,7 +39,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
         pytest.skip("no Chromium with its driver is installed (Debian: chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
-    for option in _OPTIONS:
+    for option in OPTIONS:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(executable_path=driver, env=dict(os.environ))
@@ -48,7 +48,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     opened.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)}
     )
-    yield Opened(opened, downloads)
+    yield Opened(opened, downloads, logs=("browser", "performance"))
     opened.quit()
 
 
@@ -66,9 +66,13 @@ def opened(browser: Opened, tmp_path: Path) -> Callable[..., Opened]:
     """Opens the page of a made-up circuit."""
 
     def open_page(
-        *, fragment: str = "", text: str = "girl, woman | +She", size: tuple[int, int] = (1440, 900),
-        dark: bool = False, **sizes: int,
-    ) -> Opened:  # fmt: skip
+        *,
+        fragment: str = "",
+        text: str = "girl, woman | +She",
+        size: tuple[int, int] = (1440, 900),
+        dark: bool = False,
+        **sizes: int,
+    ) -> Opened:
         given = {"n_nodes": 60, "n_edges": 500, "n_layers": 3, **sizes}
         file = tmp_path / "report.html"
         if not file.exists():

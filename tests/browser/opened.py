@@ -12,22 +12,29 @@ ENTER, ESCAPE, TAB = "\ue007", "\ue00c", "\ue004"
 
 
 class Opened:
-    """Attributes: driver, of selenium; downloads, where files go that the page saves."""
+    """A page, and the browser that it is in.
 
-    def __init__(self, driver: Any, downloads: Path) -> None:
+    Attributes:
+        driver: of selenium.
+        downloads: where files go that the page saves.
+        logs: which logs the browser keeps.
+    """
+
+    def __init__(self, driver: Any, downloads: Path, logs: tuple[str, ...] = ()) -> None:
+        self.logs = logs
         self.driver = driver
         self.downloads = downloads
 
     def open(self, file: Path, *, fragment: str, size: tuple[int, int], dark: bool) -> None:
         width, height = size
         run = self.driver.execute_cdp_cmd
-        run("Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})  # fmt: skip
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        run("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         run("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.driver.get("about:blank")
-        self.driver.get_log("browser")
-        self.driver.get_log("performance")
+        for kind in self.logs:
+            self.driver.get_log(kind)
         self.driver.get(f"{file.as_uri()}{fragment}")
         self.wait(lambda: self.run("return document.documentElement.dataset.ready"))
 

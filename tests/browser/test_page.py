@@ -1,4 +1,4 @@
-"""What a reader does with the page, in a browser: look, hover, press keys, search, save, compare."""
+"""What a reader does with the page in a browser: look, press keys, search, save, compare."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -158,7 +158,11 @@ def test_tables_hold_every_row_and_sort(opened: Open) -> None:
 
 def test_search_finds_by_label_token_and_layer(opened: Open) -> None:
     page = opened()
-    for words, some in (("mlp_out L1", "L1 mlp_out"), ("error unit", "error at unit"), ("layer token", "token")):
+    for words, some in (
+        ("mlp_out L1", "L1 mlp_out"),
+        ("error unit", "error at unit"),
+        ("layer token", "token"),
+    ):
         field = page.driver.find_element("id", "search")
         field.clear()
         field.send_keys(words)
@@ -237,8 +241,13 @@ def test_two_circuits_are_compared(opened: Open, tmp_path: Path) -> None:
     assert page.messages() == []
 
 
-@pytest.mark.parametrize("sizes", [{"n_units": 1, "n_layers": 1, "n_nodes": 1, "n_edges": 0},
-                                   {"n_units": 12, "n_layers": 8, "n_nodes": 400, "n_edges": 3000}])  # fmt: skip
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"n_units": 1, "n_layers": 1, "n_nodes": 1, "n_edges": 0},
+        {"n_units": 12, "n_layers": 8, "n_nodes": 400, "n_edges": 3000},
+    ],
+)
 def test_small_and_large_circuits_are_drawn(opened: Open, sizes: dict[str, int]) -> None:
     page = opened(**sizes)
     assert page.count(".front .node") >= 3

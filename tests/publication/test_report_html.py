@@ -1,4 +1,4 @@
-"""The page: its data say what the tables say, nothing in them ends a tag, and it asks for nothing."""
+"""The page: its data say what the tables say, and nothing in them ends a tag."""
 
 import base64
 import dataclasses
