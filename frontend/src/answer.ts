@@ -1,5 +1,6 @@
 // The answer, before any click: what was asked, what was found, how sure, and by which ways.
 
+import { carriers } from "./carriers";
 import { type Circuit, edgeBetween, title } from "./circuit";
 import type { Path } from "./data";
 import { bdi, h } from "./dom";
@@ -16,6 +17,7 @@ export function answer(circuit: Circuit, store: Store): HTMLElement[] {
     sureness(circuit),
     strongestPaths(circuit, store),
     whyHeads(circuit, store),
+    carriers(circuit),
     figuresOf(circuit),
     limits(circuit),
     made(circuit),

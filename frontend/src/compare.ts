@@ -4,7 +4,7 @@ import { type Circuit, makeCircuit, title } from "./circuit";
 import { type Data, parseData } from "./data";
 import { bdi, h, s } from "./dom";
 import { arrange } from "./layout";
-import { background, edgePath, edgeWidth, nodeMark, palette } from "./marks";
+import { background, describe, edgePath, edgeWidth, nodeMark, palette } from "./marks";
 import { FIRST_EDGES, FIRST_NODES, type Store, shownEdges, shownNodes } from "./state";
 import { count, percent, plain, signed, visible } from "./words";
 
@@ -93,7 +93,11 @@ function half(circuit: Circuit, from: Circuit, store: Store): HTMLElement {
     const share = Math.abs(value) / largest;
     picture.append(s("path", { d: edgePath(a, b), fill: "none", stroke: value < 0 ? colours.neg : colours.pos, "stroke-width": edgeWidth(share), "stroke-opacity": 0.25 + 0.5 * Math.sqrt(share), "stroke-dasharray": value < 0 ? "6 4" : null }));
   }
-  for (const box of layout.placed) picture.append(nodeMark(circuit, box, colours, layout.boxes, { pinned: !from.byId.has(circuit.data.nodes.id[box.node]) }));
+  for (const box of layout.placed) {
+    const mark = nodeMark(circuit, box, colours, layout.boxes, { pinned: !from.byId.has(circuit.data.nodes.id[box.node]) });
+    mark.append(s("title", {}, describe(circuit, box.node)));
+    picture.append(mark);
+  }
   return h("figure", {}, h("figcaption", {}, bdi(visible(circuit.data.title))), picture);
 }
 

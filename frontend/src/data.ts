@@ -51,6 +51,7 @@ export interface Data {
   edges: { source: number[]; target: number[]; effect: Num[]; direct: Num[]; low: Num[]; high: Num[] };
   parts: {
     names: string[];
+    degrees: Num[];
     edge: number[];
     part: number[];
     effect: Num[];

@@ -9,7 +9,7 @@ import { shownNodes } from "./state";
 import { signed, visible } from "./words";
 
 const ALIKE = 0.6; // cosine of edge profiles from which nodes are grouped
-const SINGLES = 14; // nodes without a group that are drawn by themselves
+const SINGLES = 12; // nodes without a group that are drawn by themselves
 
 // Groups of nodes at one token whose edges go to and come from the same nodes in like proportion:
 // pairs of clusters are merged while the mean cosine of their members' signed edges is high enough.
@@ -93,7 +93,9 @@ function boxesOf(circuit: Circuit, store: Store): Box[] {
   const free = [...shownNodes(circuit, state)].filter((node) => !grouped.has(node));
   const always = free.filter((node) => kind[node] === "token" || kind[node] === "metric" || state.pins.includes(node));
   const others = free.filter((node) => !always.includes(node)).sort((a, b) => size(circuit, b) - size(circuit, a));
-  for (const node of [...always, ...others.slice(0, SINGLES)]) boxes.push({ name: title(circuit, node), nodes: [node], group: false, effect: effect[node] ?? 0 });
+  // The more groups there are, the fewer nodes by themselves.
+  const room = Math.max(3, SINGLES - 2 * state.groups.length);
+  for (const node of [...always, ...others.slice(0, room)]) boxes.push({ name: title(circuit, node), nodes: [node], group: false, effect: effect[node] ?? 0 });
   return boxes;
 }
 
@@ -106,11 +108,11 @@ export function groupDrawing(circuit: Circuit, store: Store, colours: Palette): 
     const [a, b] = [home.get(source[edge]), home.get(target[edge])];
     if (a !== undefined && b !== undefined && a !== b) links.set(`${a} ${b}`, (links.get(`${a} ${b}`) ?? 0) + (effect[edge] ?? 0));
   }
-  const strongest = [...links].sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 4 * boxes.length);
+  const strongest = [...links].sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 3 * boxes.length);
   const graph = new Graph();
-  graph.setGraph({ rankdir: "BT", nodesep: 22, ranksep: 54, marginx: 16, marginy: 16 });
+  graph.setGraph({ rankdir: "BT", nodesep: 18, ranksep: 64, marginx: 16, marginy: 16 });
   graph.setDefaultEdgeLabel(() => ({}));
-  boxes.forEach((box, index) => graph.setNode(String(index), { width: box.group ? 186 : 138, height: box.group ? 46 : 30 }));
+  boxes.forEach((box, index) => graph.setNode(String(index), { width: box.group ? 172 : 124, height: box.group ? 46 : 30 }));
   for (const [key] of strongest) {
     const [a, b] = key.split(" ");
     graph.setEdge(a, b, {});

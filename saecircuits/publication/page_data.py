@@ -91,9 +91,15 @@ class PageEdges(Record):
 
 
 class PageParts(Record):
-    """What carries the edges: `edge` is the number of an edge, `part` that of a name in `names`."""
+    """What carries the edges: `edge` is the number of an edge, `part` that of a name in `names`.
+
+    Attributes:
+        degrees: how many components each of `names` passes; None where not all are told apart.
+        others: as in `AttributionGraph.edge_parts`.
+    """
 
     names: tuple[str, ...]
+    degrees: tuple[Count | None, ...]
     edge: tuple[Count, ...]
     part: tuple[Count, ...]
     effect: tuple[Number, ...]
@@ -306,10 +312,12 @@ def _parts(circuit: Circuit) -> PageParts:
     parts = circuit.edge_parts
     ends = zip(circuit.edges["source"], circuit.edges["target"], strict=True)
     edge = {pair: index for index, pair in enumerate(ends)}
-    names = tuple(sorted(set(parts["part"])))
+    degree_of = dict(zip(parts["part"], parts["degree"], strict=True))
+    names = tuple(sorted(degree_of))
     part = {name: index for index, name in enumerate(names)}
     return PageParts(
         names=names,
+        degrees=tuple(None if pd.isna(degree_of[name]) else int(degree_of[name]) for name in names),
         edge=tuple(edge[pair] for pair in zip(parts["source"], parts["target"], strict=True)),
         part=tuple(part[name] for name in parts["part"]),
         **_numbers(parts, ("effect", "value", "key", "query")),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from saecircuits.publication import Example, TaskRecord, open_folder, read_record, write_card
-from saecircuits.publication.limits import limits
+from saecircuits.publication.limits import limit_points
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.publication.writing import write_circuit
 from tests.publication.made import DIGEST, made_circuit, made_labels, made_report
@@ -169,7 +169,7 @@ def test_limits_follow_the_settings(baseline: str, positions: str, policy: str) 
         update={"baseline": baseline, "positions": positions, "error_policy": policy}
     )
     object.__setattr__(circuit, "settings", settings)
-    text = limits(circuit, None, has_labels=True)
+    text = " ".join(limit_points(circuit, None, has_labels=True))
     wanted = {"corrupted": "the corrupted prompt", "mean": "the mean", "zero": "no prompt leads to"}
     assert wanted[baseline] in text
     wanted = {"each": "token positions", "span": "named spans", "sum": "the whole prompt"}

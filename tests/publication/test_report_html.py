@@ -69,6 +69,9 @@ def test_tables_and_page_agree(out: Path) -> None:
     assert carried == pytest.approx(list(page.edges.effect), rel=1e-4)
     names = [page.parts.names[part] for part in page.parts.part]
     assert names == circuit.edge_parts["part"].tolist()
+    assert dict(zip(page.parts.names, page.parts.degrees, strict=True)) == {
+        "residual": 0, "L1.H0": 1
+    }  # fmt: skip
     rows = [page.rows[row] for row in page.nodes.row]
     assert [row.site for row in rows] == circuit.nodes["site"].tolist()
     units = [page.units[unit].name for unit in page.nodes.unit]
