@@ -1,4 +1,4 @@
-// Two circuits side by side: in one layout, with what they share and what only one has.
+// Two circuits side by side, with what they share and what only one has.
 
 import { type Circuit, makeCircuit, title } from "./circuit";
 import { type Data, parseData } from "./data";

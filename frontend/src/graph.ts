@@ -108,6 +108,12 @@ export class GraphView {
   }
 
   get picture(): { layout: Layout; edges: number[]; largest: number } {
+    if (!this.layout) {
+      // The page was opened at another view.
+      this.shown = shownNodes(this.circuit, this.store.state);
+      this.edges = shownEdges(this.circuit, this.store.state, this.shown);
+      this.layout = arrange(this.circuit, this.shown, { width: 1040, height: 760 });
+    }
     return { layout: this.layout, edges: this.edges, largest: this.largest };
   }
 

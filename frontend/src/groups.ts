@@ -121,6 +121,7 @@ export function groupDrawing(circuit: Circuit, store: Store, colours: Palette): 
   const about = graph.graph() as { width?: number; height?: number };
   const [width, height] = [Math.max(200, about.width ?? 0), Math.max(100, about.height ?? 0)];
   const picture = s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "group-picture" });
+  picture.append(s("title", {}, `${visible(circuit.data.title)}: groups`), s("rect", { width, height, fill: colours.ground }));
   const largest = Math.max(...strongest.map(([, value]) => Math.abs(value)), 1e-9);
   for (const [key, value] of [...strongest].reverse()) {
     const [a, b] = key.split(" ");

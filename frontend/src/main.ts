@@ -9,7 +9,8 @@ import { groupDialog, helpDialog } from "./dialogs";
 import { bdi, clear, h } from "./dom";
 import { csv, drawing, save, savePng, svgText } from "./download";
 import { GraphView } from "./graph";
-import { groupView } from "./groups";
+import { groupDrawing, groupView } from "./groups";
+import { palette } from "./marks";
 import { searchBox } from "./search";
 import { type Change, Store, type View } from "./state";
 import { tableView } from "./table";
@@ -47,6 +48,7 @@ function start(): void {
     panel.querySelector<HTMLElement>("h2")?.focus();
   }); // prettier-ignore
   const theme = h("button", { type: "button", class: "icon", id: "theme", click: () => switchTheme() });
+  const picture = () => (store.state.view === "groups" ? groupDrawing(circuit, store, palette()) : drawing(circuit, graph.picture, store.state));
   const download = h(
     "details",
     { class: "menu" },
@@ -56,8 +58,8 @@ function start(): void {
       { class: "menu-list" },
       ...(
         [
-          ["Picture as SVG", () => save(`${fileName}.svg`, "image/svg+xml", svgText(drawing(circuit, graph.picture, store.state)))],
-          ["Picture as PNG", () => void savePng(`${fileName}.png`, drawing(circuit, graph.picture, store.state))],
+          ["Picture as SVG", () => save(`${fileName}.svg`, "image/svg+xml", svgText(picture()))],
+          ["Picture as PNG", () => void savePng(`${fileName}.png`, picture())],
           ["Data as JSON", () => save(`${fileName}.json`, "application/json", JSON.stringify(data))],
           ["Nodes as CSV", () => save(`${fileName}-nodes.csv`, "text/csv", csv(circuit, "nodes"))],
           ["Edges as CSV", () => save(`${fileName}-edges.csv`, "text/csv", csv(circuit, "edges"))],
@@ -205,7 +207,7 @@ function start(): void {
   }
 
   store.listen(update);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => graph.update());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => showView());
   document.addEventListener("keydown", (event) => {
     const target = event.target as HTMLElement;
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;

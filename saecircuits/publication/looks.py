@@ -70,8 +70,8 @@ class HeadLook(Record):
 def looks_of_heads(model: SplicedModel, task: Task, circuit: Circuit) -> tuple[HeadLook, ...]:
     """The looks of the heads that carry most, strongest first.
 
-    Left out are heads that read a stream without a dictionary, and attention that is not of a
-    known form; the result is empty where the circuit's edges have no parts.
+    Left out are heads that read a stream without a dictionary. The result is empty where the
+    circuit's edges have no parts, or the model's attention is not of a known form.
     """
     units = make_units(task.train, circuit.settings.positions, tokenizer=model.tokenizer)
     prompt = task.train.clean_tokens[0, : int(task.train.clean_lengths[0])].tolist()
@@ -84,7 +84,7 @@ def looks_of_heads(model: SplicedModel, task: Task, circuit: Circuit) -> tuple[H
         try:
             found = attention(model, prompt, layer, head, query=query, against="uniform")
         except NotCoveredError:
-            continue
+            return ()
         looks.append(_look(found, carries, model.hooks[site]))
         if len(looks) == _HEADS:
             break

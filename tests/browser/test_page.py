@@ -193,7 +193,7 @@ def test_labels_are_text(opened: Open, text: str) -> None:
 
 
 def test_pictures_and_data_are_saved(opened: Open) -> None:
-    page = opened(text="<b> & ]]>")
+    page = opened(text="<b> & ]]>", fragment="#view=table")
     name = "made-b-"
     buttons = ".menu-list button:nth-child({})"
     page.click(buttons.format(1))
@@ -220,6 +220,8 @@ def test_groups_are_suggested_named_and_dissolved(opened: Open) -> None:
     named = '#view=groups&group=["","mine","{}","{}"]'
     ids = page.run("return JSON.parse(document.getElementById('data').textContent).nodes.id")
     again = opened(fragment=named.format(ids[1], ids[2]).replace('"', "%22").replace(" ", "%20"))
+    again.click(".menu-list button:nth-child(1)")
+    assert "mine" in "".join(ET.fromstring(again.saved("made-girl-woman-She.svg")).itertext())
     assert again.count(".group-list li") == 1
     assert "2 nodes" in again.text(".group-list li")
     again.click(".group-list .icon")
