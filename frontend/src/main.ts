@@ -41,7 +41,12 @@ function start(): void {
     store.set({ node, edge: null });
     if (focus) panel.querySelector<HTMLElement>("h2")?.focus();
   });
-  const tabs = h("nav", { class: "tabs", "aria-label": "Views" }, ...VIEWS.map(([view, name]) => h("button", { type: "button", "data-view": view, click: () => store.set({ view }) }, name)));
+  const tabs = h("nav", { class: "tabs", "aria-label": "Views" }, ...VIEWS.map(([view, name]) => h("button", { type: "button", "data-view": view, click: () => show(view) }, name)));
+  // On a narrow screen the view lies below the answer.
+  function show(view: View): void {
+    store.set({ view });
+    if (matchMedia("(max-width: 860px)").matches) stage.scrollIntoView();
+  }
   const search = searchBox(circuit, store.state.query, (query) => store.set({ query }), (node) => {
     store.set({ node, edge: null, ...(store.state.view === "table" ? {} : { view: "graph" as const }) });
     graph.reveal(node);
@@ -68,7 +73,8 @@ function start(): void {
     ),
   );
   const help = h("button", { type: "button", class: "icon", "aria-label": "Keys", click: () => ask(helpDialog()) }, "?");
-  const header = h("header", { class: "top" }, h("h1", {}, bdi(visible(data.title))), tabs, search, download, theme, help);
+  const skip = h("button", { type: "button", class: "skip", click: () => (store.set({ view: "graph" }), graph.focus()) }, "To the graph");
+  const header = h("header", { class: "top" }, skip, h("h1", {}, bdi(visible(data.title))), tabs, search, download, theme, help);
 
   const controls = controlsOf();
   const stage = h("div", { class: "view", id: "view" });
@@ -118,13 +124,13 @@ function start(): void {
       const toValue = (found: number) => (most <= steps ? found : found <= 0 ? 0 : Math.round((Math.log(found) / Math.log(most)) * steps));
       const field = h("input", { type: "range", id: `range-${key}`, min: 0, max: Math.min(most, steps), value: toValue(store.state[key]) });
       field.addEventListener("input", () => store.set({ [key]: Math.min(most, toCount(Number(field.value))) }));
+      const state = () => store.state[key];
       const show = () => {
         if (toCount(Number(field.value)) !== store.state[key]) field.value = String(toValue(store.state[key]));
         const drawn = key === "edges" ? graph.counts().edges : store.state.nodes;
-        const values = key === "edges" ? data.edges.effect : data.nodes.effect;
-        const order = key === "edges" ? [...values.map((value) => Math.abs(value ?? 0))].sort((a, b) => b - a) : circuit.members.map((node) => Math.abs(values[node] ?? 0));
-        const least = order[Math.max(0, store.state[key] - 1)];
-        out.textContent = `${count(drawn)} of ${count(most)}${store.state[key] && least !== undefined ? `, |effect| \u2265 ${plain(least, least < 0.1 ? 3 : 2)}` : ""}`;
+        const last = key === "edges" ? graph.picture.edges.at(-1) : circuit.members[state() - 1];
+        const least = last === undefined ? undefined : Math.abs((key === "edges" ? data.edges : data.nodes).effect[last] ?? 0);
+        out.textContent = `${count(drawn)} of ${count(most)}${least !== undefined ? `, |effect| \u2265 ${plain(least, least < 0.1 ? 3 : 2)}` : ""}`;
         field.setAttribute("aria-valuetext", out.textContent);
       };
       return { element: h("label", { class: "slider", for: `range-${key}` }, h("span", {}, name), field, out), show };
