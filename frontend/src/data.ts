@@ -1,4 +1,4 @@
-// The shape of the page's data: the same as `saecircuits/publication/page_data.py`, where each
+// The shape of the page's data: the same as `saecircuits/publication/page_shape.py`, where each
 // field is explained. Tables are columns; nodes and edges are named by their row.
 
 export type Num = number | null;

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Final
 
 from saecircuits.publication.files import to_json
-from saecircuits.publication.page_data import PageData
+from saecircuits.publication.page_shape import PageData
 
 BUNDLE: Final = "bundle"
 CODE: Final = "report.js"

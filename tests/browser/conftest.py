@@ -9,7 +9,8 @@ import pytest
 
 from saecircuits.circuits import Circuit
 from saecircuits.publication import CircuitRecord, write_circuit
-from saecircuits.publication.page_data import PageData, page_data
+from saecircuits.publication.page_data import page_data
+from saecircuits.publication.page_shape import PageData
 from saecircuits.publication.report import write_page
 from tests.browser.opened import Opened
 from tests.publication.made import made_circuit, made_labels, made_report

@@ -15,7 +15,8 @@ import pytest
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.publication import CircuitRecord, read_run, write_circuit
 from saecircuits.publication.looks import looks_of_heads
-from saecircuits.publication.page_data import PageData, page_data
+from saecircuits.publication.page_data import page_data
+from saecircuits.publication.page_shape import PageData
 from saecircuits.publication.report import write_page
 from tests.publication.conftest import Found
 from tests.publication.made import made_circuit, made_labels, made_report
