@@ -5,7 +5,7 @@
 3. paths:     the strongest ways through the graph, from tokens to the metric
 4. calibrate: do the scores say what interventions say?
 5. validate:  what the circuit does by itself on prompts that did not choose it
-6. publish:   tables, record, labels, paths, picture and card
+6. publish:   tables, record, labels, paths, picture, page and card
 
 Every stage takes finished values of the one before. The folder holds complete files at any time;
 a run that was interrupted goes on from the last complete stage, to the same result.

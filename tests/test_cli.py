@@ -94,6 +94,7 @@ def test_discover_then_validate(
         "validation.json",
         "paths.json",
         "figure.svg",
+        "report.html",
         "README.md",
     }
     again = ["validate", str(out), "--model", str(model_folder), "--task", str(task_file)]
@@ -147,7 +148,7 @@ def test_equal_inputs_give_equal_bytes_also_when_resumed(
     other = out.with_name("other")
     assert call(monkeypatch, *base, "--out", str(out)) == 0
     whole = {path.name: path.read_bytes() for path in out.iterdir()}
-    for name in ("validation.json", "README.md", "figure.svg", *lost):
+    for name in ("validation.json", "README.md", "figure.svg", "report.html", *lost):
         (out / name).unlink()
     assert call(monkeypatch, *base, "--out", str(out), "--resume") == 0
     assert call(monkeypatch, *base, "--out", str(other)) == 0

@@ -71,7 +71,7 @@ def discover(
         print_json({"folder": str(run.folder), **run.report.to_json()})
     else:
         print_report(run.report, title=f"{asked.name} in {spliced.name}")
-        OUT.print(f"\nThe circuit: {run.folder / 'README.md'}, its picture: figure.svg")
+        OUT.print(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
 
 
 @with_choices

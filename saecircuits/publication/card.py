@@ -18,12 +18,13 @@ from saecircuits.publication.folder import (
     FIGURE,
     LABELS,
     NODES,
+    PAGE,
     PARTS,
     PATHS,
     RECORD,
     REPORT,
 )
-from saecircuits.publication.limits import limits
+from saecircuits.publication.limits import limit_points
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.publication.phrases import effect_number, interval, pair_phrase
 from saecircuits.publication.records import CircuitRecord, FeatureLabel
@@ -74,7 +75,7 @@ def write_card(
         "## How sure",
         _certainty(circuit, report),
         "## What this does not show",
-        limits(circuit, report, has_labels=bool(labels)),
+        "\n".join(f"- {point}" for point in limit_points(circuit, report, has_labels=bool(labels))),
         "## How it was made",
         _made(circuit, record, report),
         "## Files",
@@ -84,6 +85,7 @@ def write_card(
 
 
 _FILES: Final = f"""\
+- `{PAGE}`: the circuit as a page to look around in; opens in a browser, without a network
 - `{RECORD}`: settings, selection, versions, digests
 - `{NODES}`, `{EDGES}`: the whole graph; the column `in_circuit` marks the circuit
 - `{PARTS}`: how much of each edge goes through which attention head and MLP

@@ -8,6 +8,7 @@
     features.json       labels of its features
     paths.json          the strongest paths through the graph
     figure.svg          the circuit as a picture
+    report.html         the circuit as a page to look around in
     README.md           the card
 
 A folder is a run if its `circuit.json` says so. Anything else that is not empty belongs to somebody
@@ -37,9 +38,10 @@ REPORT: Final = "validation.json"
 LABELS: Final = "features.json"
 PATHS: Final = "paths.json"
 FIGURE: Final = "figure.svg"
+PAGE: Final = "report.html"
 CARD: Final = "README.md"
 # The record last: until everything else is gone, the folder is still known to be a run.
-_FILES: Final = (*TABLES, REPORT, LABELS, PATHS, FIGURE, CARD, RECORD)
+_FILES: Final = (*TABLES, REPORT, LABELS, PATHS, FIGURE, PAGE, CARD, RECORD)
 
 
 def open_folder(

@@ -34,8 +34,10 @@ _ERRORS: Final = {
 }
 
 
-def limits(circuit: Circuit, report: ValidationReport | None, *, has_labels: bool) -> str:
-    """The limits as a Markdown list."""
+def limit_points(
+    circuit: Circuit, report: ValidationReport | None, *, has_labels: bool
+) -> list[str]:
+    """The limits, one or two sentences each."""
     settings = circuit.settings
     baseline = settings.baseline if report is None else report.baseline
     points = [
@@ -58,4 +60,4 @@ def limits(circuit: Circuit, report: ValidationReport | None, *, has_labels: boo
             "from the model and in the task's prompts, and after the bar the token that it "
             "promotes directly, if one stands out. Nobody has looked at them."
         )
-    return "\n".join(f"- {point}" for point in points)
+    return points

@@ -12,6 +12,7 @@ from saecircuits.publication.files import write_together
 from saecircuits.publication.folder import (
     CARD,
     FIGURE,
+    PAGE,
     PATHS,
     REPORT,
     is_run,
@@ -20,8 +21,11 @@ from saecircuits.publication.folder import (
     run_identity,
 )
 from saecircuits.publication.labels import label_features
+from saecircuits.publication.looks import looks_of_heads
+from saecircuits.publication.page_data import page_data
 from saecircuits.publication.reading import read_record
 from saecircuits.publication.records import Example, FeatureLabel, TaskRecord
+from saecircuits.publication.report import write_page
 from saecircuits.publication.texts import generate_text
 from saecircuits.publication.writing import (
     circuit_digest,
@@ -49,7 +53,7 @@ def publish(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
-    """The folder, holding the run: tables, record, report, labels, picture and card.
+    """The folder, holding the run: tables, record, report, labels, picture, page and card.
 
     A folder that holds the graph which the circuit comes from, or the same circuit, is completed.
     Equal inputs give byte-identical files; every file is complete or not there.
@@ -91,8 +95,21 @@ def publish(
     title = f"{name} in {model_name}" if name else f"A circuit in {model_name}"
     example = about.example if about is not None else None
     figure = draw_figure(circuit, labels, report, title=title, example=example)
-    card = write_card(circuit, labels, report, record=read_record(path), title=title, routes=routes)
-    write_together({path / FIGURE: figure.encode(), path / CARD: card.encode()})
+    record = read_record(path)
+    card = write_card(circuit, labels, report, record=record, title=title, routes=routes)
+    looks = () if task is None or model is None else looks_of_heads(model, task, circuit)
+    page = page_data(
+        circuit,
+        labels,
+        report,
+        record=record,
+        title=title,
+        graph=graph,
+        routes=routes,
+        looks=looks,
+    )
+    files = {FIGURE: figure.encode(), PAGE: write_page(page), CARD: card.encode()}
+    write_together({path / name: data for name, data in files.items()})
     return path
 
 

@@ -27,6 +27,7 @@ FILES = {
     "validation.json",
     "features.json",
     "figure.svg",
+    "report.html",
     "README.md",
 }
 

@@ -1,0 +1,220 @@
+"""`page_data`: what `report.html` shows, from finished values.
+
+These are the circuit, the graph it was chosen from, the report, the paths, the labels, and what the
+heads look at; `page_shape` says what is in it. Numbers of the tables keep six significant digits.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from saecircuits.circuits import Circuit, Routes
+from saecircuits.edges.graph import METRIC, AttributionGraph
+from saecircuits.publication.limits import limit_points
+from saecircuits.publication.looks import HeadLook
+from saecircuits.publication.page_shape import (
+    PageData,
+    PageEdges,
+    PageNodes,
+    PageParts,
+    PagePath,
+    PagePaths,
+    PageReport,
+    PageRow,
+    PageUnit,
+    Pruning,
+)
+from saecircuits.publication.records import CircuitRecord, FeatureLabel
+from saecircuits.publication.writing import circuit_digest
+from saecircuits.splicing.sites import TOKEN_HOOK, make_site
+from saecircuits.validation import ValidationReport
+
+_DIGITS: Final = 6
+_EDGE_NOTES: Final = (
+    "edge_nodes",
+    "edge_nodes_share_of_effect",
+    "edges_computed",
+    "edges_kept_share_of_effect",
+)
+
+
+def page_data(
+    circuit: Circuit,
+    labels: Sequence[FeatureLabel],
+    report: ValidationReport | None,
+    *,
+    record: CircuitRecord,
+    title: str,
+    graph: AttributionGraph | None = None,
+    routes: Routes | None = None,
+    looks: Sequence[HeadLook] = (),
+) -> PageData:
+    """The page's data.
+
+    Args:
+        labels: of some or all of the circuit's features.
+        report: None says that nothing was validated.
+        record: what the run's `circuit.json` holds.
+        graph: what the circuit was chosen from, for what pruning left behind.
+        routes: the strongest paths, if they were looked for.
+        looks: from `looks_of_heads`.
+    """
+    rows = _rows(circuit.nodes)
+    number = {node: index for index, node in enumerate(circuit.nodes["node"])}
+    return PageData(
+        title=title,
+        model=str(circuit.provenance.get("model", "model")),
+        task=record.task,
+        command=record.command,
+        versions=record.versions,
+        settings=record.settings.model_dump(mode="json"),
+        selection=dict(record.selection or {}),
+        metric_clean=_rounded(circuit.summary.get("metric_clean")),
+        metric_baseline=_rounded(circuit.summary.get("metric_baseline")),
+        edge_notes={key: _rounded(circuit.summary.get(key)) for key in _EDGE_NOTES},
+        pruning=_pruning(circuit, graph),
+        limits=tuple(limit_points(circuit, report, has_labels=bool(labels))),
+        rows=rows,
+        units=_units(circuit.nodes),
+        nodes=_nodes(circuit.nodes, rows, labels),
+        edges=PageEdges(
+            source=tuple(number[node] for node in circuit.edges["source"]),
+            target=tuple(number[node] for node in circuit.edges["target"]),
+            **_numbers(circuit.edges, ("effect", "direct", "effect_low", "effect_high")),
+        ),
+        parts=_parts(circuit),
+        labels=tuple(labels),
+        paths=None if routes is None else _paths(routes),
+        looks=tuple(looks),
+        report=None if report is None else _report(report),
+        circuit_digest=circuit_digest(circuit),
+        tables=record.files,
+    )
+
+
+def _rows(nodes: pd.DataFrame) -> tuple[PageRow, ...]:
+    """Tokens first, then sites in the order of computation, the metric last."""
+    hooks = set(nodes["site"]) - {"", TOKEN_HOOK}
+    sites = sorted(make_site(hook, (hook,)) for hook in hooks)
+    top = int(nodes["layer"].max())
+    return (
+        PageRow(site=TOKEN_HOOK, name="tokens", layer=-1),
+        *(PageRow(site=site.hook, name=site.label, layer=site.layer) for site in sites),
+        PageRow(site="", name=METRIC, layer=top),
+    )
+
+
+def _units(nodes: pd.DataFrame) -> tuple[PageUnit, ...]:
+    """All units up to the last that a node is in; one without nodes has no name to show."""
+    found = nodes.drop_duplicates("position").set_index("position")[["span", "token"]]
+    return tuple(
+        PageUnit(name=found.at[unit, "span"], token=found.at[unit, "token"])
+        if unit in found.index
+        else PageUnit(name="", token="")
+        for unit in range(int(nodes["position"].max()) + 1)
+    )
+
+
+def _nodes(
+    nodes: pd.DataFrame, rows: Sequence[PageRow], labels: Sequence[FeatureLabel]
+) -> PageNodes:
+    row = {found.site: index for index, found in enumerate(rows)}
+    label = {(found.site, found.feature): index for index, found in enumerate(labels)}
+    features = [None if pd.isna(value) else int(value) for value in nodes["feature"]]
+    ends = zip(nodes["site"], features, strict=True)
+    columns = ("effect", "effect_low", "effect_high", "activation", "baseline", "left_out")
+    return PageNodes(
+        id=tuple(nodes["node"]),
+        kind=tuple(nodes["kind"]),
+        row=tuple(row[site] for site in nodes["site"]),
+        unit=tuple(int(unit) for unit in nodes["position"]),
+        feature=tuple(features),
+        label=tuple(
+            None if feature is None else label.get((site, feature)) for site, feature in ends
+        ),
+        **_numbers(nodes, columns),
+    )
+
+
+def _parts(circuit: Circuit) -> PageParts:
+    parts = circuit.edge_parts
+    ends = zip(circuit.edges["source"], circuit.edges["target"], strict=True)
+    edge = {pair: index for index, pair in enumerate(ends)}
+    degree_of = dict(zip(parts["part"], parts["degree"], strict=True))
+    names = tuple(sorted(degree_of))
+    part = {name: index for index, name in enumerate(names)}
+    return PageParts(
+        names=names,
+        degrees=tuple(None if pd.isna(degree_of[name]) else int(degree_of[name]) for name in names),
+        edge=tuple(edge[pair] for pair in zip(parts["source"], parts["target"], strict=True)),
+        part=tuple(part[name] for name in parts["part"]),
+        **_numbers(parts, ("effect", "value", "key", "query")),
+    )
+
+
+def _paths(routes: Routes) -> PagePaths:
+    columns = routes.table[["effect", "share", "nodes", "parts"]]
+    return PagePaths(
+        paths=tuple(
+            PagePath(effect=effect, share=_rounded(share), nodes=nodes, parts=parts)
+            for effect, share, nodes, parts in columns.itertuples(index=False)
+        ),
+        account=routes.account(),
+    )
+
+
+def _report(report: ValidationReport) -> PageReport:
+    """Missing numbers are None, as in `validation.json`."""
+    values = {
+        name: value for name, value in report.to_json().items() if name in PageReport.model_fields
+    }
+    return PageReport.model_validate(_without_nan(values))
+
+
+def _pruning(circuit: Circuit, graph: AttributionGraph | None) -> Pruning:
+    node_share = edge_share = graph_edges = None
+    if graph is not None:
+        node_share = _share(_members(circuit.nodes), _members(graph.nodes))
+        edge_share = _share(circuit.edges, graph.edges)
+        graph_edges = len(graph.edges)
+    return Pruning(
+        candidates=len(circuit.candidates),
+        members=circuit.size,
+        errors=circuit.n_errors,
+        node_share=node_share,
+        edges=len(circuit.edges),
+        graph_edges=graph_edges,
+        edge_share=edge_share,
+    )
+
+
+def _members(nodes: pd.DataFrame) -> pd.DataFrame:
+    return nodes[nodes["kind"].isin(["feature", "error"])]
+
+
+def _share(part: pd.DataFrame, whole: pd.DataFrame) -> float | None:
+    total = float(whole["effect"].abs().sum())
+    return _rounded(float(part["effect"].abs().sum()) / total) if total > 0 else None
+
+
+def _numbers(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, Any]:
+    """The columns under the page's names: `low` and `high` for the ends of an interval."""
+    return {
+        name.removeprefix("effect_"): tuple(map(_rounded, table[name].tolist())) for name in columns
+    }
+
+
+def _rounded(value: float | int | None) -> float | None:
+    """Six significant digits; None for what is not a number."""
+    if value is None or value != value:
+        return None
+    return float(f"{float(value):.{_DIGITS}g}")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_without_nan(item) for item in value)
+    return None if isinstance(value, float) and value != value else value

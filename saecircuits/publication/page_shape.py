@@ -1,0 +1,189 @@
+"""The shape of what `report.html` shows: the schema `saecircuits-page/1`.
+
+`frontend/src/data.ts` states the same shape for the page's own code. Tables are columns, so that
+forty thousand edges stay small; nodes and edges are named by their row.
+"""
+
+from typing import Any, Final, Literal
+
+from saecircuits.publication.looks import HeadLook
+from saecircuits.publication.records import (
+    Calibration,
+    Count,
+    CurveRow,
+    FeatureLabel,
+    Number,
+    RandomCircuits,
+    Record,
+    Sha256,
+    TaskRecord,
+    Versions,
+)
+
+PAGE_FORMAT: Final = "saecircuits-page/1"
+
+
+class PageRow(Record):
+    """A row of the picture: a spliced site, the tokens (lowest) or the metric (highest).
+
+    Attributes:
+        name: short, such as `L2 resid_post`.
+        layer: the block; -1 for tokens.
+    """
+
+    site: str
+    name: str
+    layer: int
+
+
+class PageUnit(Record):
+    """A column of the picture: a span or position of the prompt, and its commonest token."""
+
+    name: str
+    token: str
+
+
+class PageNodes(Record):
+    """The circuit's nodes, strongest first, the metric in front; one entry a node in each list.
+
+    Attributes:
+        row, unit: numbers of its row and column.
+        label: number of its feature's label; None where there is none.
+        others: as in `AttributionGraph.nodes`.
+    """
+
+    id: tuple[str, ...]
+    kind: tuple[str, ...]
+    row: tuple[Count, ...]
+    unit: tuple[Count, ...]
+    feature: tuple[Count | None, ...]
+    label: tuple[Count | None, ...]
+    effect: tuple[Number, ...]
+    low: tuple[Number, ...]
+    high: tuple[Number, ...]
+    activation: tuple[Number, ...]
+    baseline: tuple[Number, ...]
+    left_out: tuple[Number, ...]
+
+
+class PageEdges(Record):
+    """The circuit's edges, strongest first; `source` and `target` are numbers of nodes."""
+
+    source: tuple[Count, ...]
+    target: tuple[Count, ...]
+    effect: tuple[Number, ...]
+    direct: tuple[Number, ...]
+    low: tuple[Number, ...]
+    high: tuple[Number, ...]
+
+
+class PageParts(Record):
+    """What carries the edges: `edge` is the number of an edge, `part` that of a name in `names`.
+
+    Attributes:
+        degrees: how many components each of `names` passes; None where not all are told apart.
+        others: as in `AttributionGraph.edge_parts`.
+    """
+
+    names: tuple[str, ...]
+    degrees: tuple[Count | None, ...]
+    edge: tuple[Count, ...]
+    part: tuple[Count, ...]
+    effect: tuple[Number, ...]
+    value: tuple[Number, ...]
+    key: tuple[Number, ...]
+    query: tuple[Number, ...]
+
+
+class PagePath(Record):
+    """A path: ids of its nodes (some may be outside the circuit), and a part for every step."""
+
+    effect: float
+    share: Number
+    nodes: tuple[str, ...]
+    parts: tuple[str, ...]
+
+
+class PagePaths(Record):
+    """The strongest paths through the graph, and in `account` what all others carry, in words."""
+
+    paths: tuple[PagePath, ...]
+    account: str
+
+
+class PageReport(Record):
+    """The figures of `ValidationReport` that the page shows, under the same names."""
+
+    baseline: str
+    prompts: Count
+    faithfulness: Number
+    faithfulness_low: Number
+    faithfulness_high: Number
+    completeness: Number
+    faithfulness_without_errors: Number
+    all_features_without_errors: Number
+    error_share: Number
+    random: RandomCircuits
+    curve: tuple[CurveRow, ...]
+    accuracy: dict[str, Number]
+    calibration: Calibration | None
+
+
+class Pruning(Record):
+    """What was kept of what there was.
+
+    Attributes:
+        candidates: nodes that could have been kept; `members` were, `errors` of them error nodes.
+        node_share: the members' part of the summed |effect| of all features and error nodes of the
+            graph; None where the graph is not at hand.
+        edges: of the circuit; `graph_edges` of the graph, of whose summed |effect| the circuit's
+            edges are `edge_share`.
+    """
+
+    candidates: Count
+    members: Count
+    errors: Count
+    node_share: Number
+    edges: Count
+    graph_edges: Count | None
+    edge_share: Number
+
+
+class PageData(Record):
+    """Everything on the page.
+
+    Attributes:
+        title: of the page.
+        task: what was asked; None for a graph of prompts without a named task.
+        metric_clean, metric_baseline: on the training prompts, in logits.
+        edge_notes: figures about how the edges were computed; as in `AttributionGraph.summary`.
+        limits: what the circuit does not show, in sentences.
+        looks: why the heads that carry the strongest edges look where they look; empty where the
+            model was not at hand.
+        circuit_digest, tables: as in `circuit.json`: which circuit this page shows.
+    """
+
+    format: Literal["saecircuits-page/1"] = PAGE_FORMAT
+    title: str
+    model: str
+    task: TaskRecord | None
+    command: str | None
+    versions: Versions
+    settings: dict[str, Any]
+    selection: dict[str, Any]
+    metric_clean: Number
+    metric_baseline: Number
+    edge_notes: dict[str, Number]
+    pruning: Pruning
+    limits: tuple[str, ...]
+    rows: tuple[PageRow, ...]
+    units: tuple[PageUnit, ...]
+    nodes: PageNodes
+    edges: PageEdges
+    parts: PageParts
+    labels: tuple[FeatureLabel, ...]
+    paths: PagePaths | None
+    looks: tuple[HeadLook, ...]
+    report: PageReport | None
+    circuit_digest: Sha256
+    tables: dict[str, Sha256]

@@ -1,0 +1,85 @@
+"""A headless Chromium, and pages written from made-up circuits and opened from disk."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from saecircuits.circuits import Circuit
+from saecircuits.publication import CircuitRecord, write_circuit
+from saecircuits.publication.page_data import page_data
+from saecircuits.publication.page_shape import PageData
+from saecircuits.publication.report import write_page
+from tests.browser.opened import Opened
+from tests.publication.made import made_circuit, made_labels, made_report
+
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+
+
+def _found(*names: str) -> str | None:
+    return next((place for name in names if (place := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    binary = _found("chromium", "chromium-browser", "google-chrome")
+    driver = _found("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("no Chromium with its driver is installed (Debian: chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for option in OPTIONS:
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver, env=dict(os.environ))
+    opened = webdriver.Chrome(options=options, service=service)
+    downloads = tmp_path_factory.mktemp("downloads")
+    opened.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)}
+    )
+    yield Opened(opened, downloads, logs=("browser", "performance"))
+    opened.quit()
+
+
+def as_page(circuit: Circuit, folder: Path, text: str) -> PageData:
+    folder.mkdir(parents=True)
+    write_circuit(folder, circuit)
+    record = CircuitRecord.model_validate_json((folder / "circuit.json").read_bytes())
+    return page_data(
+        circuit, made_labels(circuit, text), made_report(), record=record, title=f"made {text}"
+    )
+
+
+@pytest.fixture
+def opened(browser: Opened, tmp_path: Path) -> Callable[..., Opened]:
+    """Opens the page of a made-up circuit."""
+
+    def open_page(
+        *,
+        fragment: str = "",
+        text: str = "girl, woman | +She",
+        size: tuple[int, int] = (1440, 900),
+        dark: bool = False,
+        **sizes: int,
+    ) -> Opened:
+        given = {"n_nodes": 60, "n_edges": 500, "n_layers": 3, **sizes}
+        file = tmp_path / "report.html"
+        if not file.exists():
+            page = as_page(made_circuit(**given), tmp_path / "run", text)
+            file.write_bytes(write_page(page))
+        browser.open(file, fragment=fragment, size=size, dark=dark)
+        return browser
+
+    return open_page

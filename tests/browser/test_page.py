@@ -1,0 +1,283 @@
+"""What a reader does with the page in a browser: look, press keys, search, save, compare."""
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import as_page
+from tests.browser.opened import ARROWS, ENTER, ESCAPE, TAB, Opened
+from tests.publication.made import made_circuit
+
+AXE = Path(__file__).resolve().parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+Open = Callable[..., Opened]
+
+
+def drawn_edges(page: Opened) -> int:
+    return int(page.run("return document.querySelector('output[for=range-edges]').textContent")
+               .split(" of ")[0].replace(",", ""))  # fmt: skip
+
+
+def slide(page: Opened, which: str, value: int) -> None:
+    page.run(
+        "const f = document.getElementById(arguments[0]); f.value = arguments[1];"
+        "f.dispatchEvent(new Event('input', { bubbles: true }))",
+        f"range-{which}",
+        value,
+    )
+
+
+def test_it_opens_on_an_answer_and_asks_for_nothing(opened: Open) -> None:
+    page = opened()
+    story = page.text(".story")
+    for words in ("Faithfulness", "0.88", "95%: 0.75 to 0.94", "44%", "random circuits 0.00"):
+        assert words in story
+    assert "Strongest paths" in story and "What this does not show" in story
+    assert 0 < drawn_edges(page) <= 300
+    assert page.count(".front .node") > 20
+    assert len(page.requests()) == 1  # the file itself
+    assert page.messages() == []
+
+
+def test_the_policy_really_blocks(opened: Open) -> None:
+    page = opened()
+    page.run("const i = new Image(); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i)")
+    page.wait(lambda: any("Content Security Policy" in text for text in page.messages()))
+
+
+def test_keys_alone_lead_to_a_feature(opened: Open) -> None:
+    page = opened()
+    is_node = "return document.activeElement.closest('.node') !== null"
+    page.keys(TAB)
+    assert page.run("return document.activeElement.textContent") == "To the graph"
+    page.keys(ENTER)
+    assert page.run(is_node)
+    first = page.run("return document.activeElement.getAttribute('aria-label')")
+    seen = set()
+    for way in ("down", "down", "left", "right", "down"):
+        page.keys(ARROWS[way])
+        seen.add(page.run("return document.activeElement.getAttribute('aria-label')"))
+    assert len(seen) >= 3 and first not in {None, ""}
+    page.keys("/")
+    page.driver.switch_to.active_element.send_keys("woman")
+    page.keys(ENTER)
+    assert "girl, woman" in page.text(".panel h2") and "Feature" in page.text(".panel")
+    assert page.run("return document.querySelector('.panel').contains(document.activeElement)")
+    page.keys(ESCAPE)
+    assert page.run("return document.querySelector('.panel').hidden")
+    assert page.run(is_node)
+    page.keys("p")
+    assert "pin=" in page.address
+    page.keys("g")
+    assert page.count("dialog[open]") == 1
+    page.driver.switch_to.active_element.send_keys("mine")
+    page.keys(ENTER)
+    page.wait(lambda: page.count("dialog[open]") == 0)
+    assert "mine" in page.address
+    page.keys("?")
+    assert "Keys" in page.text("dialog[open]")
+    page.keys(ESCAPE)
+    page.wait(lambda: page.count("dialog[open]") == 0)
+
+
+def test_thresholds_change_what_is_drawn(opened: Open) -> None:
+    page = opened()
+    before, nodes = drawn_edges(page), page.count(".front .node")
+    slide(page, "nodes", 10)
+    assert page.count(".front .node") < nodes
+    assert drawn_edges(page) < before
+    slide(page, "edges", 0)
+    assert drawn_edges(page) == 0
+    ink = page.run("const c = document.querySelector('canvas'); return c.getContext('2d')"
+                   ".getImageData(0, 0, c.width, c.height).data.some((v) => v)")  # fmt: skip
+    assert not ink
+
+
+def test_hover_lights_up_neighbours(opened: Open) -> None:
+    page = opened()
+    page.run("document.querySelectorAll('.front .node')[3]"
+             ".dispatchEvent(new PointerEvent('pointermove', { bubbles: true }))")  # fmt: skip
+    assert page.run("return document.querySelector('.stage').classList.contains('dimmed')")
+    assert page.text(".tip")
+    assert page.count(".node.near") >= 1
+
+
+def test_details_rank_edges_and_tell_their_parts(opened: Open) -> None:
+    page = opened()
+    page.click('.front .node[data-node="0"]')
+    values = page.run(
+        "return [...document.querySelectorAll('.edge-list:not(:has(.note)) .number')]"
+        ".map((e) => Math.abs(Number(e.textContent.replace('\u2212', '-'))))"
+    )
+    assert len(values) > 3 and values == sorted(values, reverse=True)
+    page.click(".edge-row")
+    panel = page.text(".panel")
+    assert "residual" in panel and "75%" in panel and "L1.H0" in panel and "25%" in panel
+    assert "from=" in page.address
+
+
+def test_the_address_keeps_the_view(opened: Open) -> None:
+    page = opened()
+    slide(page, "nodes", 20)
+    page.click('.front .node[data-node="2"]')
+    page.keys("p")
+    address, title = page.address, page.text(".panel h2")
+    shown = page.count(".front .node")
+    again = opened(fragment=address)
+    assert again.text(".panel h2") == title
+    assert again.count(".front .node") == shown
+    assert again.address == address
+    other = opened(fragment="#view=table&table=edges&nodes=x&pin=nothing&group=[1&theme=dark")
+    assert other.count("table caption") == 1 and "Edges" in other.text("caption")
+    assert other.run("return document.documentElement.dataset.theme") == "dark"
+    assert other.messages() == []
+
+
+def test_tables_hold_every_row_and_sort(opened: Open) -> None:
+    page = opened(fragment="#view=table", n_nodes=40, n_edges=160)
+    assert page.count(".tables tbody tr") == 1 + 40 + 3  # the metric, members, tokens
+    column = "th[aria-sort]"
+    get = "return document.querySelector('th[aria-sort]').getAttribute('aria-sort')"
+    assert page.run(get) == "descending" and "|Effect|" in page.text(column)
+    page.click('[data-sort="effect"]')
+    page.click('[data-sort="effect"]')
+    assert page.run(get) == "ascending" and "sort=effect" in page.address
+    cells = page.run(
+        "return [...document.querySelectorAll('.tables tbody tr')]"
+        ".map((r) => Number(r.cells[6].textContent.replace('\u2212', '-')))"
+    )
+    assert cells == sorted(cells) and cells[0] < 0 < cells[-1]
+    page.click(".tables .row-of-buttons button:nth-child(2)")
+    assert page.count(".tables tbody tr") == 150
+    page.click(".tables .more")
+    assert page.count(".tables tbody tr") == 160
+
+
+def test_search_finds_by_label_token_and_layer(opened: Open) -> None:
+    page = opened()
+    for words, some in (
+        ("mlp_out L1", "L1 mlp_out"),
+        ("error unit", "error at unit"),
+        ("layer token", "token"),
+    ):
+        field = page.driver.find_element("id", "search")
+        field.clear()
+        field.send_keys(words)
+        found = page.run(
+            "return [...document.querySelectorAll('#found li')].map((e) => e.innerText)"
+        )
+        assert found and all(some in text for text in found)
+    field.clear()
+    field.send_keys("no such thing")
+    assert "Nothing" in page.text("#found")
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>window.bad=1</script>", "</script><b>x", "\u05e9\u05dc\u05d5\u05dd ab <i>"]
+)
+def test_labels_are_text(opened: Open, text: str) -> None:
+    page = opened(text=text)
+    assert page.run("return window.bad === undefined")
+    assert page.text(".top h1") == f"made {text}"
+    assert page.count("#app b, #app i, #app script") == 0
+    page.run("document.querySelector('.front .node[data-node=\"0\"] path').focus()")
+    labels = page.run("return [...document.querySelectorAll('.node [role=button]')]"
+                      ".map((n) => n.getAttribute('aria-label'))")  # fmt: skip
+    assert any(text in label for label in labels)
+    page.click('[data-view="table"]')
+    assert text in page.text("tbody")
+    assert page.messages() == []
+
+
+def test_pictures_and_data_are_saved(opened: Open) -> None:
+    page = opened(text="<b> & ]]>", fragment="#view=table")
+    name = "made-b-"
+    buttons = ".menu-list button:nth-child({})"
+    page.click(buttons.format(1))
+    svg = ET.fromstring(page.saved(f"{name}.svg"))
+    assert svg.tag.endswith("svg")
+    texts = "".join(svg.itertext())
+    assert "Faithfulness 0.88" in texts and "<b> & ]]>" in texts
+    page.click(buttons.format(2))
+    assert page.saved(f"{name}.png").startswith(b"\x89PNG")
+    page.click(buttons.format(3))
+    assert json.loads(page.saved(f"{name}.json"))["format"] == "saecircuits-page/1"
+    page.click(buttons.format(4))
+    assert page.saved(f"{name}-nodes.csv").decode().splitlines()[0].startswith("node,label")
+    page.click(buttons.format(5))
+    assert len(page.saved(f"{name}-edges.csv").decode().splitlines()) == 1 + 500
+    assert page.messages() == []
+
+
+def test_groups_are_suggested_named_and_dissolved(opened: Open) -> None:
+    page = opened(fragment="#view=groups", n_nodes=12, n_edges=400, n_layers=2)
+    assert page.count(".group-picture .node") > 3
+    page.click(".groups .primary")
+    suggested = page.count(".group-list li")
+    named = '#view=groups&group=["","mine","{}","{}"]'
+    ids = page.run("return JSON.parse(document.getElementById('data').textContent).nodes.id")
+    again = opened(fragment=named.format(ids[1], ids[2]).replace('"', "%22").replace(" ", "%20"))
+    again.click(".menu-list button:nth-child(1)")
+    assert "mine" in "".join(ET.fromstring(again.saved("made-girl-woman-She.svg")).itertext())
+    assert again.count(".group-list li") == 1
+    assert "2 nodes" in again.text(".group-list li")
+    again.click(".group-list .icon")
+    assert again.count(".group-list li") == 0 and suggested >= 0
+    assert again.messages() == []
+
+
+def test_two_circuits_are_compared(opened: Open, tmp_path: Path) -> None:
+    page = opened(fragment="#view=compare")
+    other = as_page(made_circuit(n_nodes=50, n_edges=300, n_layers=3, seed=1), tmp_path / "b", "x")
+    file = tmp_path / "other.json"
+    file.write_text(other.model_dump_json())
+    page.driver.find_element("id", "other").send_keys(str(file))
+    page.wait(lambda: page.count(".side-by-side svg") == 2)
+    assert "are in both" in page.text(".compare")
+    file.write_text("{}")
+    page.driver.find_element("id", "other").send_keys(str(file))
+    assert "format" in page.wait(lambda: page.text(".trouble"))
+    assert page.messages() == []
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"n_units": 1, "n_layers": 1, "n_nodes": 1, "n_edges": 0},
+        {"n_units": 12, "n_layers": 8, "n_nodes": 400, "n_edges": 3000},
+    ],
+)
+def test_small_and_large_circuits_are_drawn(opened: Open, sizes: dict[str, int]) -> None:
+    page = opened(**sizes)
+    assert page.count(".front .node") >= 3
+    names = page.run(
+        "return [...document.querySelectorAll('.names text')].map((e) => e.getBoundingClientRect())"
+        ".map((r) => [r.left, r.top, r.right, r.bottom])"
+    )
+    for place, (a, b, c, d) in enumerate(names):
+        for e, f, g, h in names[:place]:
+            assert c <= e + 2 or g <= a + 2 or d <= f + 4 or h <= b + 4, "names overlap"
+    assert page.messages() == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("fragment", ["", "#view=table", "#view=groups", "#view=compare"])
+def test_axe_finds_nothing_serious(opened: Open, fragment: str, dark: bool) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not there: run `npm ci` in frontend/")
+    page = opened(fragment=fragment, dark=dark)
+    page.click('.front .node[data-node="1"]') if not fragment else None
+    page.run(AXE.read_text())
+    found = page.driver.execute_async_script(
+        "const done = arguments[0]; axe.run().then((r) => done(r.violations.map((v) =>"
+        "({ id: v.id, impact: v.impact, where: v.nodes.slice(0, 3).map((n) => n.html) }))))"
+    )
+    assert [one for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_a_phone_shows_all_without_sideways_scrolling(opened: Open) -> None:
+    page = opened(size=(390, 844))
+    assert page.run("return document.documentElement.scrollWidth") <= 390
+    assert page.count(".front .node") > 20
