@@ -12,6 +12,7 @@ import pytest
 from experiments.circuits import run as circuits
 from experiments.estimators import run as estimators
 from experiments.expansion import run as expansion
+from experiments.ground_truth import run as ground_truth
 from experiments.induction import run as induction
 from experiments.linearity import run as linearity
 from experiments.long_prompt import run as long_prompt
@@ -54,6 +55,15 @@ def test_expansion(tmp_path: Path) -> None:
         assert table["exact error"].iloc[-1] < 1e-4 < table["naive error"].iloc[-1]
         assert table["share of absolute logit"].sum() == pytest.approx(1)
     assert "</svg>" in (tmp_path / "expansion_naive.svg").read_text(encoding="utf-8")
+
+
+def test_ground_truth(tmp_path: Path) -> None:
+    small = ["--models", "two hops", "--estimators", "gradient", "--pairs", "8"]
+    ground_truth.main([*small, "--out", str(tmp_path)])
+    row = pd.read_csv(tmp_path / "ground_truth.csv").iloc[0]
+    assert row["AUROC"] == row["exact match"] == 1.0
+    assert row["backup edges missed"] > 0
+    assert "| True |" in (tmp_path / "backups.md").read_text(encoding="utf-8").splitlines()[2]
 
 
 @pytest.mark.slow
