@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from saecircuits.tasks import Task as Task
     from saecircuits.tasks import load_task as load_task
     from saecircuits.tasks import task_names as task_names
+    from saecircuits.validation import Hypotheses as Hypotheses
     from saecircuits.validation import ValidationReport as ValidationReport
     from saecircuits.validation import calibrate as calibrate
+    from saecircuits.validation import hypotheses as hypotheses
     from saecircuits.validation import validate as validate
 
 __version__ = "0.1.0"
@@ -56,6 +58,7 @@ _HOMES = {
     "AttributionSettings": "edges.settings",
     "Circuit": "circuits",
     "Expansion": "expansion",
+    "Hypotheses": "validation",
     "InputError": "errors",
     "Routes": "circuits",
     "Interactions": "nonlinearity",
@@ -71,6 +74,7 @@ _HOMES = {
     "composition": "heads",
     "discover": "discovery",
     "expand": "expansion",
+    "hypotheses": "validation",
     "interactions": "nonlinearity",
     "linearity": "nonlinearity",
     "load_model": "splicing.loading",
