@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from saecircuits.tasks import Task as Task
     from saecircuits.tasks import load_task as load_task
     from saecircuits.tasks import task_names as task_names
+    from saecircuits.validation import Baselines as Baselines
     from saecircuits.validation import Hypotheses as Hypotheses
     from saecircuits.validation import ValidationReport as ValidationReport
+    from saecircuits.validation import baselines as baselines
     from saecircuits.validation import calibrate as calibrate
     from saecircuits.validation import hypotheses as hypotheses
     from saecircuits.validation import validate as validate
@@ -56,6 +58,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AttributionGraph": "edges.graph",
     "AttributionSettings": "edges.settings",
+    "Baselines": "validation",
     "Circuit": "circuits",
     "Expansion": "expansion",
     "Hypotheses": "validation",
@@ -70,6 +73,7 @@ _HOMES = {
     "ValidationReport": "validation",
     "attention": "heads",
     "attribute": "edges.attribute",
+    "baselines": "validation",
     "calibrate": "validation",
     "composition": "heads",
     "discover": "discovery",
