@@ -66,14 +66,14 @@ def complete_dictionary(
     """Orthonormal directions (rows) as features that are always active.
 
     Args:
-        x: values that the offset is made for: four times the largest size seen along a direction.
+        x: values that the offset is made for: four times the largest distance from their mean.
     """
     mean = x.mean(0)
-    offset = 4 * ((x - mean) @ directions.T).abs().amax(0) + 1
+    offset = 4 * (x - mean).norm(dim=1).max().expand(len(directions))
     return Dictionary(
         kind="relu",
         W_enc=directions.T.contiguous(),
-        b_enc=offset,
+        b_enc=offset.clone(),
         W_dec=directions,
         b_dec=mean - offset @ directions,
         shift=mean,

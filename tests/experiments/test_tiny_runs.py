@@ -9,14 +9,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments.baselines import run as baselines
 from experiments.circuits import run as circuits
 from experiments.estimators import run as estimators
 from experiments.expansion import run as expansion
+from experiments.false_positives import run as false_positives
 from experiments.ground_truth import run as ground_truth
 from experiments.induction import run as induction
 from experiments.linearity import run as linearity
 from experiments.long_prompt import run as long_prompt
 from experiments.redundancy import run as redundancy
+from experiments.transfer import run as transfer
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +58,33 @@ def test_expansion(tmp_path: Path) -> None:
         assert table["exact error"].iloc[-1] < 1e-4 < table["naive error"].iloc[-1]
         assert table["share of absolute logit"].sum() == pytest.approx(1)
     assert "</svg>" in (tmp_path / "expansion_naive.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_baselines(tmp_path: Path) -> None:
+    baselines.main(["--tasks", "agreement", "--limit", "4", "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "baselines.csv")
+    assert len(table) == 8
+    assert "</svg>" in (tmp_path / "baselines.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_false_positives(tmp_path: Path) -> None:
+    small = ["--tasks", "agreement", "--limit", "6", "--nodes", "6", "--repetitions", "2"]
+    false_positives.main([*small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "false_positives.csv").set_index("prompts")
+    assert table.loc["as they are", "called a circuit"] == 1
+    assert table.loc["clean = corrupted", "called a circuit"] == 0
+    assert table.loc["labels shuffled", "repetitions"] == 2
+
+
+@pytest.mark.slow
+def test_transfer(tmp_path: Path) -> None:
+    small = ["--paraphrases", "agreement", "--families", "gender", "--limit", "4", "--nodes", "20"]
+    transfer.main([*small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "transfer.csv")
+    assert list(table["kind"]) == ["paraphrase", "gender", "gender"]
+    assert table["shared nodes"].between(0, 1).all()
 
 
 def test_ground_truth(tmp_path: Path) -> None:
