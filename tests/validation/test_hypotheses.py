@@ -16,8 +16,8 @@ from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import PromptPair, Prompts, logit_difference, tokenize
 from saecircuits.tasks.nulls import shuffled_labels, unchanged
+from saecircuits.validation.hypotheses import DECIDING, node_sets
 from saecircuits.validation.random_circuits import random_circuits
-from saecircuits.validation.tested import DECIDING, node_sets
 from saecircuits.validation.verdicts import Changes, changes, verdicts
 from tests.models import WORDS, Toy
 from tests.toy_models import toy_induction
