@@ -6,19 +6,25 @@ python -m experiments.baselines.run --out results
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
 import saecircuits as sc
 from experiments.charts import lines
 from experiments.tables import write_table
+from saecircuits.validation.baselines import Kind
 
 SHOWN = (10, 50, 100, 200, 500)
+KINDS = get_args(Kind)
+DRAWN = ("features", "pca", "coordinates", "random", "neurons")
 
 
-def measure(model: sc.SplicedModel, task: sc.Task) -> tuple[pd.DataFrame, pd.DataFrame]:
+def measure(
+    model: sc.SplicedModel, task: sc.Task, kinds: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row per kind of node, and all points of all curves."""
-    found = sc.baselines(model, task)
+    found = sc.baselines(model, task, kinds=kinds)
     by_size = found.curve.set_index(["kind", "nodes"])
     rows = []
     for kind in found.kinds.itertuples():
@@ -40,13 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="stories")
     parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
     parser.add_argument("--limit", type=int, default=None, help="prompt pairs in each half")
     parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     tables, curves = [], []
     for name in options.tasks:
-        table, curve = measure(model, sc.load_task(name, model, limit=options.limit))
+        task = sc.load_task(name, model, limit=options.limit)
+        table, curve = measure(model, task, options.kinds)
         tables.append(table)
         curves.append(curve)
         write_table(pd.concat(tables), options.out, name="baselines")
@@ -57,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def drawing(curves: pd.DataFrame) -> str:
     """Mean faithfulness over tasks, against the number of nodes on a logarithmic axis."""
-    kinds = ("features", "pca", "coordinates", "random", "neurons")
+    kinds = [kind for kind in DRAWN if (curves["kind"] == kind).any()]
     sizes = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
     series = {}
     for kind in kinds:

@@ -62,28 +62,29 @@ def test_expansion(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_baselines(tmp_path: Path) -> None:
-    baselines.main(["--tasks", "agreement", "--limit", "4", "--out", str(tmp_path)])
+    small = ["--tasks", "agreement", "--limit", "2", "--kinds", "features", "neurons"]
+    baselines.main([*small, "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "baselines.csv")
-    assert len(table) == 8
+    assert list(table["kind"]) == ["features", "neurons"]
     assert "</svg>" in (tmp_path / "baselines.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_false_positives(tmp_path: Path) -> None:
-    small = ["--tasks", "agreement", "--limit", "6", "--nodes", "6", "--repetitions", "2"]
+    small = ["--tasks", "agreement", "--limit", "6", "--nodes", "6", "--repetitions", "1"]
     false_positives.main([*small, "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "false_positives.csv").set_index("prompts")
     assert table.loc["as they are", "called a circuit"] == 1
     assert table.loc["clean = corrupted", "called a circuit"] == 0
-    assert table.loc["labels shuffled", "repetitions"] == 2
+    assert table.loc["labels shuffled", "repetitions"] == 1
 
 
 @pytest.mark.slow
 def test_transfer(tmp_path: Path) -> None:
-    small = ["--paraphrases", "agreement", "--families", "gender", "--limit", "4", "--nodes", "20"]
+    small = ["--paraphrases", "agreement", "--families", "--limit", "2", "--nodes", "20"]
     transfer.main([*small, "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "transfer.csv")
-    assert list(table["kind"]) == ["paraphrase", "gender", "gender"]
+    assert list(table["kind"]) == ["paraphrase"]
     assert table["shared nodes"].between(0, 1).all()
 
 
