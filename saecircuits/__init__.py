@@ -46,8 +46,12 @@ if TYPE_CHECKING:
     from saecircuits.tasks import Task as Task
     from saecircuits.tasks import load_task as load_task
     from saecircuits.tasks import task_names as task_names
+    from saecircuits.validation import Baselines as Baselines
+    from saecircuits.validation import Hypotheses as Hypotheses
     from saecircuits.validation import ValidationReport as ValidationReport
+    from saecircuits.validation import baselines as baselines
     from saecircuits.validation import calibrate as calibrate
+    from saecircuits.validation import hypotheses as hypotheses
     from saecircuits.validation import validate as validate
 
 __version__ = "0.1.0"
@@ -55,8 +59,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "AttributionGraph": "edges.graph",
     "AttributionSettings": "edges.settings",
+    "Baselines": "validation",
     "Circuit": "circuits",
     "Expansion": "expansion",
+    "Hypotheses": "validation",
     "InputError": "errors",
     "Routes": "circuits",
     "Interactions": "nonlinearity",
@@ -68,10 +74,12 @@ _HOMES = {
     "ValidationReport": "validation",
     "attention": "heads",
     "attribute": "edges.attribute",
+    "baselines": "validation",
     "calibrate": "validation",
     "composition": "heads",
     "discover": "discovery",
     "expand": "expansion",
+    "hypotheses": "validation",
     "interactions": "nonlinearity",
     "linearity": "nonlinearity",
     "load_model": "splicing.loading",

@@ -5,6 +5,7 @@ import typer
 from saecircuits.cli.explaining import attention, expand, interactions, linearity, paths
 from saecircuits.cli.finding import attribute, discover, validate
 from saecircuits.cli.listing import bench, models, tasks
+from saecircuits.cli.testing import hypotheses
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +17,7 @@ for command in (
     discover,
     attribute,
     validate,
+    hypotheses,
     paths,
     interactions,
     attention,

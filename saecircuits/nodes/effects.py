@@ -208,9 +208,7 @@ def bootstrap_interval(
     n_prompt, n_column = int(table.get_shape()[0]), int(table.get_shape()[1])
     if n_prompt < 2:
         return np.full(n_column, np.nan), np.full(n_column, np.nan)
-    counts = np.random.default_rng(seed).multinomial(
-        n_prompt, np.full(n_prompt, 1 / n_prompt), size=resamples
-    )
+    counts = resample_counts(n_prompt, resamples=resamples, seed=seed)
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.empty(n_column), np.empty(n_column)
     for start in range(0, n_column, 1024):
@@ -219,3 +217,10 @@ def bootstrap_interval(
         means = np.ascontiguousarray(dense.T) @ counts.T / n_prompt  # [column, resample]
         low[columns], high[columns] = np.quantile(means, tails, axis=1)
     return low, high
+
+
+def resample_counts(n_prompt: int, *, resamples: int, seed: int = 0) -> NDArray[np.int64]:
+    """`[resample, prompt]`: how often each prompt is in each bootstrap resample."""
+    return np.random.default_rng(seed).multinomial(
+        n_prompt, np.full(n_prompt, 1 / n_prompt), size=resamples
+    )

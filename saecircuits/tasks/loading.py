@@ -1,7 +1,8 @@
 """A task by name or from a file: prompts to choose a circuit with, and others to judge it on.
 
-The two halves never share a prompt, neither as clean nor as corrupted text. A file may assign its
-pairs itself (`split`); otherwise they are divided here:
+The two halves never share a prompt, neither as clean nor as corrupted one: no sequence of tokens is
+in both, so neither is a text. A file may assign its pairs itself (`split`); otherwise they are
+divided here:
 
 1. pairs that share a prompt, directly or through others, form a group that stays together;
 2. the groups are ordered by a hash of their texts, so the order of the lines does not matter;
@@ -12,6 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from saecircuits.errors import TaskError, UnknownNameError
 from saecircuits.tasks.families import FAMILIES
@@ -21,6 +23,7 @@ from saecircuits.tasks.prompts import Prompts, tokenize
 from saecircuits.tasks.tokens import Reader
 
 SPLIT_SEED = 0
+_Tokens: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,7 @@ def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = N
         pairs = FAMILIES[name].make_pairs(reader.tokenizer) if path is None else read_pairs(path)
         # All pairs: a file is refused for any of its lines, and all limits share the spans.
         prompts = tokenize(pairs, reader.tokenizer, n_ctx=reader.n_ctx)
-        train, test = _halves(pairs)
+        train, test = _halves(pairs, _read(prompts))
     except TaskError as error:
         raise TaskError(f"{source}: {error}") from None
     description = (
@@ -102,10 +105,25 @@ def _as_path(name_or_path: str | Path) -> Path | None:
     return Path(name_or_path) if looks_like_path or "\\" in name_or_path else None
 
 
-def _halves(pairs: Sequence[PromptPair]) -> tuple[list[int], list[int]]:
+def _read(prompts: Prompts) -> list[tuple[_Tokens, _Tokens]]:
+    """What the model reads of every pair, clean and corrupted: two texts may be the same to it."""
+    sides = (
+        (prompts.clean_tokens, prompts.clean_lengths),
+        (prompts.corrupted_tokens, prompts.corrupted_lengths),
+    )
+    clean, corrupted = (
+        [tuple(row[:length]) for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True)]
+        for tokens, lengths in sides
+    )
+    return list(zip(clean, corrupted, strict=True))
+
+
+def _halves(
+    pairs: Sequence[PromptPair], read: Sequence[tuple[_Tokens, _Tokens]]
+) -> tuple[list[int], list[int]]:
     """The indices of the training and of the test pairs, each in the order given."""
     if all(pair.split is None for pair in pairs):
-        return _divided(pairs)
+        return _divided(pairs, read)
     for pair in pairs:
         if pair.split is None:
             raise TaskError(f"{pair.label}: no split, but other pairs have one; add 'split'")
@@ -116,21 +134,24 @@ def _halves(pairs: Sequence[PromptPair]) -> tuple[list[int], list[int]]:
             f"{len(train)} train and {len(test)} test pairs; both are needed, or leave 'split' out "
             "and the pairs are divided"
         )
-    known = {text: pairs[i].label for i in train for text in (pairs[i].clean, pairs[i].corrupted)}
+    known = {tokens: pairs[i].label for i in train for tokens in read[i]}
     for index in test:
-        for text in (pairs[index].clean, pairs[index].corrupted):
-            if text in known:
+        texts = (pairs[index].clean, pairs[index].corrupted)
+        for text, tokens in zip(texts, read[index], strict=True):
+            if tokens in known:
                 raise TaskError(
                     f"{pairs[index].label}: the test prompt {text!r} is a train prompt too "
-                    f"({known[text]}); keep it on one side"
+                    f"({known[tokens]}); keep it on one side"
                 )
     return train, test
 
 
-def _divided(pairs: Sequence[PromptPair]) -> tuple[list[int], list[int]]:
+def _divided(
+    pairs: Sequence[PromptPair], read: Sequence[tuple[_Tokens, _Tokens]]
+) -> tuple[list[int], list[int]]:
     train: list[int] = []
     test: list[int] = []
-    groups = sorted(_groups(pairs), key=lambda group: _group_key([pairs[i] for i in group]))
+    groups = sorted(_groups(read), key=lambda group: _group_key([pairs[i] for i in group]))
     if len(groups) < 2:
         raise TaskError(
             f"the {len(pairs)} pairs all share prompts with each other, so no test pairs can be "
@@ -141,7 +162,7 @@ def _divided(pairs: Sequence[PromptPair]) -> tuple[list[int], list[int]]:
     return sorted(train), sorted(test)
 
 
-def _groups(pairs: Sequence[PromptPair]) -> list[list[int]]:
+def _groups(pairs: Sequence[tuple[_Tokens, _Tokens]]) -> list[list[int]]:
     """The pairs that hang together through prompts they share, as lists of indices."""
     parent = list(range(len(pairs)))
 
@@ -151,10 +172,10 @@ def _groups(pairs: Sequence[PromptPair]) -> list[list[int]]:
             index = parent[index]
         return index
 
-    first_with: dict[str, int] = {}
+    first_with: dict[_Tokens, int] = {}
     for index, pair in enumerate(pairs):
-        for text in (pair.clean, pair.corrupted):
-            parent[root(index)] = root(first_with.setdefault(text, index))
+        for tokens in pair:
+            parent[root(index)] = root(first_with.setdefault(tokens, index))
     groups: dict[int, list[int]] = {}
     for index in range(len(pairs)):
         groups.setdefault(root(index), []).append(index)

@@ -10,15 +10,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments.baselines import run as baselines
 from experiments.circuits import run as circuits
 from experiments.degrees import run as degrees
 from experiments.estimators import run as estimators
 from experiments.expansion import run as expansion
+from experiments.false_positives import run as false_positives
+from experiments.ground_truth import run as ground_truth
 from experiments.induction import run as induction
 from experiments.linearity import run as linearity
 from experiments.long_prompt import run as long_prompt
 from experiments.paths_or_nodes import run as paths_or_nodes
 from experiments.redundancy import run as redundancy
+from experiments.transfer import run as transfer
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +75,43 @@ def test_degrees(tmp_path: Path) -> None:
     assert (shares.drop(columns="random paths").sum() - 1).abs().max() < 1e-6
     assert shares["edges"][3:].sum() == 0 < shares["paths"][3:].sum()
     assert (tmp_path / "degrees.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+@pytest.mark.slow
+def test_baselines(tmp_path: Path) -> None:
+    small = ["--tasks", "agreement", "--limit", "2", "--kinds", "features", "neurons"]
+    baselines.main([*small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "baselines.csv")
+    assert list(table["kind"]) == ["features", "neurons"]
+    assert "</svg>" in (tmp_path / "baselines.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_false_positives(tmp_path: Path) -> None:
+    small = ["--tasks", "agreement", "--limit", "6", "--nodes", "6", "--repetitions", "1"]
+    false_positives.main([*small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "false_positives.csv").set_index("prompts")
+    assert table.loc["as they are", "called a circuit"] == 1
+    assert table.loc["clean = corrupted", "called a circuit"] == 0
+    assert table.loc["labels shuffled", "repetitions"] == 1
+
+
+@pytest.mark.slow
+def test_transfer(tmp_path: Path) -> None:
+    small = ["--paraphrases", "agreement", "--families", "--limit", "2", "--nodes", "20"]
+    transfer.main([*small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "transfer.csv")
+    assert list(table["kind"]) == ["paraphrase"]
+    assert table["shared nodes"].between(0, 1).all()
+
+
+def test_ground_truth(tmp_path: Path) -> None:
+    small = ["--models", "two hops", "--estimators", "gradient", "--pairs", "8"]
+    ground_truth.main([*small, "--out", str(tmp_path)])
+    row = pd.read_csv(tmp_path / "ground_truth.csv").iloc[0]
+    assert row["AUROC"] == row["exact match"] == 1.0
+    assert row["backup edges missed"] > 0
+    assert "| True |" in (tmp_path / "backups.md").read_text(encoding="utf-8").splitlines()[2]
 
 
 @pytest.mark.slow

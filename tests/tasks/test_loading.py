@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from saecircuits.errors import TaskError, UnknownNameError
 from saecircuits.tasks import load_task, task_names
+from tests.models import build_tokenizer
 from tests.tasks.conftest import Reading
 
 
@@ -130,3 +131,18 @@ def test_names_and_digests_of_the_shipped_tasks(tokenizer: PreTrainedTokenizerFa
     assert [task.name for task in tasks] == list(task_names())
     assert len({task.digest for task in tasks}) == len(tasks) == 9
     assert load_task("pronoun", Reading(tokenizer, 64)).digest == tasks[0].digest
+
+
+def test_prompts_of_the_same_tokens_are_one_prompt(tmp_path: Path) -> None:
+    # This tokenizer reads any white space alike: two texts, one prompt.
+    words = build_tokenizer()
+
+    def pair(clean: str, corrupted: str, **more: object) -> dict[str, object]:
+        return {"clean": clean, "corrupted": corrupted, "answer": "w5", "wrong": "w6", **more}
+
+    given = [pair("w1 w2", "w1 w3", split="train"), pair("w1  w2", "w4 w2", split="test")]
+    with pytest.raises(TaskError, match="the test prompt 'w1  w2' is a train prompt too"):
+        load_task(written(tmp_path / "given.jsonl", given), Reading(words, 16))
+    divided = [pair("w1 w2", "w1 w3"), pair("w1  w2", "w4 w2"), pair("w7 w8", "w7 w9")]
+    task = load_task(written(tmp_path / "divided.jsonl", divided), Reading(words, 16))
+    assert sorted([set(task.train.ids), set(task.test.ids)], key=len) == [{"3"}, {"1", "2"}]

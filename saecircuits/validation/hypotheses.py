@@ -1,0 +1,239 @@
+"""`hypotheses`: does a circuit pass the tests that a real one should, at a stated level?
+
+1. the sets of nodes that the tests are about: everything, nothing, the circuit S, everything but S,
+   random circuits R of S's size and layer profile, everything but R, and S less each member;
+2. one ablated run of every set on every prompt (`nodes.ablation`);
+3. the verdicts (`verdicts`): the tests of Shi et al. 2024 ("Hypothesis Testing the Circuit
+   Hypothesis in LLMs") in the form that fits a faithfulness. Their sufficiency and partial
+   necessity tests are against random circuits, their minimality test is made member by member, and
+   in the place of their equivalence and independence tests stand two against a bar, since a circuit
+   of a few nodes is never equal to the whole model.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+
+from saecircuits.circuits import Circuit
+from saecircuits.edges.graph import METRIC, parse_node_id
+from saecircuits.edges.interventions import intervene_on_edges
+from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.nodes.ablation import Kept, ablate_all, keep_all, keep_none, keep_spots
+from saecircuits.nodes.contrast import Contrast, contrasts
+from saecircuits.nodes.units import Units, make_units
+from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.inference import full_precision
+from saecircuits.tasks import Prompts
+from saecircuits.validation.random_circuits import random_circuits
+from saecircuits.validation.verdicts import (
+    above,
+    changes,
+    per_prompt_figures,
+    rounding,
+    smallest_seen,
+    verdicts,
+)
+
+PairedBaseline: TypeAlias = Literal["corrupted", "zero"]
+# The tests whose null hypotheses must all be rejected for a circuit.
+DECIDING = ("effect", "sufficiency", "necessity")
+
+
+@dataclass(frozen=True, eq=False)
+class Hypotheses:
+    """Tests of one circuit on prompts that did not choose it; every p-value is one-sided.
+
+    Attributes:
+        tests: one row a test: `test`, `question`, `value` and what it is held `against`, `p`, and
+            whether the null hypothesis is `rejected` at `level`. `effect`, `sufficiency` and
+            `necessity` together make a circuit; `bar` and `completeness` say how complete it is.
+        members: every node of the circuit: `node`, `drop` (metric of the circuit less metric
+            without this node, mean over prompts, in logits), `low`, `high` (95% bootstrap interval
+            over prompts), `sign_stability` (share of resamples with the mean's sign), `p` for
+            `drop > 0`, `p_holm`, `p_fdr` (Benjamini-Hochberg).
+        edges: the circuit's strongest edges, each measured by intervention: `source`, `target`,
+            `effect`, `low`, `high`, `sign_stability`, and `p`, `p_holm`, `p_fdr` for an effect of
+            the sign that the graph gives it.
+        is_circuit: effect, sufficiency and necessity are all rejected, each at `level`. Whatever is
+            wrong with a circuit, this is True with probability of at most `level`, if one of the
+            three null hypotheses holds (an intersection-union test needs no correction).
+        needed: members whose drop is above zero after Holm's correction.
+        level: of every test.
+        prompts: how many prompts.
+        random: how many random circuits.
+        smallest: what could have been seen with this many prompts and draws with probability
+            `power`: `effect` (logits), `faithfulness` above the bar, `drop` of one member under
+            Holm's first step (logits), and `p` the smallest p-value against random circuits.
+        power: the probability that `smallest` is about.
+    """
+
+    tests: pd.DataFrame
+    members: pd.DataFrame
+    edges: pd.DataFrame
+    is_circuit: bool
+    needed: int
+    level: float
+    prompts: int
+    random: int
+    smallest: Mapping[str, float]
+    power: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by name, tables as lists of rows."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tables = {name: values[name].to_dict("records") for name in ("tests", "members", "edges")}
+        return {**values, **tables, "smallest": dict(self.smallest)}
+
+
+@full_precision()
+def hypotheses(
+    model: SplicedModel,
+    circuit: Circuit,
+    prompts: Prompts,
+    *,
+    baseline: PairedBaseline = "corrupted",
+    level: float = 0.05,
+    bar: float = 0.8,
+    power: float = 0.8,
+    n_random: int = 199,
+    edges: int = 30,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Hypotheses:
+    """The tests of a circuit: effect, sufficiency, necessity, minimality, and how complete it is.
+
+    Null hypotheses, with m(S) the metric with the nodes S kept, every other one at its baseline:
+
+        effect        mean of m(all) - m(nothing) over prompts is not above zero
+        sufficiency   m(S) is no larger than of a random circuit of the same size and layer profile
+        necessity     m(all but S) is no smaller than of all but such a random circuit
+        bar           faithfulness of S is at most `bar`
+        completeness  faithfulness of all but S is at least `1 - bar`
+        minimality    of each member v: m(S) - m(S less v) is not above zero
+
+    Nothing is divided by `m(all) - m(nothing)`, so the tests also hold where that is zero.
+
+    Args:
+        prompts: held-out prompts (`task.test`).
+        baseline: `corrupted` or `zero`: prompts are tested as independent, which a mean over them
+            is not.
+        level: of every test.
+        bar: the faithfulness that `bar` and `completeness` are about.
+        power: that `smallest` is stated for.
+        n_random: random circuits; the smallest p-value against them is `1 / (1 + n_random)`.
+        edges: how many of the circuit's strongest edges are measured; token sources are among them.
+
+    Raises:
+        UnknownNameError: another baseline.
+        InputError: the prompts that chose the circuit; a level, bar, power or count out of range.
+
+    Source: Shi et al. 2024, arXiv 2410.13032, sections 3.1 (minimality) and 3.2 (sufficiency and
+    partial necessity).
+    """
+    _check(baseline, level=level, bar=bar, power=power, n_random=n_random, edges=edges)
+    if prompts.digest == circuit.provenance.get("prompts"):
+        raise InputError(
+            "hypotheses was given the prompts that chose the circuit; give held-out prompts, such "
+            "as task.test"
+        )
+    units = make_units(prompts, circuit.settings.positions, tokenizer=model.tokenizer)
+    batches = contrasts(
+        model,
+        prompts,
+        units,
+        baseline=baseline,
+        error_policy=circuit.settings.error_policy,
+        batch_size=batch_size,
+    )
+    drawn = random_circuits(circuit, count=n_random, seed=seed)
+    kept = node_sets(model, units, circuit.members, drawn)
+    metrics = ablate_all(batches, kept)
+    found = changes(metrics, members=circuit.size)
+    tests = verdicts(found, bar=bar, level=level, seed=seed)
+    members = pd.DataFrame({"node": list(circuit.members), "drop": found.drops.mean(1)})
+    members = members.join(per_prompt_figures(found.drops, seed=seed))
+    floor = rounding(metrics[0])
+    return Hypotheses(
+        tests=tests,
+        members=members,
+        edges=_edge_table(model, circuit, batches, units, count=edges, floor=floor, seed=seed),
+        is_circuit=bool(tests.set_index("test").loc[list(DECIDING), "rejected"].all()),
+        needed=int((members["p_holm"] <= level).sum()),
+        level=level,
+        prompts=len(prompts),
+        random=n_random,
+        smallest=smallest_seen(found, bar=bar, level=level, power=power)
+        | {"p": 1 / (1 + n_random)},
+        power=power,
+    )
+
+
+def _check(baseline: str, **figures: float | int) -> None:
+    if baseline not in get_args(PairedBaseline):
+        raise UnknownNameError("baseline", baseline, get_args(PairedBaseline))
+    for name in ("level", "bar", "power"):
+        if not 0 < figures[name] < 1:
+            raise InputError(f"{name} is {figures[name]}; it must lie between 0 and 1")
+    if figures["n_random"] < 1:
+        raise InputError(f"n_random is {figures['n_random']}; ask for at least 1 random circuit")
+    if figures["edges"] < 0:
+        raise InputError(f"edges is {figures['edges']}; ask for 0 or more")
+
+
+def node_sets(
+    model: SplicedModel, units: Units, members: Sequence[str], drawn: Sequence[Sequence[str]]
+) -> list[Kept]:
+    """Everything, nothing, S, all but S, S less each member, every R, all but every R."""
+
+    def kept(nodes: Sequence[str]) -> Kept:
+        spots = [parse_node_id(model, units.names, node) for node in nodes]
+        return keep_spots(model, len(units), spots)
+
+    circuit, others = kept(members), [kept(nodes) for nodes in drawn]
+    less_one = [kept([node for node in members if node != member]) for member in members]
+    return [
+        keep_all(model, len(units)),
+        keep_none(model, len(units)),
+        circuit,
+        circuit.complement(),
+        *less_one,
+        *others,
+        *(other.complement() for other in others),
+    ]
+
+
+def _edge_table(
+    model: SplicedModel,
+    circuit: Circuit,
+    batches: Sequence[Contrast],
+    units: Units,
+    *,
+    count: int,
+    floor: float,
+    seed: int,
+) -> pd.DataFrame:
+    strongest = circuit.strongest_edges(count)
+    pairs = [
+        (
+            parse_node_id(model, units.names, source),
+            None if target == METRIC else parse_node_id(model, units.names, target),
+        )
+        for source, target in zip(strongest["source"], strongest["target"], strict=True)
+    ]
+    measured = np.zeros((0, len(units.clean)))
+    if pairs:
+        parts = [intervene_on_edges(batch, pairs) for batch in batches]
+        measured = above(torch.cat(parts, dim=1).double().cpu().numpy(), floor)
+    table = pd.DataFrame(
+        {
+            "source": strongest["source"].to_list(),
+            "target": strongest["target"].to_list(),
+            "effect": measured.mean(1),
+        }
+    )
+    signs = np.sign(strongest["effect"].to_numpy(float))
+    return table.join(per_prompt_figures(measured, signs=signs, seed=seed))
