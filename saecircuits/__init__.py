@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from saecircuits.nonlinearity import Linearity as Linearity
     from saecircuits.nonlinearity import interactions as interactions
     from saecircuits.nonlinearity import linearity as linearity
+    from saecircuits.publication import GraphFile as GraphFile
+    from saecircuits.publication import check_graph as check_graph
+    from saecircuits.publication import export as export
     from saecircuits.publication import publish as publish
+    from saecircuits.publication import read_graph_file as read_graph_file
     from saecircuits.publication import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
     from saecircuits.splicing import splice as splice
@@ -56,6 +60,7 @@ _HOMES = {
     "AttributionSettings": "edges.settings",
     "Circuit": "circuits",
     "Expansion": "expansion",
+    "GraphFile": "publication",
     "InputError": "errors",
     "Routes": "circuits",
     "Interactions": "nonlinearity",
@@ -68,9 +73,11 @@ _HOMES = {
     "attention": "heads",
     "attribute": "edges.attribute",
     "calibrate": "validation",
+    "check_graph": "publication",
     "composition": "heads",
     "discover": "discovery",
     "expand": "expansion",
+    "export": "publication",
     "interactions": "nonlinearity",
     "linearity": "nonlinearity",
     "load_model": "splicing.loading",
@@ -80,6 +87,7 @@ _HOMES = {
     "paths": "circuits",
     "prune": "circuits",
     "publish": "publication",
+    "read_graph_file": "publication",
     "read_run": "publication",
     "splice": "splicing",
     "task_names": "tasks",

@@ -5,6 +5,7 @@ import typer
 from saecircuits.cli.explaining import attention, expand, interactions, linearity, paths
 from saecircuits.cli.finding import attribute, discover, validate
 from saecircuits.cli.listing import bench, models, tasks
+from saecircuits.cli.sharing import export, label
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +22,8 @@ for command in (
     attention,
     expand,
     linearity,
+    export,
+    label,
     models,
     tasks,
     bench,
