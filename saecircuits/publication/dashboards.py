@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from saecircuits.publication.files import parse_json, read_bytes, to_json, write_together
 from saecircuits.publication.folder import FEATURES, remove_features
-from saecircuits.publication.human_labels import HumanLabel
+from saecircuits.publication.human_labels import HumanLabel, read_human_labels
+from saecircuits.publication.reading import read_record
 from saecircuits.publication.records import Count, Record, TokenScore
 
 DASHBOARD_FORMAT: Final = "saecircuits-dashboard/1"
@@ -169,23 +170,26 @@ def write_dashboards(folder: Path, dashboards: Sequence[Dashboard]) -> None:
 
 
 def read_dashboards(folder: str | Path) -> tuple[Dashboard, ...]:
-    """All dashboards of a run, labels of `features/` as they are; none where there are none.
+    """All dashboards of a run, people's labels in the place of automatic ones.
+
+    None where there are none.
 
     Raises:
-        RunFolderError: a file that is no dashboard.
+        RunFolderError: a file that is no dashboard, or a line that is no label.
     """
-    found = sorted((Path(folder) / FEATURES).glob("*.json"))
-    return tuple(parse_json(read_bytes(path), Dashboard, path=path) for path in found)
+    place = Path(folder)
+    found = [
+        parse_json(read_bytes(path), Dashboard, path=path)
+        for path in sorted((place / FEATURES).glob("*.json"))
+    ]
+    human = read_human_labels(place) if found else ()
+    if human:
+        known = read_record(place).dictionaries
+        human = tuple(one for one in human if known.get(one.site) == one.dictionary)
+    return _named(found, human)
 
 
-def with_human_labels(
-    dashboards: Sequence[Dashboard], human: Sequence[HumanLabel]
-) -> tuple[Dashboard, ...]:
-    """The dashboards with labels that people wrote in the place of automatic ones.
-
-    Args:
-        human: of the same dictionaries, later ones of a feature last.
-    """
+def _named(dashboards: Sequence[Dashboard], human: Sequence[HumanLabel]) -> tuple[Dashboard, ...]:
     latest = {(one.site, one.feature): one for one in human}
     found = []
     for board in dashboards:

@@ -12,14 +12,15 @@ import torch
 from saecircuits.errors import RunFolderError
 from saecircuits.publication import (
     Dashboard,
+    add_label,
     describe_features,
     generate_text,
     publish,
     read_dashboards,
+    read_record,
 )
 from saecircuits.publication.dashboard_making import nearest_rows
-from saecircuits.publication.dashboards import with_human_labels, write_dashboards
-from saecircuits.publication.human_labels import HumanLabel
+from saecircuits.publication.dashboards import write_dashboards
 from saecircuits.publication.texts import Contexts
 from saecircuits.splicing import observe
 from tests.publication.conftest import Found
@@ -171,17 +172,24 @@ def test_a_rare_feature_says_so(found: Found) -> None:
         assert board.saecircuits.active < 5
 
 
-def test_people_name_features_in_dashboards_too(boards: tuple[Dashboard, ...]) -> None:
-    own = boards[0].saecircuits
-    said = HumanLabel(
-        site=own.site, feature=own.feature, dictionary="ab", text="verbs", author="A",
-        date="2024-01-02",
+def test_people_name_features_in_dashboards_too(
+    found: Found, boards: tuple[Dashboard, ...], tmp_path: Path
+) -> None:
+    run = publish(
+        found.circuit, None, tmp_path / "run", model=found.model, task=found.task,
+        labels=found.labels, dashboards=boards,
     )  # fmt: skip
-    found = with_human_labels(boards, [said])
-    named = found[0].saecircuits
+    before = read_dashboards(run)
+    own = before[3].saecircuits
+    add_label(run, read_record(run), f"{own.site}.f{own.feature}", "verbs", author="A")
+    after = read_dashboards(run)
+    named = after[3].saecircuits
     assert (named.label, named.auto, named.label_author) == ("verbs", False, "A")
     assert named.auto_label == own.label
-    assert found[1:] == boards[1:]
+    assert after[:3] == before[:3] and after[4:] == before[4:]
+    label = (run / "labels.jsonl").read_text()
+    (run / "labels.jsonl").write_text(label.replace('"dictionary": "', '"dictionary": "0'))
+    assert read_dashboards(run) == before
 
 
 def test_a_dictionary_with_an_id_links_to_its_page(found: Found, contexts: Contexts) -> None:
