@@ -77,6 +77,11 @@ def write_crate(folder: Path, *, title: str | None = None, licence: str | None =
     write_bytes(folder / CRATE, to_json({"@context": _CONTEXT, "@graph": graph}))
 
 
+def stored_licence(folder: Path) -> str | None:
+    """The licence that the folder's metadata names; None where there is none."""
+    return _before(folder).get("licence")
+
+
 def _files(folder: Path) -> list[dict[str, Any]]:
     names = [name for name in (*FILES, HUMAN_LABELS) if name != CRATE]
     return [_file(folder / name, name) for name in names if (folder / name).is_file()]

@@ -54,8 +54,8 @@ def limits(circuit: Circuit, report: ValidationReport | None, *, has_labels: boo
     ]
     if has_labels:
         points.append(
-            "Labels are automatic: the tokens on which a feature is strongest, in text sampled "
-            "from the model and in the task's prompts, and after the bar the token that it "
-            "promotes directly, if one stands out. Nobody has looked at them."
+            "Labels are automatic where no author is named: the tokens on which a feature is "
+            "strongest, in the text named below and in the task's prompts, and after the bar the "
+            "token that it promotes directly, if one stands out. Nobody has looked at these."
         )
     return "\n".join(f"- {point}" for point in points)

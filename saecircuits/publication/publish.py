@@ -7,7 +7,7 @@ from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
 from saecircuits.publication.card import write_card
-from saecircuits.publication.crate import write_crate
+from saecircuits.publication.crate import stored_licence, write_crate
 from saecircuits.publication.dashboard_making import describe_features
 from saecircuits.publication.dashboards import Dashboard, write_dashboards
 from saecircuits.publication.figure import draw_figure
@@ -58,7 +58,7 @@ def publish(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
-    """The folder, holding the run: tables, record, report, labels, picture and card.
+    """The folder, holding the run: tables, record, report, labels, dashboards, picture and card.
 
     A folder that holds the graph which the circuit comes from, or the same circuit, is completed.
     Equal inputs give byte-identical files; every file is complete or not there.
@@ -110,7 +110,17 @@ def publish(
     record = read_record(path)
     labels = merged(labels, read_human_labels(path), record.dictionaries)
     figure = draw_figure(circuit, labels, report, title=title, example=example)
-    card = write_card(circuit, labels, report, record=record, title=title, routes=routes)
+    licence = licence or stored_licence(path)
+    card = write_card(
+        circuit,
+        labels,
+        report,
+        record=record,
+        title=title,
+        routes=routes,
+        corpus=dashboards[0].saecircuits.corpus if dashboards else None,
+        licence=licence,
+    )
     shared = graph_file(circuit, labels=labels, report=report, task=about, routes=routes)
     graph_json = to_json(viewer_document(shared), indent=None)
     files = {FIGURE: figure.encode(), GRAPH: graph_json, CARD: card.encode()}
