@@ -119,9 +119,7 @@ def contexts_at(
         if row in used:
             continue
         used.add(row)
-        # Neither BOS nor padding.
-        last = int(firing.corpus.looked_at[row].nonzero().max())
-        start, stop = max(1, peak - before), min(last, peak + after) + 1
+        start, stop = _within_text(firing.corpus.looked_at[row].tolist(), peak, before, after)
         context = FeatureContext(
             tokens=tuple(
                 decoded(tokenizer, token)
@@ -143,6 +141,16 @@ def contexts_at(
 def decoded(tokenizer: Any, token: int) -> str:
     """The text of one token."""
     return tokenizer.decode([token])
+
+
+def _within_text(looked_at: Sequence[bool], peak: int, before: int, after: int) -> tuple[int, int]:
+    """First and behind the last token around one, up to BOS, padding or another text."""
+    start, stop = peak, peak + 1
+    while start > peak - before and start > 0 and looked_at[start - 1]:
+        start -= 1
+    while stop <= peak + after and stop < len(looked_at) and looked_at[stop]:
+        stop += 1
+    return start, stop
 
 
 def features_by_site(model: SplicedModel, circuit: Circuit) -> dict[str, list[int]]:

@@ -71,8 +71,9 @@ def test_figures_are_those_of_brute_force(
             assert half == pytest.approx((active < active.max() / 2).sum(), abs=1)
 
 
-def test_contexts_lie_in_their_quarter(boards: tuple[Dashboard, ...]) -> None:
+def test_contexts_lie_in_their_quarter(found: Found, boards: tuple[Dashboard, ...]) -> None:
     seen = set()
+    bos = found.model.tokenizer.decode([found.model.tokenizer.bos_token_id])
     for board in boards:
         low, first, middle, third, high = board.quantile_values or (0,) * 5
         ends = {
@@ -94,6 +95,8 @@ def test_contexts_lie_in_their_quarter(boards: tuple[Dashboard, ...]) -> None:
                     # Quantiles are interpolated, and four digits are kept.
                     assert least * 0.9 <= peak <= most * 1.1
                     tokens.append(one.tokens)
+        # BOS has a text of its own in the toy's vocabulary, and ends a context.
+        assert not [one for one in tokens if bos in one]
         peaks = [
             one.tokens_acts_list[one.train_token_ind]
             for group in board.examples_quantiles
