@@ -1,6 +1,7 @@
 """`export`: a run's circuit as a file of another program's format, and `read_graph_file`, back."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from saecircuits.publication.files import read_bytes, to_json, write_together
 from saecircuits.publication.folder import RECORD
 from saecircuits.publication.interchange.checks import require_sound
 from saecircuits.publication.interchange.foreign import from_foreign
-from saecircuits.publication.interchange.graph_file import GraphFile, of_run
+from saecircuits.publication.interchange.graph_file import GraphFile, Group, of_run
 from saecircuits.publication.interchange.networks import (
     is_json_of,
     loads,
@@ -45,6 +46,7 @@ def export(
     out: str | Path | None = None,
     *,
     pins: Sequence[str] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """The file, or folder for `circuit-tracer` and `csv`, that holds the circuit in this format.
@@ -58,10 +60,11 @@ def export(
         out: where; by default beside the caller, named after model and task.
         pins: ids of nodes that the two viewers show pinned; by default those of the three
             strongest paths.
+        groups: names of groups with ids of their nodes, which viewers show as one node.
         overwrite: replace what is there.
 
     Raises:
-        UnknownNameError: no such target, or a pinned node that is not in the circuit.
+        UnknownNameError: no such target, or a pinned or grouped node that is not in the circuit.
         RunFolderError: a run that cannot be read, or something that is in the way.
         InputError: a graph that would not open in the viewer; it says why.
     """
@@ -69,7 +72,7 @@ def export(
         raise UnknownNameError("target", target, TARGETS)
     folder = Path(run) if isinstance(run, (str, Path)) else None
     stored = read_run(run) if isinstance(run, (str, Path)) else run
-    graph = stored if isinstance(stored, GraphFile) else of_run(stored, pins=pins)
+    graph = stored if isinstance(stored, GraphFile) else of_run(stored, pins=pins, groups=groups)
     match target:
         case "neuronpedia":
             document = viewer_document(graph, "neuronpedia")
@@ -157,7 +160,15 @@ def from_viewer(document: Mapping[str, Any], *, where: str) -> GraphFile:
             f"{where} holds a record of saecircuits, but a node or link without {error}; export "
             "the run again"
         ) from None
-    return from_own(document[OWN], nodes, edges, where=where)
+    graph = from_own(document[OWN], nodes, edges, where=where)
+    # Viewers save here what a reader has pinned and grouped.
+    asked = document.get("qParams") or {}
+    groups = tuple(
+        Group(name, tuple(names[one] for one in ids if one in names))
+        for name, *ids in asked.get("supernodes") or ()
+    )
+    pins = tuple(names[one] for one in asked.get("pinnedIds") or () if one in names)
+    return replace(graph, pins=pins, groups=groups)
 
 
 def _dashboards(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:

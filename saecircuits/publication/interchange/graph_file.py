@@ -119,8 +119,13 @@ def graph_file(
     )
 
 
-def of_run(run: StoredRun, *, pins: Sequence[str] | None = None) -> GraphFile:
-    """The circuit of a run's folder."""
+def of_run(
+    run: StoredRun,
+    *,
+    pins: Sequence[str] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> GraphFile:
+    """The circuit of a run's folder; see `graph_file`."""
     return graph_file(
         run.circuit,
         labels=run.labels,
@@ -128,6 +133,7 @@ def of_run(run: StoredRun, *, pins: Sequence[str] | None = None) -> GraphFile:
         task=run.record.task,
         routes=run.routes,
         pins=pins,
+        groups=[Group(name, tuple(nodes)) for name, nodes in (groups or {}).items()],
     )
 
 

@@ -82,6 +82,27 @@ def test_a_circuit_that_was_really_found_comes_back(
     assert_same(read_graph_file(path), whole)
 
 
+def test_pins_and_groups_that_a_viewer_saved_are_read(found: Found, tmp_path: Path) -> None:
+    run = publish(found.circuit, found.report, tmp_path / "run", labels=found.labels)
+    nodes = found.circuit.nodes["node"].tolist()
+    asked = {"pins": nodes[3:5], "groups": {"both": nodes[6:8]}}
+    path = export(run, "neuronpedia", tmp_path / "g.json", **asked)
+    graph = read_graph_file(path)
+    assert graph.pins == tuple(nodes[3:5])
+    assert graph.groups == (Group("both", tuple(nodes[6:8])),)
+    content = json.loads(path.read_text())
+    ids = [one["node_id"] for one in content["nodes"]]
+    content["qParams"] |= {"pinnedIds": [ids[1]], "supernodes": [["one", ids[2]], ["two", ids[5]]]}
+    path.write_text(json.dumps(content))
+    graph = read_graph_file(path)
+    assert graph.pins == (nodes[1],)
+    assert [(group.label, group.nodes) for group in graph.groups] == [
+        ("one", (nodes[2],)), ("two", (nodes[5],)),
+    ]  # fmt: skip
+    with pytest.raises(UnknownNameError, match="unknown node of the circuit 'nobody'"):
+        export(run, "neuronpedia", tmp_path / "h.json", groups={"none": ["nobody"]})
+
+
 def test_every_run_has_its_graph(found: Found, tmp_path: Path) -> None:
     run = publish(found.circuit, found.report, tmp_path / "run", labels=found.labels)
     assert_same(read_graph_file(run / "graph.json"), read_graph_file(run))
