@@ -79,6 +79,15 @@ def test_a_shared_id_is_told_apart_by_the_order_of_links() -> None:
     assert "all of them surely" in note
 
 
+def test_a_link_that_is_there_twice_goes_to_each_node_once() -> None:
+    graph = with_shared_id()
+    graph["links"] = [link for link in graph["links"] if link["source"] != "1_3_2"]
+    found = from_foreign(graph, where="a file")
+    edges = found.circuit.edges.set_index(["source", "target"])["effect"].to_dict()
+    assert (edges["0_2_1", "2_9_2"], edges["0_2_1#2", "2_9_2"]) == (8.0, 9.0)
+    assert len(found.notes) == 1  # nothing was added up
+
+
 def test_links_that_cannot_be_told_apart_are_said() -> None:
     graph = with_shared_id()
     graph["links"] = [

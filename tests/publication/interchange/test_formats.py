@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from saecircuits.errors import InputError, RunFolderError, UnknownNameError
@@ -135,6 +135,7 @@ def test_any_text_comes_back(
 
 
 @given(text=st.text(max_size=30))
+@example(text="\\u0041 \\ \\\\u000a")
 def test_escapes_are_reversible_and_safe(text: str) -> None:
     safe = escaped(text)
     assert unescaped(safe) == text

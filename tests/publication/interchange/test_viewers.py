@@ -71,6 +71,8 @@ def test_every_dictionary_has_a_layer_of_its_own_in_forward_order() -> None:
     assert list(layers.values()) == list(range(1, 10))
     for one in document()["nodes"]:
         own = one["saecircuits"]
+        assert one["ctx_idx"] == own["position"] + 1  # behind BOS
+        assert one["node_id"].endswith(f"_{one['ctx_idx']}")
         if own["kind"] == "feature":
             assert int(one["layer"]) == layers[own["site"]]
             assert uncantor(one["feature"]) == (layers[own["site"]], own["feature"])
