@@ -47,6 +47,8 @@ def test_labels_are_those_of_label_features(found: Found, contexts: Contexts) ->
         (label.site, label.feature) for label in labels
     ]
     assert [b.saecircuits.label for b in boards] == [label.text for label in labels]
+    found_there = [b.saecircuits.active + b.saecircuits.in_task for b in boards]
+    assert found_there == [label.examples for label in labels]
 
 
 def test_figures_are_those_of_brute_force(
