@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from saecircuits.nonlinearity import Linearity as Linearity
     from saecircuits.nonlinearity import interactions as interactions
     from saecircuits.nonlinearity import linearity as linearity
+    from saecircuits.publication import GraphFile as GraphFile
+    from saecircuits.publication import check_graph as check_graph
+    from saecircuits.publication import export as export
     from saecircuits.publication import publish as publish
+    from saecircuits.publication import read_graph_file as read_graph_file
     from saecircuits.publication import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
     from saecircuits.splicing import splice as splice
@@ -63,6 +67,7 @@ _HOMES = {
     "Circuit": "circuits",
     "Expansion": "expansion",
     "Hypotheses": "validation",
+    "GraphFile": "publication",
     "InputError": "errors",
     "Routes": "circuits",
     "Interactions": "nonlinearity",
@@ -76,10 +81,12 @@ _HOMES = {
     "attribute": "edges.attribute",
     "baselines": "validation",
     "calibrate": "validation",
+    "check_graph": "publication",
     "composition": "heads",
     "discover": "discovery",
     "expand": "expansion",
     "hypotheses": "validation",
+    "export": "publication",
     "interactions": "nonlinearity",
     "linearity": "nonlinearity",
     "load_model": "splicing.loading",
@@ -90,6 +97,7 @@ _HOMES = {
     "paths": "circuits",
     "prune": "circuits",
     "publish": "publication",
+    "read_graph_file": "publication",
     "read_run": "publication",
     "splice": "splicing",
     "task_names": "tasks",

@@ -5,7 +5,7 @@
 3. paths:     the strongest ways through the graph, from tokens to the metric
 4. calibrate: do the scores say what interventions say?
 5. validate:  what the circuit does by itself on prompts that did not choose it
-6. publish:   tables, record, labels, paths, picture, page and card
+6. publish:   tables, record, labels, dashboards, paths, graph, picture, page and card
 
 Every stage takes finished values of the one before. The folder holds complete files at any time;
 a run that was interrupted goes on from the last complete stage, to the same result.
@@ -22,6 +22,7 @@ from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import RunFolderError
 from saecircuits.publication import (
+    Contexts,
     describe_task,
     nothing_left_behind,
     open_folder,
@@ -60,6 +61,8 @@ def discover(
     overwrite: bool = False,
     resume: bool = False,
     command: str | None = None,
+    contexts: Contexts | None = None,
+    licence: str | None = None,
     progress: Callable[[str, float], None] = lambda stage, share: None,
 ) -> Run:
     """Finds a circuit on `task.train`, validates it on `task.test`, and publishes it.
@@ -73,6 +76,9 @@ def discover(
         resume: continue a run that the folder holds; it must be of the same model, task and
             settings.
         command: the command line, for the card.
+        contexts: the text that features are looked at on, from `read_contexts` or
+            `generated_contexts`; written by the model itself if None.
+        licence: of the run's files, for their metadata.
         progress: called with a stage's name and the share done.
 
     Raises:
@@ -115,6 +121,8 @@ def discover(
         task=task,
         routes=routes,
         command=command,
+        contexts=contexts,
+        licence=licence,
         resume=resume,
     )
     progress("done", 1.0)

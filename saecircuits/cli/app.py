@@ -5,6 +5,7 @@ import typer
 from saecircuits.cli.explaining import attention, expand, interactions, linearity, paths
 from saecircuits.cli.finding import attribute, discover, validate
 from saecircuits.cli.listing import bench, models, tasks
+from saecircuits.cli.sharing import export, label
 from saecircuits.cli.testing import hypotheses
 
 app = typer.Typer(
@@ -23,6 +24,8 @@ for command in (
     attention,
     expand,
     linearity,
+    export,
+    label,
     models,
     tasks,
     bench,

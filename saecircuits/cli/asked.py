@@ -30,6 +30,19 @@ def settings_of(**choices: Any) -> Any:
         raise InputError(f"{first['loc'][0]} is {first['input']!r}: {first['msg']}") from None
 
 
+def contexts_of(
+    path: Path | None, licence: str | None, *, is_shown: bool, model: Any, seed: int
+) -> Any:
+    """The text to look at features on."""
+    from saecircuits.publication import generated_contexts, read_contexts
+
+    if path is not None:
+        return read_contexts(path, model, licence=licence, is_shown=is_shown)
+    if licence is not None:
+        raise InputError("--contexts-licence was given without --contexts; give the text's file")
+    return generated_contexts(model, seed=seed, is_shown=is_shown)
+
+
 def task_of(own: str | None, folder: Path, given: str | None) -> str:
     """The task asked for, or else the run's own if it is a shipped one."""
     import saecircuits as sc

@@ -5,12 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import command_line, load, settings_of, task_of
+from saecircuits.cli.asked import command_line, contexts_of, load, settings_of, task_of
 from saecircuits.cli.options import (
     AsJson,
     Baseline,
+    ContextsFile,
+    ContextsLicence,
+    Licence,
     Limit,
     ModelName,
+    NoContexts,
     Out,
     Overwrite,
     Release,
@@ -41,6 +45,10 @@ def discover(
     nodes: Annotated[int | None, typer.Option(help="Keep this many nodes instead.")] = None,
     edges: Annotated[int | None, typer.Option(help="Keep at most this many edges.")] = None,
     limit: Limit = None,
+    contexts: ContextsFile = None,
+    contexts_licence: ContextsLicence = None,
+    no_contexts: NoContexts = False,
+    licence: Licence = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -54,6 +62,13 @@ def discover(
         progress("loading", 0.0)
         spliced = load(model, sites=sites, release=release)
         asked = sc.load_task(task, spliced, limit=limit)
+        text = contexts_of(
+            contexts,
+            contexts_licence,
+            is_shown=not no_contexts,
+            model=spliced,
+            seed=settings.seed,
+        )
         run = sc.discover(
             spliced,
             asked,
@@ -65,6 +80,8 @@ def discover(
             overwrite=overwrite,
             resume=resume,
             command=command_line(),
+            contexts=text,
+            licence=licence,
             progress=progress,
         )
     if as_json:

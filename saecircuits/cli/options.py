@@ -30,6 +30,18 @@ Limit = Annotated[
 Overwrite = Annotated[bool, typer.Option(help="Replace a run that the folder holds.")]
 Resume = Annotated[bool, typer.Option(help="Continue a run that the folder holds.")]
 
+ContextsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--contexts", help="A text file to look at features on; else the model writes some."
+    ),
+]
+ContextsLicence = Annotated[
+    str | None, typer.Option(help="Under which words of --contexts may be shown.")
+]
+NoContexts = Annotated[bool, typer.Option("--no-contexts", help="Publish no words of any text.")]
+Licence = Annotated[str | None, typer.Option(help="Of the run's files, for their metadata.")]
+
 
 def _count_or_all(given: str | int) -> int | None:
     if given == "all":

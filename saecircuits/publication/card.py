@@ -13,9 +13,14 @@ import pandas as pd
 from saecircuits.circuits import Circuit, Routes, parts_of
 from saecircuits.edges.graph import METRIC
 from saecircuits.publication.components import through_note, through_phrase
+from saecircuits.publication.dashboards import CorpusRecord
 from saecircuits.publication.folder import (
+    CRATE,
     EDGES,
+    FEATURES,
     FIGURE,
+    GRAPH,
+    HUMAN_LABELS,
     LABELS,
     NODES,
     PAGE,
@@ -30,6 +35,7 @@ from saecircuits.publication.phrases import effect_number, interval, pair_phrase
 from saecircuits.publication.records import CircuitRecord, FeatureLabel
 from saecircuits.publication.routes import paths_section
 from saecircuits.publication.tables import Row, rows_of
+from saecircuits.publication.texts import NOT_STATED
 from saecircuits.publication.tokens import shown_token, visible
 from saecircuits.splicing.sites import make_site
 from saecircuits.validation import ValidationReport
@@ -50,6 +56,8 @@ def write_card(
     record: CircuitRecord,
     title: str,
     routes: Routes | None = None,
+    corpus: CorpusRecord | None = None,
+    licence: str | None = None,
 ) -> str:
     """The card as Markdown.
 
@@ -58,8 +66,10 @@ def write_card(
         report: None says that nothing was validated.
         routes: the strongest paths, if they were looked for.
         record: what the run's `circuit.json` holds.
+        corpus: the text that features were looked at on, if they were.
+        licence: of the run's files.
     """
-    texts = {(label.site, label.feature): label.text for label in labels}
+    texts = {(label.site, label.feature): _signed(label) for label in labels}
     sections = [
         f"# {literal(title)}",
         f"![The circuit as a graph; numbers and labels are in the tables below]({FIGURE})",
@@ -77,7 +87,7 @@ def write_card(
         "## What this does not show",
         "\n".join(f"- {point}" for point in limit_points(circuit, report, has_labels=bool(labels))),
         "## How it was made",
-        _made(circuit, record, report),
+        _made(circuit, record, report, _texts_used(corpus, licence)),
         "## Files",
         _FILES if routes is None else f"{_FILES}\n{_PATHS_FILE}",
     ]
@@ -91,6 +101,11 @@ _FILES: Final = f"""\
 - `{PARTS}`: how much of each edge goes through which attention head and MLP
 - `{REPORT}`: every figure of the validation, the curve over sizes included
 - `{LABELS}`: automatic labels of the features, with contexts
+- `{FEATURES}/`: a dashboard of each feature, where the model was at hand: contexts, histogram,
+  density, promoted tokens, neighbours
+- `{HUMAN_LABELS}`: labels that people wrote, if any (`saecircuits label`)
+- `{GRAPH}`: the circuit as attribution-graph JSON, for other viewers (`saecircuits export`)
+- `{CRATE}`: all files with their digests, and how they were made, as RO-Crate
 - `{FIGURE}`: the picture above"""
 _PATHS_FILE: Final = f"- `{PATHS}`: the strongest paths, and what all paths carry"
 
@@ -226,7 +241,12 @@ def _certainty(circuit: Circuit, report: ValidationReport | None) -> str:
     return f"{' '.join(lines)}\n\n{table(header, rows, numbers=4)}"
 
 
-def _made(circuit: Circuit, record: CircuitRecord, report: ValidationReport | None) -> str:
+def _made(
+    circuit: Circuit,
+    record: CircuitRecord,
+    report: ValidationReport | None,
+    texts_used: Sequence[tuple[str, str]],
+) -> str:
     settings = ", ".join(f"{key}={value!r}" for key, value in record.settings.model_dump().items())
     choices = ", ".join(
         f"{key}={value!r}" for key, value in circuit.selection.items() if key != "by"
@@ -248,7 +268,7 @@ def _made(circuit: Circuit, record: CircuitRecord, report: ValidationReport | No
     again = "```python\n" + "\n".join(lines) + "\n```"
     if record.command is not None:
         again = f"```sh\n{visible(record.command)}\n```\n\nor, from Python:\n\n{again}"
-    return f"{again}\n\n{table(('what', 'which'), _sources(record))}"
+    return f"{again}\n\n{table(('what', 'which'), [*_sources(record), *texts_used])}"
 
 
 def _sources(record: CircuitRecord) -> list[tuple[str, str]]:
@@ -269,6 +289,25 @@ def _sources(record: CircuitRecord) -> list[tuple[str, str]]:
         rows.append(("task, both halves", code(record.task.digest)))
     rows += [(name.replace("_", " "), code(version)) for name, version in record.versions]
     return rows
+
+
+def _texts_used(corpus: CorpusRecord | None, licence: str | None) -> list[tuple[str, str]]:
+    """What was read beside the task, and under which licences words of it and the run stand."""
+    rows = [("licence of this run", literal(licence or NOT_STATED))]
+    if corpus is None:
+        return rows
+    shown = "" if corpus.is_shown else "; its words are not shown"
+    return [
+        ("text that features were looked at on", f"{literal(corpus.source)}, {corpus.tokens:,} "
+         f"tokens{shown}"),
+        ("licence of that text", literal(corpus.licence)),
+        *rows,
+    ]  # fmt: skip
+
+
+def _signed(label: FeatureLabel) -> str:
+    """The text, with its author's name if a person wrote it."""
+    return label.text if label.author is None else f"{label.text} ({label.author})"
 
 
 def _label(node: Row, texts: dict[tuple[str, int], str]) -> str:

@@ -5,17 +5,22 @@
     edges.parquet       every edge of the graph; the same
     edge_parts.parquet  the components that carry each of these edges
     validation.json     the report on that circuit
-    features.json       labels of its features
+    features.json       automatic labels of its features
+    features/           a dashboard for each of them: contexts, histogram, tokens, neighbours
+    labels.jsonl        labels that people wrote; never removed
     paths.json          the strongest paths through the graph
+    graph.json          the circuit as other programs' attribution-graph JSON
     figure.svg          the circuit as a picture
     report.html         the circuit as a page to look around in
     README.md           the card
+    ro-crate-metadata.json  what the files are, with digests, and how they came about
 
 A folder is a run if its `circuit.json` says so. Anything else that is not empty belongs to somebody
 and is left alone. Files of different runs or stages are never taken for one run: `circuit.json` is
 written last and names the digest of each table, `validation.json` the circuit that it is about, and
 `paths.json` the tables that it belongs to.
-Equal inputs give equal bytes; no file holds a time.
+Equal inputs give equal bytes; no file holds a time but the last one, which has to name the day of
+its making.
 """
 
 import json
@@ -37,11 +42,15 @@ TABLES: Final = (NODES, EDGES, PARTS)
 REPORT: Final = "validation.json"
 LABELS: Final = "features.json"
 PATHS: Final = "paths.json"
+GRAPH: Final = "graph.json"
+FEATURES: Final = "features"
+HUMAN_LABELS: Final = "labels.jsonl"
 FIGURE: Final = "figure.svg"
 PAGE: Final = "report.html"
 CARD: Final = "README.md"
+CRATE: Final = "ro-crate-metadata.json"
 # The record last: until everything else is gone, the folder is still known to be a run.
-_FILES: Final = (*TABLES, REPORT, LABELS, PATHS, FIGURE, PAGE, CARD, RECORD)
+FILES: Final = (*TABLES, REPORT, LABELS, PATHS, GRAPH, FIGURE, PAGE, CARD, CRATE, RECORD)
 
 
 def open_folder(
@@ -75,9 +84,10 @@ def open_folder(
         if resume:
             _check_same(folder, identity or {})
         else:
-            remove_files(folder, _FILES)
-    elif set(names) - set(TABLES) or (names and not (overwrite or resume)):
-        # Tables alone are what an interrupted first write may leave.
+            remove_features(folder)
+            remove_files(folder, FILES)
+    elif set(names) - {*TABLES, HUMAN_LABELS} or (names and not (overwrite or resume)):
+        # Tables alone are what an interrupted first write may leave, and labels one that overwrote.
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise RunFolderError(
             f"{folder} holds other files ({shown}) and no run; choose a new or empty folder"
@@ -172,3 +182,16 @@ def remove_files(folder: Path, names: Sequence[str]) -> None:
         raise RunFolderError(
             f"cannot remove {name} from {folder}: {error.strerror or error}"
         ) from None
+
+
+def remove_features(folder: Path) -> None:
+    """Removes the dashboards of a run, and their folder if nothing else is in it.
+
+    Raises:
+        RunFolderError: one cannot be removed.
+    """
+    place = folder / FEATURES
+    if place.is_dir():
+        remove_files(place, [path.name for path in place.glob("*.json")])
+        with suppress(OSError):  # something of somebody's is in it
+            place.rmdir()

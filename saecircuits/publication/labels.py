@@ -1,6 +1,6 @@
 """Automatic labels of the circuit's features, without a network and without another model.
 
-1. read the features' activations on text, and on the task's prompts (`readings`);
+1. read the features' activations on text, and on the task's prompts (`firing`);
 2. what they fire on: the tokens of the strongest activations, and their contexts;
 3. what they promote: `W_dec @ W_U` with the final norm's weight folded in (`promotion`);
 4. a short text of both, such as `girl | +She`.
@@ -10,24 +10,20 @@ everything that later blocks make of the feature. All labels are marked `auto`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 from jaxtyping import Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from saecircuits.circuits import Circuit
-from saecircuits.errors import InputError
-from saecircuits.publication.promotion import Promotion, promotions
-from saecircuits.publication.readings import (
-    Corpus,
-    corpus_of_prompts,
-    corpus_of_text,
-    read_features,
+from saecircuits.publication.firing import (
+    Firing,
+    Looked,
+    contexts_at,
+    decoded,
+    look_at_features,
 )
-from saecircuits.publication.records import FeatureContext, FeatureLabel, TokenScore
+from saecircuits.publication.records import FeatureLabel, TokenScore
 from saecircuits.publication.tokens import shown_token
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
@@ -42,19 +38,6 @@ _BEFORE, _AFTER = 10, 4  # tokens of a context around its peak
 _WORTH_NAMING: Final = 0.5
 
 
-@dataclass(frozen=True, eq=False)
-class _Firing:
-    """One feature in one corpus: activations by flat position, and the active ones by strength."""
-
-    corpus: Corpus
-    values: NDArray[np.float64]
-    order: NDArray[np.int64]
-
-    def token(self, place: int) -> int:
-        """The token id at a flat position."""
-        return int(self.corpus.tokens.flatten()[place])
-
-
 def label_features(
     model: SplicedModel,
     circuit: Circuit,
@@ -64,9 +47,6 @@ def label_features(
 ) -> tuple[FeatureLabel, ...]:
     """Labels of the circuit's features, by site in forward order and by index.
 
-    BOS (position 0, and between two texts) is left out: features fire there that mean nothing
-    elsewhere.
-
     Args:
         text: token ids, BOS first, no padding; `generate_text` makes some.
         prompts: the task's, for contexts beside those in the text.
@@ -75,78 +55,64 @@ def label_features(
         InputError: text that leaves no token to look at.
         UnknownNameError: a site that is not spliced.
     """
-    corpora = [corpus_of_text(text, bos=model.tokenizer.bos_token_id)]
-    if corpora[0].size == 0:
-        raise InputError(
-            f"a text of shape {list(text.shape)} has no token behind BOS; give longer text"
-        )
-    if prompts is not None:
-        corpora.append(corpus_of_prompts(prompts))
-    wanted = _features_by_site(model, circuit)
-    read = [read_features(model, corpus, wanted) for corpus in corpora]
-    labels = []
-    for site, features in wanted.items():
-        for column, promotion in enumerate(promotions(model, site, features)):
-            firings = [
-                _firing(corpus, activations[site][:, [column]].toarray().ravel())
-                for corpus, activations in zip(corpora, read, strict=True)
-            ]
-            labels.append(_label(model.tokenizer, site, features[column], firings, promotion))
-    return tuple(labels)
+    looked = look_at_features(model, circuit, text, prompts=prompts)
+    return tuple(label_of(one, model.tokenizer) for one in looked)
 
 
-def _features_by_site(model: SplicedModel, circuit: Circuit) -> dict[str, list[int]]:
-    rows = circuit.nodes[circuit.nodes["kind"] == "feature"]
-    found: dict[str, set[int]] = {}
-    for site, feature in zip(rows["site"], rows["feature"], strict=True):
-        found.setdefault(site, set()).add(int(feature))
-    return {site: sorted(found[site]) for site in sorted(found, key=model.index)}
+def label_of(looked: Looked, tokenizer: Any, *, with_contexts: bool = True) -> FeatureLabel:
+    """The label of a feature that was looked at.
 
-
-def _firing(corpus: Corpus, values: NDArray[np.float64]) -> _Firing:
-    active = values.nonzero()[0]
-    # Ties in the order of the text, so that equal runs give equal labels.
-    return _Firing(corpus, values, active[np.argsort(-values[active], kind="stable")])
-
-
-def _label(
-    tokenizer: Any, site: str, feature: int, firings: Sequence[_Firing], promotion: Promotion
-) -> FeatureLabel:
+    Args:
+        with_contexts: also tokens around its strongest activations.
+    """
+    firings, promotion = looked.firings, looked.promotion
     text = firings[0]
     is_frequent = len(text.order) >= FEWEST_EXAMPLES
     top = _top_tokens(text if is_frequent else firings[-1], tokenizer)
     examples = sum(len(firing.order) for firing in firings)
-    promoted = _named(promotion.promoted, tokenizer)
+    promoted = named_tokens(promotion.promoted, tokenizer)
     return FeatureLabel(
-        site=site,
-        feature=feature,
+        site=looked.site,
+        feature=looked.feature,
         text=(
             _short_text(top, promoted[:1] if promotion.stands_out else ())
             if examples >= FEWEST_EXAMPLES
             else TOO_FEW
         ),
         top_tokens=top,
-        contexts=tuple(context for firing in firings for context in _contexts(firing, tokenizer)),
+        contexts=tuple(
+            context
+            for firing in (firings if with_contexts else ())
+            for context in contexts_at(
+                firing,
+                firing.order.tolist(),
+                tokenizer,
+                count=_CONTEXTS[firing.corpus.origin],
+                before=_BEFORE,
+                after=_AFTER,
+            )
+        ),
         promoted=promoted,
-        suppressed=_named(promotion.suppressed, tokenizer),
+        suppressed=named_tokens(promotion.suppressed, tokenizer),
         density=len(text.order) / text.corpus.size,
         n_tokens=text.corpus.size,
         examples=examples,
     )
 
 
-def _named(scores: Iterable[tuple[int, float]], tokenizer: Any) -> tuple[TokenScore, ...]:
-    return tuple(TokenScore(token=tokenizer.decode([token]), score=s) for token, s in scores)
+def named_tokens(scores: Iterable[tuple[int, float]], tokenizer: Any) -> tuple[TokenScore, ...]:
+    """Token ids with numbers, spelt out."""
+    return tuple(TokenScore(token=decoded(tokenizer, token), score=s) for token, s in scores)
 
 
-def _top_tokens(firing: _Firing, tokenizer: Any) -> tuple[TokenScore, ...]:
+def _top_tokens(firing: Firing, tokenizer: Any) -> tuple[TokenScore, ...]:
     sums: dict[int, float] = {}
     for place in firing.order[:_STRONGEST].tolist():
         token = firing.token(place)
         sums[token] = sums.get(token, 0.0) + float(firing.values[place])
     total = sum(sums.values())
     ranked = sorted(sums, key=lambda token: (-sums[token], token))[:_LISTED]
-    return _named(((token, sums[token] / total) for token in ranked), tokenizer)
+    return named_tokens(((token, sums[token] / total) for token in ranked), tokenizer)
 
 
 def _short_text(top: Sequence[TokenScore], promoted: Sequence[TokenScore]) -> str:
@@ -159,35 +125,3 @@ def _short_text(top: Sequence[TokenScore], promoted: Sequence[TokenScore]) -> st
     news = [shown_token(score.token) for score in promoted]
     news = [f"+{token}" for token in news if token.casefold() not in words]
     return " | ".join([", ".join(reversed(words.values())), *news])
-
-
-def _contexts(firing: _Firing, tokenizer: Any) -> list[FeatureContext]:
-    found: list[FeatureContext] = []
-    used: set[int] = set()
-    width = firing.corpus.tokens.shape[1]
-    for place in firing.order.tolist():
-        row, peak = divmod(place, width)
-        if row in used:
-            continue
-        used.add(row)
-        # Neither BOS nor padding.
-        last = int(firing.corpus.looked_at[row].nonzero().max())
-        start, stop = max(1, peak - _BEFORE), min(last, peak + _AFTER) + 1
-        context = FeatureContext(
-            tokens=tuple(
-                tokenizer.decode([token])
-                for token in firing.corpus.tokens[row, start:stop].tolist()
-            ),
-            # Four digits are more than a reader of contexts needs, and a third of the file.
-            activations=tuple(
-                float(f"{value:.4g}")
-                for value in firing.values[row * width + start : row * width + stop]
-            ),
-            peak=peak - start,
-            origin=firing.corpus.origin,
-        )
-        if all(context.tokens != other.tokens for other in found):
-            found.append(context)
-        if len(found) == _CONTEXTS[firing.corpus.origin]:
-            break
-    return found

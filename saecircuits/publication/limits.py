@@ -56,8 +56,8 @@ def limit_points(
     ]
     if has_labels:
         points.append(
-            "Labels are automatic: the tokens on which a feature is strongest, in text sampled "
-            "from the model and in the task's prompts, and after the bar the token that it "
-            "promotes directly, if one stands out. Nobody has looked at them."
+            "Labels are automatic where no author is named: the tokens on which a feature is "
+            "strongest, in the text named below and in the task's prompts, and after the bar the "
+            "token that it promotes directly, if one stands out. Nobody has looked at these."
         )
     return points

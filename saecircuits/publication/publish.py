@@ -7,11 +7,15 @@ from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
 from saecircuits.publication.card import write_card
+from saecircuits.publication.crate import stored_licence, write_crate
+from saecircuits.publication.dashboard_making import describe_features
+from saecircuits.publication.dashboards import Dashboard, write_dashboards
 from saecircuits.publication.figure import draw_figure
-from saecircuits.publication.files import write_together
+from saecircuits.publication.files import to_json, write_together
 from saecircuits.publication.folder import (
     CARD,
     FIGURE,
+    GRAPH,
     PAGE,
     PATHS,
     REPORT,
@@ -20,13 +24,15 @@ from saecircuits.publication.folder import (
     remove_files,
     run_identity,
 )
-from saecircuits.publication.labels import label_features
+from saecircuits.publication.human_labels import merged, read_human_labels
+from saecircuits.publication.interchange.graph_file import graph_file
+from saecircuits.publication.interchange.viewers import viewer_document
 from saecircuits.publication.looks import looks_of_heads
 from saecircuits.publication.page_data import page_data
 from saecircuits.publication.reading import read_record
 from saecircuits.publication.records import Example, FeatureLabel, TaskRecord
 from saecircuits.publication.report import write_page
-from saecircuits.publication.texts import generate_text
+from saecircuits.publication.texts import Contexts, generated_contexts
 from saecircuits.publication.writing import (
     circuit_digest,
     write_circuit,
@@ -48,12 +54,15 @@ def publish(
     model: SplicedModel | None = None,
     task: Task | None = None,
     labels: Sequence[FeatureLabel] | None = None,
+    dashboards: Sequence[Dashboard] = (),
+    contexts: Contexts | None = None,
     routes: Routes | None = None,
     command: str | None = None,
+    licence: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
-    """The folder, holding the run: tables, record, report, labels, picture, page and card.
+    """The folder, holding the run: tables, record, report, labels, dashboards, picture, page, card.
 
     A folder that holds the graph which the circuit comes from, or the same circuit, is completed.
     Equal inputs give byte-identical files; every file is complete or not there.
@@ -61,12 +70,15 @@ def publish(
     Args:
         report: from `validate`; None publishes a circuit that says it was not validated.
         graph: what the circuit was chosen from; without it the tables hold the circuit alone.
-        model: labels the features, from text that it writes itself (see `label_features`), and
+        model: labels the features and makes their dashboards (see `describe_features`), and
             spells out the task's answers.
         task: what was asked; needs the model.
-        labels: from `label_features`, instead of having them made here.
+        labels, dashboards: from `describe_features`, instead of having them made here. Labels that
+            people wrote into the folder take the place of automatic ones in card and picture.
+        contexts: the text that features are looked at on; written by the model itself if None.
         routes: from `paths`, of the same graph.
         command: the command line that repeats the run.
+        licence: of the run's files, for `ro-crate-metadata.json`.
         overwrite: remove a run that is there.
         resume: replace another circuit of the same graph that is there.
 
@@ -80,9 +92,14 @@ def publish(
     name = about.name if about is not None else None
     path = _opened(folder, circuit, name, overwrite=overwrite, resume=resume)
     if labels is None:
-        labels = () if model is None else _labels(circuit, model, task)
+        labels = ()
+        if model is not None:
+            text = contexts or generated_contexts(model, seed=circuit.settings.seed)
+            prompts = None if task is None else task.train
+            labels, dashboards = describe_features(model, circuit, text, prompts=prompts)
     write_circuit(path, circuit, graph=graph, task=about, command=command)
     write_labels(path, labels)
+    write_dashboards(path, dashboards)
     if report is not None:
         write_report(path, report)
     else:
@@ -94,9 +111,20 @@ def publish(
     model_name = circuit.provenance.get("model", "model")
     title = f"{name} in {model_name}" if name else f"A circuit in {model_name}"
     example = about.example if about is not None else None
-    figure = draw_figure(circuit, labels, report, title=title, example=example)
     record = read_record(path)
-    card = write_card(circuit, labels, report, record=record, title=title, routes=routes)
+    labels = merged(labels, read_human_labels(path), record.dictionaries)
+    figure = draw_figure(circuit, labels, report, title=title, example=example)
+    licence = licence or stored_licence(path)
+    card = write_card(
+        circuit,
+        labels,
+        report,
+        record=record,
+        title=title,
+        routes=routes,
+        corpus=dashboards[0].saecircuits.corpus if dashboards else None,
+        licence=licence,
+    )
     looks = () if task is None or model is None else looks_of_heads(model, task, circuit)
     page = page_data(
         circuit,
@@ -108,8 +136,15 @@ def publish(
         routes=routes,
         looks=looks,
     )
-    files = {FIGURE: figure.encode(), PAGE: write_page(page), CARD: card.encode()}
+    shared = graph_file(circuit, labels=labels, report=report, task=about, routes=routes)
+    files = {
+        FIGURE: figure.encode(),
+        GRAPH: to_json(viewer_document(shared), indent=None),
+        PAGE: write_page(page),
+        CARD: card.encode(),
+    }
     write_together({path / name: data for name, data in files.items()})
+    write_crate(path, title=title, licence=licence)
     return path
 
 
@@ -153,8 +188,3 @@ def _opened(
             "choose another folder"
         )
     return path
-
-
-def _labels(circuit: Circuit, model: SplicedModel, task: Task | None) -> tuple[FeatureLabel, ...]:
-    text = generate_text(model, seed=circuit.settings.seed)
-    return label_features(model, circuit, text, prompts=None if task is None else task.train)

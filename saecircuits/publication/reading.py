@@ -1,6 +1,7 @@
 """Reads a run back, and refuses what is missing, half-written, foreign or mixed up."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from saecircuits.publication.folder import (
     REPORT,
     TABLES,
 )
+from saecircuits.publication.human_labels import merged, read_human_labels
 from saecircuits.publication.records import (
     CircuitRecord,
     CurveRow,
@@ -45,7 +47,8 @@ class StoredRun:
 
     Attributes:
         report: None if the circuit was not validated.
-        labels: empty if the features were not labelled.
+        labels: with those that people wrote in the place of automatic ones; empty if the features
+            were not labelled.
         routes: the strongest paths; None if none were looked for.
     """
 
@@ -127,16 +130,18 @@ def read_report(folder: str | Path) -> ValidationReport:
         )
     values: dict[str, Any] = json.loads(data)
     del values["format"], values["circuit_digest"]
-    for key in ("faithfulness_low", "faithfulness_high"):
-        values[key] = _number(values[key])
-    values["curve"] = [
-        {key: _number(row[key]) for key in CurveRow.model_fields} for row in values["curve"]
-    ]
-    return ValidationReport.from_json(values)
+    return report_of(values)
+
+
+def report_of(values: Mapping[str, Any]) -> ValidationReport:
+    """A report from its values as JSON has them, null for what is NaN."""
+    ends = {key: _number(values[key]) for key in ("faithfulness_low", "faithfulness_high")}
+    curve = [{key: _number(row[key]) for key in CurveRow.model_fields} for row in values["curve"]]
+    return ValidationReport.from_json({**values, **ends, "curve": curve})
 
 
 def read_labels(folder: str | Path) -> tuple[FeatureLabel, ...]:
-    """The labels of the circuit's features.
+    """The automatic labels of the circuit's features.
 
     Raises:
         RunFolderError: missing, half-written, or with unknown keys.
@@ -146,8 +151,14 @@ def read_labels(folder: str | Path) -> tuple[FeatureLabel, ...]:
 
 
 def read_labels_if_any(folder: str | Path) -> tuple[FeatureLabel, ...]:
-    """The labels; none where the features were not labelled."""
-    return read_labels(folder) if (Path(folder) / LABELS).exists() else ()
+    """The labels, people's in the place of automatic ones; none where there are none.
+
+    Raises:
+        RunFolderError: a file of labels that is half-written, or with unknown keys.
+    """
+    path = Path(folder)
+    automatic = read_labels(path) if (path / LABELS).exists() else ()
+    return merged(automatic, read_human_labels(path), read_record(path).dictionaries)
 
 
 def read_paths(folder: str | Path) -> Routes:

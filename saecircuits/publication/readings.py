@@ -14,6 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.activations import encode_sparse
 from saecircuits.tasks import Prompts
 
 _TOKENS_AT_ONCE = 2048
@@ -69,7 +70,10 @@ def read_features(
     Args:
         wanted: hook name to feature indices, which number the columns.
     """
-    columns = {model.index(hook): list(features) for hook, features in wanted.items()}
+    columns = {
+        model.index(hook): torch.tensor(list(features), dtype=torch.long)
+        for hook, features in wanted.items()
+    }
     blocks: dict[int, list[sparse.csr_matrix]] = {index: [] for index in columns}
     together = max(1, _TOKENS_AT_ONCE // corpus.tokens.shape[1])
     for start in range(0, len(corpus.tokens), together):
@@ -78,7 +82,8 @@ def read_features(
 
         def at_site(index: int, read: Tensor, write: Tensor, kept: Tensor = looked_at) -> None:
             if index in columns:
-                acts = model.splices[index].dictionary.encode(read)[..., columns[index]] * kept
+                encoded = encode_sparse(model.splices[index].dictionary, read)
+                acts = encoded.of(columns[index].to(read.device)) * kept
                 dense = acts.flatten(0, 1).float().cpu().numpy()
                 blocks[index].append(sparse.csr_matrix(dense.astype(np.float64)))
 

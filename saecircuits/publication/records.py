@@ -113,6 +113,11 @@ class CircuitRecord(Record):
         """The name of the task; None if the graph was made without one."""
         return None if self.task is None else self.task.name
 
+    @property
+    def dictionaries(self) -> dict[str, str]:
+        """Digest of the dictionary at each site."""
+        return dict(self.provenance.get("dictionaries") or {})
+
 
 class CurveRow(Record):
     """Faithfulness of the strongest `nodes` members of the ranking."""
@@ -258,6 +263,8 @@ class FeatureLabel(Record):
         n_tokens: how many tokens of text that is a share of.
         examples: activations found, in text and prompts together.
         auto: nobody has looked at it.
+        author, date: of a label that a person wrote; it then takes the place of the automatic
+            `text`, which is kept in `auto_text`.
     """
 
     site: str
@@ -270,11 +277,14 @@ class FeatureLabel(Record):
     density: float
     n_tokens: Count
     examples: Count
-    auto: Literal[True] = True
+    auto: bool = True
+    author: str | None = None
+    date: str | None = None
+    auto_text: str | None = None
 
 
 class LabelsRecord(Record):
-    """`features.json`: the labels of the circuit's features."""
+    """`features.json`: the automatic labels of the circuit's features."""
 
     format: Literal["saecircuits/1"] = FORMAT
     labels: tuple[FeatureLabel, ...]

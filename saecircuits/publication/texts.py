@@ -1,8 +1,13 @@
-"""Text to label features with, made offline: the model's own samples.
+"""Text to look at features on, made offline: the model's own samples, or a file of the user's.
 
 A shipped corpus would bring a licence and a download; what the model writes brings neither, and is
-the text on which its features fire.
+the text on which its features fire. A file's text is somebody's: its licence travels with what is
+shown of it.
 """
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import torch
 from jaxtyping import Int
@@ -16,6 +21,77 @@ from saecircuits.splicing.generation import generate
 SAMPLE_LENGTH = 64
 # Keys and values of all their tokens are in memory at one time.
 _TEXTS_AT_ONCE = 256
+
+# Tokens of a file that are looked at, from its beginning.
+_MOST_TOKENS: Final = 2**16
+NOT_STATED: Final = "not stated"
+
+
+@dataclass(frozen=True, eq=False)
+class Contexts:
+    """Text to look at features on.
+
+    Attributes:
+        text: token ids, BOS first and wherever a text begins.
+        source: where it comes from, in words.
+        licence: under which verbatim pieces of it may be shown.
+        is_shown: False to publish figures about it, and none of its words.
+    """
+
+    text: Int[Tensor, "text pos"]
+    source: str
+    licence: str
+    is_shown: bool = True
+
+
+def generated_contexts(model: SplicedModel, *, seed: int = 0, is_shown: bool = True) -> Contexts:
+    """Samples of the model itself; see `generate_text`."""
+    return Contexts(
+        text=generate_text(model, seed=seed),
+        source=f"sampled from the model itself at temperature 1, seed {seed}",
+        licence="none needed: written by the model",
+        is_shown=is_shown,
+    )
+
+
+def read_contexts(
+    path: str | Path,
+    model: SplicedModel,
+    *,
+    licence: str | None = None,
+    is_shown: bool = True,
+) -> Contexts:
+    """A text file, UTF-8; a blank line ends a text. The first 65,536 tokens are looked at.
+
+    Raises:
+        InputError: no such file, no text in it, other bytes than UTF-8, or a tokenizer without BOS.
+    """
+    place, bos = Path(path), model.tokenizer.bos_token_id
+    if bos is None:
+        raise InputError("the tokenizer has no BOS token to start a text from; set `bos_token`")
+    try:
+        content = place.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{place} cannot be read as UTF-8 text: {error}") from None
+    length = min(model.n_ctx, SAMPLE_LENGTH) - 1
+    rows: list[list[int]] = []
+    left = _MOST_TOKENS
+    for text in (part.strip() for part in content.split("\n\n")):
+        tokens = model.tokenizer(text, add_special_tokens=False)["input_ids"][:left] if text else []
+        left -= len(tokens)
+        rows += [tokens[start : start + length] for start in range(0, len(tokens), length)]
+        if left == 0:
+            break
+    if not rows:
+        raise InputError(f"{place} holds no text; give some, or leave contexts to the model")
+    # Behind the end of a text stands BOS, which is never looked at.
+    padded = [[bos, *row, *[bos] * (length - len(row))] for row in rows]
+    return Contexts(
+        text=torch.tensor(padded, dtype=torch.long),
+        source=f"the file {place.name}",
+        licence=licence or NOT_STATED,
+        is_shown=is_shown,
+    )
 
 
 def generate_text(

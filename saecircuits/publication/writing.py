@@ -235,14 +235,15 @@ def _graph_of(circuit: Circuit) -> AttributionGraph:
 
 def _versions() -> Versions:
     return Versions(
-        saecircuits=_version("saecircuits"),
+        saecircuits=version_of("saecircuits"),
         torch=torch.__version__,
-        transformer_lens=_version("transformer-lens"),
+        transformer_lens=version_of("transformer-lens"),
         python=platform.python_version(),
     )
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The installed version of a package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -114,6 +114,12 @@ def make_site(hook: str, known_hooks: Collection[str], *, read_hook: str | None 
     return Site(layer=layer, rank=_WRITE_KINDS[kind], hook=name, read_hook=read_hook)
 
 
+def hook_of(layer: int, kind: SiteKind) -> str:
+    """The hook point of a block's tensor of this kind: the inverse of `Site.layer` and `.kind`."""
+    names = {rank: name for name, rank in _WRITE_KINDS.items()}
+    return f"blocks.{layer}.{names[get_args(SiteKind).index(kind)]}"
+
+
 def spliceable_hooks(known_hooks: Collection[str]) -> tuple[str, ...]:
     """The hook points of a model that can carry a dictionary."""
     return tuple(

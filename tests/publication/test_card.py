@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from saecircuits.publication import Example, TaskRecord, open_folder, read_record, write_card
+from saecircuits.publication.dashboards import CorpusRecord
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.publication.writing import write_circuit
@@ -41,9 +42,12 @@ def card_of(out):
         labels=(),
         task=TASK,
         command="saecircuits discover pronoun",
+        **others,
     ) -> str:
         write_circuit(open_folder(out), circuit, task=task, command=command)
-        return write_card(circuit, labels, report, record=read_record(out), title="A circuit")
+        return write_card(
+            circuit, labels, report, record=read_record(out), title="A circuit", **others
+        )
 
     return write
 
@@ -88,6 +92,7 @@ def test_without_validation_task_and_labels_it_says_so(card_of) -> None:
     assert "without a named task" in card
     assert "Faithfulness: this" not in card
     assert "Labels are automatic" not in card
+    assert "| licence of this run | not stated |" in card
     assert "```sh" not in card
 
 
@@ -154,6 +159,23 @@ def test_foreign_text_breaks_no_table(card_of, text: str) -> None:
 def test_literal_text_has_no_markup_left() -> None:
     assert literal("a|b*c_d`<i>") == "a\\|b\\*c\\_d\\`&lt;i&gt;"
     assert code("a`b|c") == "`a\u02cbb\u00a6c`"
+
+
+def test_texts_licences_and_authors_are_named(card_of) -> None:
+    strongest = CIRCUIT.nodes.query("kind == 'feature'").iloc[0]
+    written = {"text": "verbs", "auto": False, "author": "Ada", "date": "2024-01-02"}
+    labels = [
+        one.model_copy(update=written)
+        if (one.site, one.feature) == (strongest["site"], strongest["feature"])
+        else one
+        for one in made_labels(CIRCUIT)
+    ]
+    corpus = CorpusRecord(source="a book", licence="CC|0", tokens=4096, is_shown=False)
+    card = card_of(labels=labels, corpus=corpus, licence="CC BY 4.0")
+    assert "verbs (Ada)" in card
+    assert "| a book, 4,096 tokens; its words are not shown |" in card
+    assert "| licence of that text | CC\\|0 |" in card
+    assert "| licence of this run | CC BY 4.0 |" in card
 
 
 def test_a_table_aligns_its_numbers() -> None:

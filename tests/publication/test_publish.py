@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -26,9 +27,11 @@ FILES = {
     "edge_parts.parquet",
     "validation.json",
     "features.json",
+    "graph.json",
     "figure.svg",
     "report.html",
     "README.md",
+    "ro-crate-metadata.json",
 }
 
 
@@ -119,9 +122,11 @@ def test_a_task_needs_the_model(found: Found, out: Path) -> None:
 
 def test_no_file_holds_a_time_or_a_path_of_this_machine(found: Found, out: Path) -> None:
     published(found, out)
+    dated = "ro-crate-metadata.json"
     for name in {name for name in FILES if not name.endswith(".parquet")}:
         text = (out / name).read_text()
         assert str(out) not in text and str(Path.home()) not in text
+        assert (re.search(r"20\d\d-\d\d-\d\d", text) is not None) == (name == dated)
     assert "time" not in json.loads((out / "circuit.json").read_text())
 
 

@@ -1,10 +1,12 @@
 """Generated text is the model's: from BOS, at temperature 1, and the same for the same seed."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from saecircuits.errors import InputError
-from saecircuits.publication import generate_text
+from saecircuits.publication import generate_text, read_contexts
 from tests.models import Toy
 
 
@@ -37,3 +39,33 @@ def test_batches_of_any_size_start_alike(toy: Toy, monkeypatch: pytest.MonkeyPat
 def test_nothing_to_generate_is_refused(toy: Toy) -> None:
     with pytest.raises(InputError, match="0 tokens; ask for at least 1"):
         generate_text(toy.model, n_tokens=0)
+
+
+def test_a_file_is_cut_into_texts_that_begin_with_bos(toy: Toy, tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    words = [f"w{number % 22 + 1}" for number in range(40)]
+    path.write_text(" ".join(words) + "\n\nw3 w4\n\n\n\n")
+    found = read_contexts(path, toy.model, licence="CC0")
+    assert found.licence == "CC0" and found.source == "the file book.txt"
+    assert found.text.shape == (4, 19)  # 18 + 18 + 4 tokens, then 2
+    assert (found.text[:, 0] == 0).all()
+    assert found.text[0, 1:].tolist() == [number % 22 + 1 for number in range(18)]
+    assert found.text[3].tolist() == [0, 3, 4, *[0] * 16]
+
+
+def test_no_more_of_a_file_is_read_than_is_looked_at(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saecircuits.publication.texts._MOST_TOKENS", 5)
+    (tmp_path / "t").write_text("w1 w2 w3\n\nw4 w5 w6\n\nw7")
+    found = read_contexts(tmp_path / "t", toy.model)
+    assert [row[row != 0].tolist() for row in found.text] == [[1, 2, 3], [4, 5]]
+    assert found.licence == "not stated"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"  \n\n ", b"\xff\xfe\x00"])
+def test_files_without_text_are_refused(toy: Toy, tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "t").write_bytes(content)
+    with pytest.raises(InputError, match=r"holds no text|cannot be read as UTF-8"):
+        read_contexts(tmp_path / "t", toy.model)

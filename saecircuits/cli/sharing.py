@@ -1,0 +1,99 @@
+"""Commands that hand a run on: to other programs, and to people who name its features."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saecircuits.cli.options import AsJson
+from saecircuits.cli.showing import OUT, print_json
+from saecircuits.errors import InputError
+
+
+def export(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run's folder, or a graph of any format read here.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="neuronpedia, circuit-tracer, graphml, gexf, dot, cytoscape, node-link, or csv."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File or folder; by default here, named after the run.")
+    ] = None,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a node that viewers show pinned; may be given again."),
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(help="Check this attribution-graph JSON instead, for --target or both."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's circuit for another program, or check a graph that one has written."""
+    import saecircuits as sc
+
+    if check is not None:
+        if run is not None:
+            raise InputError(f"{run} was to be exported and {check} to be checked; choose one")
+        _check(check, target, as_json)
+        return
+    if run is None or target is None:
+        raise InputError("give a run's folder and --target, or a file with --check")
+    graph = run if (run / "circuit.json").exists() else sc.read_graph_file(run)
+    path = sc.export(graph, target, out, pins=pin, overwrite=overwrite)
+    notes = [] if isinstance(graph, Path) else list(graph.notes)
+    if as_json:
+        print_json({"path": str(path), "target": target, "notes": notes})
+        return
+    for note in notes:
+        OUT.print(note, markup=False, soft_wrap=True)
+    OUT.print(f"{target}: {path}", markup=False, soft_wrap=True)
+
+
+def label(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    node: Annotated[str, typer.Argument(help="Id of a feature node; @place may be left out.")],
+    text: Annotated[str, typer.Argument(help="What the feature means.")],
+    author: Annotated[str, typer.Option(help="Who says so.")],
+    date: Annotated[str | None, typer.Option(help="Year-month-day; today by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name a feature; kept apart from automatic labels, and shown in their place."""
+    from saecircuits.publication import add_label, read_record, write_crate
+
+    made = add_label(run, read_record(run), node, text, author=author, date=date)
+    write_crate(run)
+    if as_json:
+        print_json(made)
+        return
+    OUT.print(
+        f"{made.site}.f{made.feature}: {made.text} ({made.author}, {made.date}). Exports show it "
+        "now; picture, card and graph.json when the run is published again (discover --resume).",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _check(path: Path, target: str | None, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    import saecircuits as sc
+
+    found = sc.check_graph(path, target=target)
+    errors = [one for one in found if one.level == "error"]
+    if as_json:
+        print_json({"file": str(path), "errors": len(errors), "findings": [*map(asdict, found)]})
+    else:
+        for one in found:
+            viewers = ", ".join(one.viewers)
+            OUT.print(f"{one.level} {one.rule} ({viewers}): {one.message}", markup=False,
+                      soft_wrap=True)  # fmt: skip
+        if not found:
+            OUT.print(f"{path}: nothing found")
+    if errors:
+        raise InputError(f"{path} has {len(errors)} errors; {errors[0].message}")

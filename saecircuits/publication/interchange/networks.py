@@ -1,0 +1,175 @@
+"""GraphML, GEXF, Cytoscape JSON and node-link JSON, by networkx.
+
+One directed graph serves all four: nodes and edges carry the flat rows as attributes, the graph
+carries the record. `effect` is signed; nothing here takes its size for it.
+"""
+
+import io
+import json
+from typing import Any, Final
+from xml.etree.ElementTree import ParseError
+
+import networkx as nx
+from networkx.readwrite import gexf
+
+from saecircuits.errors import InputError
+from saecircuits.publication.files import to_json
+from saecircuits.publication.interchange.flat import (
+    Flat,
+    Row,
+    escaped,
+    flatten,
+    unescaped,
+    unflatten,
+)
+from saecircuits.publication.interchange.graph_file import GraphFile
+from saecircuits.publication.interchange.own import OWN
+
+_ENDS: Final = ("source", "target")
+# What networkx calls an edge's ends and a graph's edges in node-link JSON changes with its version.
+_LINKS: Final = "links"
+
+
+def to_networkx(graph: GraphFile | Flat) -> Any:
+    """A `networkx.DiGraph`: ids as in the circuit, columns as attributes, rows in their order."""
+    flat = flatten(graph) if isinstance(graph, GraphFile) else graph
+    network: Any = nx.DiGraph()
+    network.graph[OWN] = flat.record
+    for number, row in enumerate(flat.nodes):
+        network.add_node(row["node"], **_without(row, ("node",)), order=number)
+    for number, row in enumerate(flat.edges):
+        network.add_edge(row["source"], row["target"], **_without(row, _ENDS), order=number)
+    return network
+
+
+def from_networkx(network: Any, *, where: str = "the network") -> GraphFile:
+    """The inverse of `to_networkx`.
+
+    Raises:
+        InputError: a network of another program.
+    """
+    return unflatten(_flat(network), where=where)
+
+
+def write_graphml(graph: GraphFile) -> bytes:
+    """GraphML."""
+    file = io.BytesIO()
+    nx.write_graphml(to_networkx(flatten(graph).mapped(escaped)), file)
+    return file.getvalue()
+
+
+def write_gexf(graph: GraphFile) -> bytes:
+    """GEXF 1.2. The record stands in the description, because GEXF has no attributes of graphs."""
+    flat = flatten(graph).mapped(escaped)
+    network = to_networkx(flat)
+    del network.graph[OWN]
+    writer = gexf.GEXFWriter(encoding="utf-8", prettyprint=True, version="1.2draft")
+    writer.add_graph(network)
+    root: Any = writer.xml
+    (meta,) = [element for element in root if element.tag.endswith("meta")]
+    meta.attrib.clear()  # the day of writing: equal graphs are equal files
+    for element in list(meta):
+        meta.remove(element)
+    description = meta.makeelement("description", {})
+    description.text = flat.record
+    meta.append(description)
+    file = io.BytesIO()
+    writer.write(file)
+    return file.getvalue()
+
+
+def write_cytoscape(graph: GraphFile) -> bytes:
+    """Cytoscape JSON (.cyjs)."""
+    return to_json(nx.cytoscape_data(to_networkx(graph)), indent=None)
+
+
+def write_node_link(graph: GraphFile) -> bytes:
+    """Node-link JSON, as `networkx.node_link_graph(data, edges="links")` reads it."""
+    return to_json(nx.node_link_data(to_networkx(graph), edges=_LINKS), indent=None)
+
+
+def read_graphml(data: bytes, *, where: str) -> GraphFile:
+    """The inverse of `write_graphml`."""
+    try:
+        network = nx.read_graphml(io.BytesIO(data))
+    except (nx.NetworkXError, ParseError, ValueError, KeyError) as error:
+        raise _unreadable(where, "GraphML", error) from None
+    return unflatten(_flat(network).mapped(unescaped), where=where)
+
+
+def read_gexf(data: bytes, *, where: str) -> GraphFile:
+    """The inverse of `write_gexf`."""
+    from xml.etree import ElementTree
+
+    try:
+        root = ElementTree.fromstring(data)
+        network = nx.read_gexf(io.BytesIO(data), version="1.2draft")
+    except (nx.NetworkXError, ParseError, ValueError, KeyError) as error:
+        raise _unreadable(where, "GEXF", error) from None
+    records = [one.text or "" for one in root.iter() if one.tag.endswith("}description")]
+    network.graph[OWN] = records[0] if records and records[0].startswith("{") else ""
+    return unflatten(_flat(network).mapped(unescaped), where=where)
+
+
+def read_cytoscape(content: dict[str, Any], *, where: str) -> GraphFile:
+    """The inverse of `write_cytoscape`."""
+    try:
+        network = nx.cytoscape_graph(content)
+    except (nx.NetworkXError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(where, "Cytoscape JSON", error) from None
+    return from_networkx(network, where=where)
+
+
+def read_node_link(content: dict[str, Any], *, where: str) -> GraphFile:
+    """The inverse of `write_node_link`."""
+    try:
+        network = nx.node_link_graph(content, edges=_LINKS)
+    except (nx.NetworkXError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(where, "node-link JSON", error) from None
+    return from_networkx(network, where=where)
+
+
+def _flat(network: Any) -> Flat:
+    nodes = [{**values, "node": name} for name, values in network.nodes(data=True)]
+    edges = [
+        {**values, "source": source, "target": target}
+        for source, target, values in network.edges(data=True)
+    ]
+    return Flat(tuple(_ordered(nodes)), tuple(_ordered(edges)), str(network.graph.get(OWN, "")))
+
+
+def _ordered(rows: list[Row]) -> list[Row]:
+    """Graphs do not keep the order of edges."""
+    return sorted(rows, key=lambda row: row.get("order", 0))
+
+
+def _without(row: Row, names: tuple[str, ...]) -> Row:
+    return {key: value for key, value in row.items() if key not in names}
+
+
+def _unreadable(where: str, format_name: str, error: Exception) -> InputError:
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return InputError(f"{where} cannot be read as {format_name}: {reason}")
+
+
+def is_json_of(content: Any) -> str | None:
+    """Which JSON of graphs this is: `viewer`, `cytoscape`, `node-link`, or None."""
+    if not isinstance(content, dict):
+        return None
+    if "metadata" in content and "links" in content:
+        return "viewer"
+    if "elements" in content:
+        return "cytoscape"
+    return "node-link" if "nodes" in content and _LINKS in content else None
+
+
+def loads(data: bytes, *, where: str) -> Any:
+    """JSON.
+
+    Raises:
+        InputError: no JSON.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(where, "JSON", error) from None

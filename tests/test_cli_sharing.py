@@ -1,0 +1,118 @@
+"""Commands that hand a run on: what they print, write and refuse."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from saecircuits import cli
+from saecircuits.publication import read_dashboards, read_run
+from tests.model_folder import write_model_folder, write_task
+from tests.publication.interchange.graphs import foreign
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run found by the command, looked at on a file of the user's."""
+    place = tmp_path_factory.mktemp("sharing")
+    (place / "book.txt").write_text(" ".join(f"w{number % 20 + 1}" for number in range(300)))
+    model = write_model_folder(place / "tiny")
+    arguments = [
+        "discover", str(write_task(place / "words.jsonl")), "--model", str(model),
+        "--out", str(place / "run"), "--max-nodes", "20", "--nodes", "30", "--json",
+        "--contexts", str(place / "book.txt"), "--contexts-licence", "CC0",
+        "--licence", "CC BY 4.0",
+    ]  # fmt: skip
+    assert call(*arguments) == 0
+    return place / "run"
+
+
+def call(*arguments: str) -> int:
+    """The exit status of a command line, run in this process."""
+    before = sys.argv
+    sys.argv = ["saecircuits", *arguments]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def test_discover_looks_at_features_on_the_file(run: Path) -> None:
+    boards = read_dashboards(run)
+    assert boards
+    for board in boards:
+        corpus = board.saecircuits.corpus
+        assert (corpus.source, corpus.licence, corpus.tokens) == (
+            "the file book.txt", "CC0", 300,
+        )  # fmt: skip
+    crate = json.loads((run / "ro-crate-metadata.json").read_text())["@graph"]
+    assert {one["@id"]: one for one in crate}["#licence"]["name"] == "CC BY 4.0"
+
+
+def test_export_then_check(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "graph.json"
+    asked = ["export", str(run), "--target", "neuronpedia", "--out", str(out), "--json"]
+    assert call(*asked) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "path": str(out), "target": "neuronpedia", "notes": [],
+    }  # fmt: skip
+    assert call(*asked) == 2
+    assert "exists; overwrite it" in capsys.readouterr().err
+    assert call(*asked, "--overwrite") == 0
+    capsys.readouterr()
+    assert call("export", "--check", str(out), "--target", "neuronpedia") == 0
+    assert "nothing found" in capsys.readouterr().out
+
+
+def test_export_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = foreign()
+    graph["links"].append(graph["links"][0])
+    (tmp_path / "in.json").write_text(json.dumps(graph))
+    out = tmp_path / "out.graphml"
+    assert call("export", str(tmp_path / "in.json"), "--target", "graphml", "--out", str(out)) == 0
+    assert "1 repeated links were added up." in capsys.readouterr().out
+    assert out.read_bytes().startswith(b"<?xml")
+
+
+def test_check_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = foreign()
+    graph["nodes"][5]["clerp"] = "no probability"
+    (tmp_path / "bad.json").write_text(json.dumps(graph))
+    assert call("export", "--check", str(tmp_path / "bad.json"), "--json") == 2
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["errors"] == 1
+    assert "logit-label" in [one["rule"] for one in found["findings"]]
+    assert "has 1 errors" in printed.err
+
+
+def test_label_names_a_feature(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = read_run(run).circuit.nodes.query("kind == 'feature'")["node"].iloc[0]
+    assert call("label", str(run), node, "the ninth word", "--author", "Ada", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["author"] == "Ada"
+    labels = [label for label in read_run(run).labels if not label.auto]
+    assert [label.text for label in labels] == ["the ninth word"]
+    assert "labels.jsonl" in (run / "ro-crate-metadata.json").read_text()
+    assert call("label", str(run), "metric", "x", "--author", "Ada") == 2
+    assert "is no feature" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["export"], "give a run's folder and --target"),
+        (["export", "somewhere", "--check", "x"], "choose one"),
+        (["export", "nowhere", "--target", "csv"], "nowhere"),
+        (["export", "--check", "nowhere.json"], "has no nowhere.json"),
+    ],
+)
+def test_wrong_asks_exit_with_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err and len(printed.err.strip().splitlines()) == 1
