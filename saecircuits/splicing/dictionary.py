@@ -87,10 +87,10 @@ class Dictionary:
         """The activations of chosen features, which may repeat."""
         if self.kind == "topk":  # which are active depends on all of them
             return self.encode(x)[..., features]
-        names = ("b_enc", "threshold", "b_gate", "magnitude")
-        chosen = {name: getattr(self, name) for name in names}
-        some = {name: None if all_ is None else all_[features] for name, all_ in chosen.items()}
-        return replace(self, W_enc=self.W_enc.index_select(1, features), **some).encode(x)
+        names = ("b_enc", "W_dec", "threshold", "b_gate", "magnitude")
+        given = {name: getattr(self, name) for name in names}
+        rows = {name: value[features] for name, value in given.items() if value is not None}
+        return replace(self, W_enc=self.W_enc.index_select(1, features), **rows).encode(x)
 
     def decode(self, acts: Float[Tensor, "*lead d_sae"]) -> Float[Tensor, "*lead d_out"]:
         """The part of the reconstruction that the features write, `b_dec` included."""
