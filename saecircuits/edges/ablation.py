@@ -35,6 +35,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from saecircuits.nodes.ablation import Read
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import ERROR, Spot, node_change
 from saecircuits.splicing.section import Section
@@ -85,14 +86,21 @@ def wire_all(nodes: Collection[Spot], *, n_unit: int) -> Wiring:
 
 @torch.no_grad()
 def ablate_edges(
-    contrast: Contrast, wirings: Sequence[Wiring], *, tokens_at_once: int = 4096
+    contrast: Contrast,
+    wirings: Sequence[Wiring],
+    *,
+    read: Read | None = None,
+    tokens_at_once: int = 4096,
 ) -> Float[Tensor, "n_wiring batch"]:
     """The metric of every prompt for every set of edges.
 
     Args:
+        read: another figure of the logits than the metric, such as `contrast.divergence`.
         tokens_at_once: how many tokens one forward pass may hold; it bounds memory.
     """
-    return torch.stack([_Walk(contrast, wiring, tokens_at_once).metric() for wiring in wirings])
+    read = read or contrast.metric
+    walks = (_Walk(contrast, wiring, tokens_at_once) for wiring in wirings)
+    return torch.cat([read(walk.logits()) for walk in walks])
 
 
 def ablate_edges_all(batches: Iterable[Contrast], wirings: Sequence[Wiring]) -> NDArray[np.float64]:
@@ -147,10 +155,9 @@ class _Walk:
             here = [spot for spot in wiring.members if spot.place == place and spot in needed]
             self._written[place] = self._site(place, here)
 
-    def metric(self) -> Float[Tensor, " batch"]:
-        """The metric, reading its parents."""
-        _, _, logits = self._run(None, [self._read_by(None)], self._contrast.tokens.shape[1])
-        return self._contrast.metric(logits)[0]
+    def logits(self) -> Float[Tensor, "batch pos_read d_vocab"]:
+        """The run that the metric reads."""
+        return self._run(None, [self._read_by(None)], self._contrast.tokens.shape[1])[2]
 
     @property
     def _is_cut(self) -> bool:
@@ -316,4 +323,4 @@ class _Walk:
             section=section,
             lengths=contrast.prompts.clean_lengths.clamp(max=length).repeat(times),
         )
-        return (*arrived, out) if arrived else (out, out, out)
+        return (arrived[0], arrived[1], out) if arrived else (out, out, out)

@@ -38,6 +38,7 @@ _BASELINES: Final = {
     "corrupted": "their values on the corrupted prompt",
     "mean": "their means over a reference set",
     "zero": "zero",
+    "resample": "their values on another prompt, drawn at random",
 }
 
 

@@ -15,6 +15,10 @@ _BASELINE: Final = {
         "Only what differs from the mean over the reference prompts is explained. Whatever these "
         "have in common stays in place under ablation and is no part of the circuit."
     ),
+    "resample": (
+        "Only what differs from prompt to prompt of the reference set is explained. Whatever these "
+        "have in common stays in place under ablation and is no part of the circuit."
+    ),
     "zero": (
         "Setting nodes to zero takes the model to states that no prompt leads to. Part of an "
         "effect may be damage rather than information."

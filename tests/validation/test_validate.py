@@ -10,8 +10,8 @@ from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError
 from saecircuits.validation import ValidationReport, validate
+from saecircuits.validation.figures import faithfulness_interval
 from saecircuits.validation.random_circuits import random_circuits
-from saecircuits.validation.validate import faithfulness_interval
 from tests.models import Toy
 
 
@@ -53,7 +53,7 @@ def test_error_share_is_what_goes_with_the_error_nodes(toy: Toy, graph: Attribut
         np.testing.assert_allclose(report.error_share, expected)
 
 
-@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 def test_curve_starts_at_the_strongest_node(
     toy: Toy, graph: AttributionGraph, baseline: str
 ) -> None:
