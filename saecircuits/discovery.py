@@ -14,6 +14,7 @@ a run that was interrupted goes on from the last complete stage, to the same res
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from saecircuits.circuits import Circuit, Routes, paths, prune
 from saecircuits.circuits.prune import check_selection
@@ -21,6 +22,7 @@ from saecircuits.edges.attribute import attribute, measurable
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import RunFolderError
+from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.publication import (
     describe_task,
     nothing_left_behind,
@@ -103,7 +105,15 @@ def discover(
     progress("calibration", 0.0)
     calibration = calibrate(model, graph, task.train)
     progress("validation", 0.0)
-    report = validate(model, circuit, task.test, baseline=settings.baseline, reference=task.train)
+    others = [kind for kind in get_args(BaselineKind) if kind != settings.baseline]
+    report = validate(
+        model,
+        circuit,
+        task.test,
+        baseline=[settings.baseline, *others],
+        reference=task.train,
+        with_drops=True,
+    )
     progress("publication", 0.0)
     report = replace(report, calibration=calibration)
     publish(

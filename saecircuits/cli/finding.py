@@ -8,7 +8,6 @@ import typer
 from saecircuits.cli.asked import command_line, load, settings_of, task_of
 from saecircuits.cli.options import (
     AsJson,
-    Baseline,
     Limit,
     ModelName,
     Out,
@@ -133,11 +132,22 @@ def validate(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
-    baseline: Baseline = "corrupted",
+    baseline: Annotated[
+        str, typer.Option(help="corrupted, mean, zero, or resample; or several, with commas.")
+    ] = "corrupted",
+    ablate: Annotated[
+        str, typer.Option(help="What curve, completeness and random circuits are of: nodes, edges.")
+    ] = "nodes",
+    drops: Annotated[
+        bool, typer.Option(help="Also measure what each node of the circuit adds.")
+    ] = False,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ablate a published circuit on the held-out prompts of its task, or of another one."""
+    """Ablate a published circuit on the held-out prompts of its task, or of another one.
+
+    Its faithfulness is measured by nodes and by edges, under every baseline.
+    """
     with shown_progress(as_json) as progress:
         import saecircuits as sc
 
@@ -146,9 +156,16 @@ def validate(
         spliced = load(model, sites=sites, release=release)
         asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
         progress("validation", 0.0)
-        kind = settings_of(baseline=baseline).baseline
+        kinds: list[Any] = baseline.split(",")
+        how: Any = ablate
         report = sc.validate(
-            spliced, stored.circuit, asked.test, baseline=kind, reference=asked.train
+            spliced,
+            stored.circuit,
+            asked.test,
+            ablate=how,
+            baseline=kinds,
+            reference=asked.train,
+            with_drops=drops,
         )
     if as_json:
         print_json(report.to_json())

@@ -38,6 +38,19 @@ _ERRORS: Final = {
 }
 
 
+def _edges(report: ValidationReport | None) -> list[str]:
+    found = None if report is None else report.faithfulness_of("edges")
+    if found is None:
+        return [
+            "Ablation is of nodes. That the drawn edges by themselves carry the behaviour was not "
+            "tested."
+        ]
+    return [
+        "An edge is everything that passes from one node to another beside all others; edges that "
+        "bring a node nothing on the training prompts were not drawn, and are cut in ablation."
+    ]
+
+
 def limits(circuit: Circuit, report: ValidationReport | None, *, has_labels: bool) -> str:
     """The limits as a Markdown list."""
     settings = circuit.settings
@@ -51,8 +64,7 @@ def limits(circuit: Circuit, report: ValidationReport | None, *, has_labels: boo
         "Nodes are ranked one by one, by their estimated effect on the training prompts. Nodes "
         "that matter only together, or that stand in for each other, can be missed.",
         "Tokens stay clean in every ablation, and BOS and the dictionaries' biases are no nodes.",
-        "Ablation is of nodes. That the drawn edges by themselves carry the behaviour was not "
-        "tested.",
+        *_edges(report),
         "Faithfulness was measured on prompts like those that chose the circuit; it says nothing "
         "about other text.",
     ]

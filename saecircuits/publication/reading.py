@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -22,6 +22,7 @@ from saecircuits.publication.folder import (
     TABLES,
 )
 from saecircuits.publication.records import (
+    AblationRow,
     CircuitRecord,
     CurveRow,
     FeatureLabel,
@@ -37,6 +38,11 @@ from saecircuits.publication.tables import (
     from_parquet,
 )
 from saecircuits.validation import ValidationReport
+
+_REPORT_TABLES: Final = {
+    "curve": tuple(CurveRow.model_fields),
+    "ablations": tuple(AblationRow.model_fields),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +135,9 @@ def read_report(folder: str | Path) -> ValidationReport:
     del values["format"], values["circuit_digest"]
     for key in ("faithfulness_low", "faithfulness_high"):
         values[key] = _number(values[key])
-    values["curve"] = [
-        {key: _number(row[key]) for key in CurveRow.model_fields} for row in values["curve"]
-    ]
+    for name, columns in _REPORT_TABLES.items():
+        if values.get(name) is not None:
+            values[name] = [_row(row, columns) for row in values[name]]
     return ValidationReport.from_json(values)
 
 
@@ -229,6 +235,10 @@ def _tables(folder: Path, record: CircuitRecord) -> _Tables:
 def _kept(table: pd.DataFrame) -> pd.DataFrame:
     kept = table.loc[table[IN_CIRCUIT]]
     return kept.drop(columns=IN_CIRCUIT).reset_index(drop=True)
+
+
+def _row(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    return {name: _number(row[name]) for name in columns if name in row}
 
 
 def _number(value: Any) -> Any:
