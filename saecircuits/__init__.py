@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saecircuits.circuits import Circuit as Circuit
+    from saecircuits.circuits import Comparison as Comparison
     from saecircuits.circuits import Routes as Routes
+    from saecircuits.circuits import compare as compare
     from saecircuits.circuits import paths as paths
     from saecircuits.circuits import prune as prune
     from saecircuits.discovery import Run as Run
@@ -55,6 +57,7 @@ _HOMES = {
     "AttributionGraph": "edges.graph",
     "AttributionSettings": "edges.settings",
     "Circuit": "circuits",
+    "Comparison": "circuits",
     "Expansion": "expansion",
     "InputError": "errors",
     "Routes": "circuits",
@@ -68,6 +71,7 @@ _HOMES = {
     "attention": "heads",
     "attribute": "edges.attribute",
     "calibrate": "validation",
+    "compare": "circuits",
     "composition": "heads",
     "discover": "discovery",
     "expand": "expansion",

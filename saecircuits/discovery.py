@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import get_args
 
 from saecircuits.circuits import Circuit, Routes, paths, prune
-from saecircuits.circuits.prune import check_selection
+from saecircuits.circuits.prune import check_method, check_selection
+from saecircuits.circuits.selection import Method
 from saecircuits.edges.attribute import attribute, measurable
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
@@ -59,6 +60,8 @@ def discover(
     faithfulness: float = 0.85,
     nodes: int | None = None,
     edges: int | None = None,
+    method: Method = "effect",
+    with_errors: bool = True,
     overwrite: bool = False,
     resume: bool = False,
     command: str | None = None,
@@ -71,6 +74,8 @@ def discover(
         faithfulness: wanted on the training prompts; the smallest circuit that reaches it is kept.
         nodes: keep this many nodes instead.
         edges: keep at most this many edges.
+        method: how nodes are chosen, see `prune`.
+        with_errors: False to keep no error nodes.
         overwrite: replace a run that the folder holds.
         resume: continue a run that the folder holds; it must be of the same model, task and
             settings.
@@ -85,6 +90,7 @@ def discover(
     # A number of nodes, if given, takes the place of the wanted faithfulness.
     wanted = faithfulness if nodes is None else None
     check_selection(nodes=nodes, faithfulness=wanted)
+    check_method(method, faithfulness=wanted)
     provenance = {**model.describe(), "prompts": task.train.digest}
     with nothing_left_behind(folder):
         target = open_folder(
@@ -99,7 +105,14 @@ def discover(
             graph = attribute(model, task.train, settings=settings, progress=progress)
             write_graph(target, graph, task=about, command=command)
     progress("circuit", 0.0)
-    circuit = prune(graph, nodes=nodes, edges=edges, faithfulness=wanted)
+    circuit = prune(
+        graph,
+        nodes=nodes,
+        edges=edges,
+        faithfulness=wanted,
+        method=method,
+        with_errors=with_errors,
+    )
     progress("paths", 0.0)
     routes = paths(graph)
     progress("calibration", 0.0)

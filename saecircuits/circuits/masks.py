@@ -42,9 +42,9 @@ class MaskSettings:
         margin: what is aimed at above the wanted faithfulness.
     """
 
-    steps: int = 240
+    steps: int = 160
     rate: float = 0.1
-    price: float = 20.0
+    price: float = 5.0
     margin: float = 0.01
     coldest: float = 0.1
 

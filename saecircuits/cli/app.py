@@ -3,7 +3,7 @@
 import typer
 
 from saecircuits.cli.explaining import attention, expand, interactions, linearity, paths
-from saecircuits.cli.finding import attribute, discover, validate
+from saecircuits.cli.finding import attribute, compare, discover, validate
 from saecircuits.cli.listing import bench, models, tasks
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ for command in (
     discover,
     attribute,
     validate,
+    compare,
     paths,
     interactions,
     attention,

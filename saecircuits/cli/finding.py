@@ -39,6 +39,10 @@ def discover(
     ] = 0.85,
     nodes: Annotated[int | None, typer.Option(help="Keep this many nodes instead.")] = None,
     edges: Annotated[int | None, typer.Option(help="Keep at most this many edges.")] = None,
+    method: Annotated[
+        str, typer.Option(help="How nodes are chosen: effect, paths, greedy, or masks.")
+    ] = "effect",
+    errors: Annotated[bool, typer.Option(help="Error nodes may be kept.")] = True,
     limit: Limit = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
@@ -53,6 +57,7 @@ def discover(
         progress("loading", 0.0)
         spliced = load(model, sites=sites, release=release)
         asked = sc.load_task(task, spliced, limit=limit)
+        how: Any = method
         run = sc.discover(
             spliced,
             asked,
@@ -61,6 +66,8 @@ def discover(
             faithfulness=faithfulness,
             nodes=nodes,
             edges=edges,
+            method=how,
+            with_errors=errors,
             overwrite=overwrite,
             resume=resume,
             command=command_line(),
@@ -171,3 +178,40 @@ def validate(
         print_json(report.to_json())
     else:
         print_report(report, title=f"{run} on {asked.name}")
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run's folder.")],
+    second: Annotated[Path, typer.Argument(help="Another run's folder, of the same dictionaries.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what two published circuits share: nodes, edges, effects, and their figures."""
+    with shown_progress(as_json):
+        import saecircuits as sc
+
+        runs = {str(folder): sc.read_run(folder) for folder in (first, second)}
+        if len(runs) < 2:
+            raise sc.InputError(f"compare was given {first} twice; give two runs")
+        found = sc.compare(*(run.circuit for run in runs.values()), names=tuple(runs))
+    reports = {name: run.report for name, run in runs.items() if run.report is not None}
+    if as_json:
+        print_json(
+            {
+                **found.to_json(),
+                "faithfulness": {
+                    name: {way: report.faithfulness_of(way) for way in ("nodes", "edges")}
+                    for name, report in reports.items()
+                },
+            }
+        )
+        return
+    figures = ["circuit", "nodes", "error_nodes", "edges", "method", "effect"]
+    print_table("Circuits", found.figures, figures)
+    overlaps = ["of", "shared", "only_first", "only_second", "jaccard", "pearson", "spearman"]
+    print_table("What they share", found.overlaps, overlaps)
+    print_table("Strongest nodes", found.nodes.head(15), list(found.nodes.columns))
+    for name, report in reports.items():
+        OUT.print(
+            f"{name}: faithfulness {report.faithfulness:.3f} by {report.ablate}, "
+            f"{report.prompts} held-out prompts"
+        )
