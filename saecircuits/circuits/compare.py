@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from saecircuits.circuits.circuit import Circuit
@@ -100,9 +101,15 @@ def _overlap(pair: tuple[str, str], of: str, tables: Mapping[str, pd.DataFrame])
         "only_first": len(first) - len(shared),
         "only_second": len(second) - len(shared),
         "jaccard": len(shared) / len(either) if len(either) else 1.0,
-        "pearson": float(stats.pearsonr(one, two).statistic) if varies else float("nan"),
-        "spearman": float(stats.spearmanr(one, two).statistic) if varies else float("nan"),
+        "pearson": _correlation(one, two) if varies else float("nan"),
+        "spearman": _correlation(stats.rankdata(one), stats.rankdata(two))
+        if varies
+        else float("nan"),
     }
+
+
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _figures(name: str, circuit: Circuit) -> dict[str, Any]:

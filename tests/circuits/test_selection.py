@@ -100,8 +100,11 @@ def test_paths_come_first(graph: AttributionGraph) -> None:
     assert order != ranked
 
 
-class _Additive:
+class _Additive(Measured):
     """A measure in which every node adds what its name says."""
+
+    def __init__(self) -> None:
+        pass
 
     def faithfulness(self, nodes: Sequence[str]) -> float:
         return float(np.sum([float(node) for node in nodes]))
@@ -113,7 +116,7 @@ class _Additive:
 def test_thinning_an_additive_measure_keeps_the_largest() -> None:
     members = ["0.05", "-0.2", "0.3", "0.01", "0.25", "0.4"]
     # 0.4 + 0.3 + 0.25 = 0.95; no two make 0.8.
-    assert thinned(members, 0.8, _Additive()) == ["0.4", "0.3", "0.25"]  # pyright: ignore
+    assert thinned(members, 0.8, _Additive()) == ["0.4", "0.3", "0.25"]
 
 
 def test_refusals(graph: AttributionGraph) -> None:
