@@ -9,6 +9,7 @@ import torch
 from saecircuits.circuits import prune
 from saecircuits.circuits.masks import MaskSettings, _SoftAblation, rank_by_masks
 from saecircuits.circuits.measuring import Measured
+from saecircuits.circuits.prune import check_method
 from saecircuits.circuits.selection import by_paths, smallest_prefix, thinned
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph, parse_node_id
@@ -121,7 +122,7 @@ def test_thinning_an_additive_measure_keeps_the_largest() -> None:
 
 def test_refusals(graph: AttributionGraph) -> None:
     with pytest.raises(UnknownNameError, match="unknown method 'mask'; did you mean 'masks'"):
-        prune(graph, nodes=3, method="mask")  # pyright: ignore[reportArgumentType]
+        check_method("mask", faithfulness=None)
     with pytest.raises(InputError, match="'greedy' needs a wanted faithfulness"):
         prune(graph, nodes=3, method="greedy")
     with pytest.raises(InputError, match="'paths' takes nodes or faithfulness"):
