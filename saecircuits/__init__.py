@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saecircuits.circuits import Circuit as Circuit
+    from saecircuits.circuits import Comparison as Comparison
     from saecircuits.circuits import Routes as Routes
+    from saecircuits.circuits import compare as compare
     from saecircuits.circuits import path_degrees as path_degrees
     from saecircuits.circuits import paths as paths
     from saecircuits.circuits import prune as prune
@@ -65,6 +67,7 @@ _HOMES = {
     "AttributionSettings": "edges.settings",
     "Baselines": "validation",
     "Circuit": "circuits",
+    "Comparison": "circuits",
     "Expansion": "expansion",
     "Hypotheses": "validation",
     "GraphFile": "publication",
@@ -82,6 +85,7 @@ _HOMES = {
     "baselines": "validation",
     "calibrate": "validation",
     "check_graph": "publication",
+    "compare": "circuits",
     "composition": "heads",
     "discover": "discovery",
     "expand": "expansion",

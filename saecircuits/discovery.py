@@ -14,13 +14,16 @@ a run that was interrupted goes on from the last complete stage, to the same res
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from saecircuits.circuits import Circuit, Routes, paths, prune
-from saecircuits.circuits.prune import check_selection
+from saecircuits.circuits.prune import check_method, check_selection
+from saecircuits.circuits.selection import Method
 from saecircuits.edges.attribute import attribute, measurable
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import RunFolderError
+from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.publication import (
     Contexts,
     describe_task,
@@ -58,6 +61,8 @@ def discover(
     faithfulness: float = 0.85,
     nodes: int | None = None,
     edges: int | None = None,
+    method: Method = "effect",
+    with_errors: bool = True,
     overwrite: bool = False,
     resume: bool = False,
     command: str | None = None,
@@ -72,6 +77,8 @@ def discover(
         faithfulness: wanted on the training prompts; the smallest circuit that reaches it is kept.
         nodes: keep this many nodes instead.
         edges: keep at most this many edges.
+        method: how nodes are chosen, see `prune`.
+        with_errors: False to keep no error nodes.
         overwrite: replace a run that the folder holds.
         resume: continue a run that the folder holds; it must be of the same model, task and
             settings.
@@ -89,6 +96,7 @@ def discover(
     # A number of nodes, if given, takes the place of the wanted faithfulness.
     wanted = faithfulness if nodes is None else None
     check_selection(nodes=nodes, faithfulness=wanted)
+    check_method(method, faithfulness=wanted)
     provenance = {**model.describe(), "prompts": task.train.digest}
     with nothing_left_behind(folder):
         target = open_folder(
@@ -103,13 +111,28 @@ def discover(
             graph = attribute(model, task.train, settings=settings, progress=progress)
             write_graph(target, graph, task=about, command=command)
     progress("circuit", 0.0)
-    circuit = prune(graph, nodes=nodes, edges=edges, faithfulness=wanted)
+    circuit = prune(
+        graph,
+        nodes=nodes,
+        edges=edges,
+        faithfulness=wanted,
+        method=method,
+        with_errors=with_errors,
+    )
     progress("paths", 0.0)
     routes = paths(graph)
     progress("calibration", 0.0)
     calibration = calibrate(model, graph, task.train)
     progress("validation", 0.0)
-    report = validate(model, circuit, task.test, baseline=settings.baseline, reference=task.train)
+    others = [kind for kind in get_args(BaselineKind) if kind != settings.baseline]
+    report = validate(
+        model,
+        circuit,
+        task.test,
+        baseline=[settings.baseline, *others],
+        reference=task.train,
+        with_drops=True,
+    )
     progress("publication", 0.0)
     report = replace(report, calibration=calibration)
     publish(

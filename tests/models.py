@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from saecircuits.nodes.baselines import unit_means
+from saecircuits.nodes.baselines import baseline_source
 from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.units import Positions, make_units
 from saecircuits.splicing import SplicedModel, splice
@@ -272,6 +272,7 @@ def make_contrast(
 ) -> Contrast:
     """All prompts as one contrast; for the mean baseline the prompts are their own reference."""
     units = make_units(prompts, positions, tokenizer=model.tokenizer)
-    means = unit_means(model, prompts, units) if choices.get("baseline") == "mean" else None
-    (contrast,) = contrasts(model, prompts, units, means=means, **choices)
+    kind = choices.get("baseline", "corrupted")
+    source = baseline_source(model, prompts, positions, kind=kind)
+    (contrast,) = contrasts(model, prompts, units, source=source, **choices)
     return contrast

@@ -2,6 +2,8 @@
 
 from saecircuits.circuits.circuit import Circuit as Circuit
 from saecircuits.circuits.circuit import parts_of as parts_of
+from saecircuits.circuits.compare import Comparison as Comparison
+from saecircuits.circuits.compare import compare as compare
 from saecircuits.circuits.path_degrees import path_degrees as path_degrees
 from saecircuits.circuits.paths import Routes as Routes
 from saecircuits.circuits.paths import paths as paths

@@ -1,19 +1,27 @@
 """`prune`: from a graph to a circuit, by counts, by thresholds, or by the faithfulness wanted.
 
-Nodes are taken in the order of |effect|, so a circuit is a prefix of one ranking and its size is
-the only choice: given, set by a threshold, or searched for as the smallest one whose measured
-faithfulness on the graph's own prompts reaches what is asked. Edges are then those between kept
+Nodes are taken in the order of |effect|, or by another method (`circuits.selection`); how many is
+given, set by a threshold, or searched for as the smallest number whose measured faithfulness on the
+graph's own prompts reaches what is asked. Edges are then those between kept
 nodes, by |effect|.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import pandas as pd
 
 from saecircuits.circuits.circuit import Circuit, parts_of
+from saecircuits.circuits.measuring import Measured
+from saecircuits.circuits.selection import (
+    Method,
+    by_masks,
+    by_paths,
+    greedily,
+    smallest_prefix,
+)
 from saecircuits.edges.graph import AttributionGraph
-from saecircuits.errors import InputError
+from saecircuits.errors import InputError, UnknownNameError
 
 
 def prune(
@@ -24,6 +32,8 @@ def prune(
     node_threshold: float | None = None,
     edge_threshold: float | None = None,
     faithfulness: float | None = None,
+    method: Method = "effect",
+    with_errors: bool = True,
 ) -> Circuit:
     """The strongest part of a graph, as a circuit.
 
@@ -39,12 +49,18 @@ def prune(
         faithfulness: keep the fewest nodes whose node faithfulness, measured by ablation on the
             prompts that the graph was computed from, is at least this. Sizes are searched upwards
             by factors of 1.25 and then between the last two.
+        method: how nodes are ranked (`circuits.selection`): `effect`; `paths`; or, for a wanted
+            faithfulness only, `greedy` and `masks`, which measure and learn on the prompts that
+            the graph was computed from.
+        with_errors: False to keep no error nodes.
 
     Raises:
+        UnknownNameError: a method that does not exist.
         InputError: none or several ways to choose, a number out of range, a graph read from disk
             (it cannot measure), or a faithfulness that the whole graph does not reach.
     """
     check_selection(nodes=nodes, node_threshold=node_threshold, faithfulness=faithfulness)
+    check_method(method, faithfulness=faithfulness, node_threshold=node_threshold)
     if edges is not None and edge_threshold is not None:
         raise InputError("prune was given edges and edge_threshold; give at most one of them")
     if edges is not None and edges < 0:
@@ -53,16 +69,17 @@ def prune(
         raise InputError(f"edge_threshold is {edge_threshold}; a size is never below 0")
     table = graph.nodes
     members = table[table["kind"].isin(["feature", "error"])]
+    allowed = members if with_errors else members[members["kind"] == "feature"]
+    ranked: list[str] = allowed["node"].tolist()
+    if method == "paths":
+        ranked = by_paths(graph, ranked)
     if faithfulness is not None:
-        count = _smallest(members["node"].tolist(), faithfulness, graph)
+        chosen = _chosen(graph, ranked, faithfulness, method)
     elif node_threshold is not None:
-        count = int((members["effect"].abs() >= node_threshold).sum())
+        chosen = ranked[: int((allowed["effect"].abs() >= node_threshold).sum())]
     else:
-        assert nodes is not None, "check_selection leaves one way to choose"
-        count = min(nodes, len(members))
-    kept_ids = set(members["node"].head(count)) | set(
-        table.loc[table["kind"].isin(["metric", "token"]), "node"]
-    )
+        chosen = ranked[:nodes]
+    kept_ids = {*chosen, *table.loc[table["kind"].isin(["metric", "token"]), "node"]}
     kept = table[table["node"].isin(kept_ids)].reset_index(drop=True)
     kept_edges = _kept_edges(graph.edges, kept_ids, count=edges, threshold=edge_threshold)
     return Circuit(
@@ -77,33 +94,12 @@ def prune(
             node_threshold=node_threshold,
             edge_threshold=edge_threshold,
             faithfulness=faithfulness,
+            method=method,
+            with_errors=with_errors,
         ),
         summary=graph.summary,
         provenance=graph.provenance,
     )
-
-
-def smallest_prefix(
-    ranked: Sequence[str], wanted: float, measure: Callable[[Sequence[str]], float]
-) -> int | None:
-    """The smallest tried length of a prefix of `ranked` whose measure reaches `wanted`, or None.
-
-    Lengths grow by 1.25 until one reaches it; the gap to the last one that did not is then halved
-    until it closes. The measure need not be monotone: the result reaches `wanted`, and the prefix
-    one shorter was found not to, but a much shorter one might.
-    """
-    below, length = 0, 1
-    while not measure(ranked[:length]) >= wanted:  # so written that NaN reaches nothing
-        if length >= len(ranked):
-            return None
-        below, length = length, min(len(ranked), max(length + 1, int(length * 1.25)))
-    while length - below > 1:
-        middle = (below + length) // 2
-        if measure(ranked[:middle]) >= wanted:
-            length = middle
-        else:
-            below = middle
-    return length
 
 
 def check_selection(
@@ -132,20 +128,50 @@ def check_selection(
         raise InputError(f"faithfulness is {faithfulness}; ask for more than 0 and at most 1")
 
 
-def _smallest(ranked: Sequence[str], wanted: float, graph: AttributionGraph) -> int:
-    if graph.faithfulness is None:
+def check_method(
+    method: str, *, faithfulness: float | None, node_threshold: float | None = None
+) -> None:
+    """Refuses a method that does not exist, or that does not go with how a size is chosen.
+
+    Raises:
+        UnknownNameError: no such method.
+        InputError: `greedy` or `masks` without a wanted faithfulness; a threshold for `paths`.
+    """
+    if method not in get_args(Method):
+        raise UnknownNameError("method", method, get_args(Method))
+    if method in ("greedy", "masks") and faithfulness is None:
         raise InputError(
-            "this graph was read from disk and cannot measure faithfulness; choose by nodes or "
-            "node_threshold, or compute the graph anew with attribute"
+            f"method {method!r} needs a wanted faithfulness; a number of nodes or a threshold goes "
+            "with 'effect'"
         )
-    count = smallest_prefix(ranked, wanted, graph.faithfulness)
-    if count is None:
+    if method == "paths" and node_threshold is not None:
+        raise InputError("node_threshold is of effects; method 'paths' takes nodes or faithfulness")
+
+
+def _chosen(
+    graph: AttributionGraph, ranked: Sequence[str], wanted: float, method: Method
+) -> list[str]:
+    """The smallest set found by a method that has the wanted faithfulness."""
+    found: list[str] | None
+    if method in ("effect", "paths"):
+        if graph.faithfulness is None:
+            raise InputError(
+                "this graph was read from disk and cannot measure faithfulness; choose by nodes or "
+                "node_threshold, or compute the graph anew with attribute"
+            )
+        count = smallest_prefix(ranked, wanted, graph.faithfulness)
+        found = None if count is None else list(ranked[:count])
+    else:
+        choose = greedily if method == "greedy" else by_masks
+        found = choose(ranked, wanted, Measured(graph))
+    if found is None:
+        assert graph.faithfulness is not None
         whole = graph.faithfulness(ranked)
         raise InputError(
             f"no circuit reaches faithfulness {wanted}: all {len(ranked)} nodes together reach "
             f"{whole:.3f}; ask for less"
         )
-    return count
+    return found
 
 
 def _kept_edges(
@@ -159,6 +185,6 @@ def _kept_edges(
     return inside.reset_index(drop=True)
 
 
-def _selection(**choices: Any) -> dict[str, Any]:
+def _selection(*, method: str, with_errors: bool, **choices: Any) -> dict[str, Any]:
     given = {name: value for name, value in choices.items() if value is not None}
-    return {"by": "effect", **given}
+    return {"by": method, **given, **({} if with_errors else {"with_errors": False})}

@@ -3,7 +3,7 @@
 import typer
 
 from saecircuits.cli.explaining import attention, expand, interactions, linearity, paths
-from saecircuits.cli.finding import attribute, discover, validate
+from saecircuits.cli.finding import attribute, compare, discover, validate
 from saecircuits.cli.listing import bench, models, tasks
 from saecircuits.cli.sharing import export, label
 from saecircuits.cli.testing import hypotheses
@@ -19,6 +19,7 @@ for command in (
     attribute,
     validate,
     hypotheses,
+    compare,
     paths,
     interactions,
     attention,

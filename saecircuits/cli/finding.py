@@ -8,7 +8,6 @@ import typer
 from saecircuits.cli.asked import command_line, contexts_of, load, settings_of, task_of
 from saecircuits.cli.options import (
     AsJson,
-    Baseline,
     ContextsFile,
     ContextsLicence,
     Licence,
@@ -44,6 +43,10 @@ def discover(
     ] = 0.85,
     nodes: Annotated[int | None, typer.Option(help="Keep this many nodes instead.")] = None,
     edges: Annotated[int | None, typer.Option(help="Keep at most this many edges.")] = None,
+    method: Annotated[
+        str, typer.Option(help="How nodes are chosen: effect, paths, greedy, or masks.")
+    ] = "effect",
+    errors: Annotated[bool, typer.Option(help="Error nodes may be kept.")] = True,
     limit: Limit = None,
     contexts: ContextsFile = None,
     contexts_licence: ContextsLicence = None,
@@ -69,6 +72,7 @@ def discover(
             model=spliced,
             seed=settings.seed,
         )
+        how: Any = method
         run = sc.discover(
             spliced,
             asked,
@@ -77,6 +81,8 @@ def discover(
             faithfulness=faithfulness,
             nodes=nodes,
             edges=edges,
+            method=how,
+            with_errors=errors,
             overwrite=overwrite,
             resume=resume,
             command=command_line(),
@@ -150,11 +156,22 @@ def validate(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
-    baseline: Baseline = "corrupted",
+    baseline: Annotated[
+        str, typer.Option(help="corrupted, mean, zero, or resample; or several, with commas.")
+    ] = "corrupted",
+    ablate: Annotated[
+        str, typer.Option(help="What curve, completeness and random circuits are of: nodes, edges.")
+    ] = "nodes",
+    drops: Annotated[
+        bool, typer.Option(help="Also measure what each node of the circuit adds.")
+    ] = False,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ablate a published circuit on the held-out prompts of its task, or of another one."""
+    """Ablate a published circuit on the held-out prompts of its task, or of another one.
+
+    Its faithfulness is measured by nodes and by edges, under every baseline.
+    """
     with shown_progress(as_json) as progress:
         import saecircuits as sc
 
@@ -163,11 +180,55 @@ def validate(
         spliced = load(model, sites=sites, release=release)
         asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
         progress("validation", 0.0)
-        kind = settings_of(baseline=baseline).baseline
+        kinds: list[Any] = baseline.split(",")
+        how: Any = ablate
         report = sc.validate(
-            spliced, stored.circuit, asked.test, baseline=kind, reference=asked.train
+            spliced,
+            stored.circuit,
+            asked.test,
+            ablate=how,
+            baseline=kinds,
+            reference=asked.train,
+            with_drops=drops,
         )
     if as_json:
         print_json(report.to_json())
     else:
         print_report(report, title=f"{run} on {asked.name}")
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run's folder.")],
+    second: Annotated[Path, typer.Argument(help="Another run's folder, of the same dictionaries.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what two published circuits share: nodes, edges, effects, and their figures."""
+    with shown_progress(as_json):
+        import saecircuits as sc
+
+        runs = {str(folder): sc.read_run(folder) for folder in (first, second)}
+        if len(runs) < 2:
+            raise sc.InputError(f"compare was given {first} twice; give two runs")
+        found = sc.compare(*(run.circuit for run in runs.values()), names=tuple(runs))
+    reports = {name: run.report for name, run in runs.items() if run.report is not None}
+    if as_json:
+        print_json(
+            {
+                **found.to_json(),
+                "faithfulness": {
+                    name: {way: report.faithfulness_of(way) for way in ("nodes", "edges")}
+                    for name, report in reports.items()
+                },
+            }
+        )
+        return
+    figures = ["circuit", "nodes", "error_nodes", "edges", "method", "effect"]
+    print_table("Circuits", found.figures, figures)
+    overlaps = ["of", "shared", "only_first", "only_second", "jaccard", "pearson", "spearman"]
+    print_table("What they share", found.overlaps, overlaps)
+    print_table("Strongest nodes", found.nodes.head(15), list(found.nodes.columns))
+    for name, report in reports.items():
+        OUT.print(
+            f"{name}: faithfulness {report.faithfulness:.3f} by {report.ablate}, "
+            f"{report.prompts} held-out prompts"
+        )

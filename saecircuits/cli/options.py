@@ -22,7 +22,7 @@ Release = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run's folder.")]
-_BASELINES: Final = "corrupted, mean, or zero."
+_BASELINES: Final = "corrupted, mean, zero, or resample."
 Baseline = Annotated[str, typer.Option(help=_BASELINES)]
 Limit = Annotated[
     int | None, typer.Option(help="Use at most this many pairs of each half of the task.")

@@ -45,6 +45,7 @@ def print_report(report: Any, *, title: str) -> None:
     interval = f"[{report.faithfulness_low:.3f}, {report.faithfulness_high:.3f}]"
     rows = [
         ("nodes (of which error nodes)", f"{report.nodes} ({report.errors})"),
+        *([] if report.edges is None else [("edges", f"{report.edges:,}")]),
         ("held-out prompts", str(report.prompts)),
         ("faithfulness, 95% interval", f"{report.faithfulness:.3f} {interval}"),
         ("the same, all error nodes at baseline", f"{report.faithfulness_without_errors:.3f}"),
@@ -56,6 +57,14 @@ def print_report(report: Any, *, title: str) -> None:
         ("completeness: faithfulness of the rest", f"{report.completeness:.3f}"),
         (f"{report.random['count']} random circuits, median", f"{report.random['median']:.3f}"),
     ]
+    for row in [] if report.ablations is None else report.ablations.to_dict("records"):
+        rows.append(
+            (f"{row['baseline']} baseline, by {row['ablate']}", f"{row['faithfulness']:.3f}")
+        )
+    if report.areas is not None:
+        rows.append(("CPR, CMD", f"{report.areas['cpr']:.3f}, {report.areas['cmd']:.3f}"))
+    if report.minimality is not None and report.minimality["least"] is not None:
+        rows.append(("least drop without one node", f"{report.minimality['least']:.4f}"))
     if report.calibration is not None:
         for what in ("nodes", "edges"):
             figures = report.calibration[what]

@@ -32,7 +32,7 @@ from saecircuits.edges.settings import AttributionSettings
 from saecircuits.edges.streaming import EdgeFile
 from saecircuits.errors import InputError
 from saecircuits.nodes.ablation import ablate_all, faithfulness, keep_all, keep_none, keep_spots
-from saecircuits.nodes.baselines import unit_means
+from saecircuits.nodes.baselines import baseline_source
 from saecircuits.nodes.contrast import TOKENS, Batches, Contrast, contrasts
 from saecircuits.nodes.effects import NodeEffects
 from saecircuits.nodes.interventions import Spot
@@ -172,13 +172,15 @@ def _batches(
     is_kept: bool = False,
 ) -> Batches:
     """The prompts as contrasts; whatever ranks nodes, circuits run in the model as it is."""
-    means = unit_means(model, prompts, units) if settings.baseline == "mean" else None
+    source = baseline_source(
+        model, prompts, settings.positions, kind=settings.baseline, seed=settings.seed
+    )
     return contrasts(
         model,
         prompts,
         units,
         baseline=settings.baseline,
-        means=means,
+        source=source,
         linearization=settings.linearization,
         error_policy=settings.error_policy,
         batch_size=batch_size,

@@ -38,7 +38,7 @@ class AttributionSettings(BaseModel):
         estimator: `gradient`, `integrated_gradients` or `intervention`.
         positions: what a node's place is counted in: `each`, `span` or `sum`.
         error_policy: `recompute` or `hold`.
-        baseline: `corrupted`, `mean` or `zero`.
+        baseline: `corrupted`, `mean`, `zero` or `resample`.
         engine: of the edges: `factorised`, `reference` (autograd), or `auto`: factorised wherever
             it is exact.
         max_nodes: edges are computed among this many nodes, those of largest |effect|; None for
@@ -54,7 +54,7 @@ class AttributionSettings(BaseModel):
             gradients: within `tolerance`, because steps adapt batch by batch).
         memory_limit: bytes, or text such as "4GB", for everything beside the model and its
             dictionaries (`edges.memory`).
-        seed: of the bootstrap.
+        seed: of the bootstrap, and of the baseline `resample`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -7,8 +7,9 @@ passes on the error of the changed stream (`recompute`) or its clean value (`hol
 computation's input and stay clean.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.section import WHOLE, Section
+
+# From logits of the batch, laid one or more times over, to one figure for every prompt.
+Read: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,22 +71,27 @@ def keep_spots(model: SplicedModel, n_unit: int, spots: Iterable[Spot]) -> Kept:
 
 @torch.no_grad()
 def ablate_nodes(
-    contrast: Contrast, kept: Sequence[Kept], *, tokens_at_once: int = 2048
+    contrast: Contrast,
+    kept: Sequence[Kept],
+    *,
+    read: Read | None = None,
+    tokens_at_once: int = 2048,
 ) -> Float[Tensor, "n_kept batch"]:
     """The metric of every prompt for every set of kept nodes.
 
     Args:
+        read: another figure of the logits than the metric, such as `contrast.divergence`.
         tokens_at_once: how many tokens one forward pass may hold; it bounds memory.
     """
     together = max(1, tokens_at_once // contrast.prompts.clean_tokens.numel())
     metrics = [
-        _ablated(contrast, kept[start : start + together])
+        (read or contrast.metric)(_ablated(contrast, kept[start : start + together]))
         for start in range(0, len(kept), together)
     ]
     return torch.cat(metrics)
 
 
-def _ablated(contrast: Contrast, kept: Sequence[Kept]) -> Float[Tensor, "n_kept batch"]:
+def _ablated(contrast: Contrast, kept: Sequence[Kept]) -> Float[Tensor, "many pos d_vocab"]:
     model, times = contrast.model, len(kept)
 
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
@@ -93,14 +102,13 @@ def _ablated(contrast: Contrast, kept: Sequence[Kept]) -> Float[Tensor, "n_kept 
         # Nothing before the first site depends on what is kept.
         clean = contrast.clean.written(model, 0)
         section = Section(behind, at_site(0, clean, clean))
-    logits = model.forward(
+    return model.forward(
         contrast.tokens.repeat(times, 1),
         at_site=at_site,
         operator=contrast.operator.repeated(times),
         section=section,
         lengths=contrast.prompts.clean_lengths.repeat(times),
     )
-    return contrast.metric(logits)
 
 
 def _written(

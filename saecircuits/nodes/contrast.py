@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.nodes.baselines import Baseline, BaselineKind, UnitMeans, make_baseline
+from saecircuits.nodes.baselines import Baseline, BaselineKind, Donors, Source, make_baseline
 from saecircuits.nodes.units import Units
 from saecircuits.splicing import Activations, Observation, SplicedModel, observe
 from saecircuits.splicing.observation import ErrorPolicy, pass_through
@@ -109,6 +109,14 @@ class Contrast:
             ]
         )
 
+    def divergence(self, logits: Float[Tensor, "many pos d_vocab"]) -> Float[Tensor, "times batch"]:
+        """KL(clean || ablated) of the next token's distribution after every prompt, in nats."""
+        lengths = self.prompts.clean_lengths
+        clean = last_position_logits(self.clean.logits, lengths).log_softmax(-1)
+        copies = logits.unflatten(0, (-1, len(self.prompts)))
+        ablated = torch.stack([last_position_logits(copy, lengths) for copy in copies])
+        return (clean.exp() * (clean - ablated.log_softmax(-1))).sum(-1).cpu()
+
     def run_with(
         self, place: int, values: Float[Tensor, "many pos d_out"]
     ) -> Float[Tensor, "times batch"]:
@@ -181,13 +189,17 @@ def contrasts(
     units: Units,
     *,
     baseline: BaselineKind = "corrupted",
-    means: UnitMeans | None = None,
+    source: Source = None,
     linearization: Linearization = "full",
     error_policy: ErrorPolicy = "recompute",
     batch_size: int = 32,
     is_kept: bool = False,
 ) -> Batches:
-    """The prompts as contrasts of at most `batch_size` pairs each, in order."""
+    """The prompts as contrasts of at most `batch_size` pairs each, in order.
+
+    Args:
+        source: what `baseline_source` gave for exactly these prompts.
+    """
 
     def make(number: int) -> Contrast:
         start = number * batch_size
@@ -201,13 +213,14 @@ def contrasts(
             units.corrupted[rows, : some.corrupted_tokens.shape[1]],
         ).to(model.device)
         clean = observe(model, some.clean_tokens.to(model.device))
+        supplied = source.rows(rows) if isinstance(source, Donors) else source
         return Contrast(
             model=model,
             prompts=some,
             units=part,
             clean=clean,
             baseline=make_baseline(
-                model, some, kind=baseline, units=part, clean=clean, means=means
+                model, some, kind=baseline, units=part, clean=clean, source=supplied
             ),
             operator=record_operator(
                 model.bridge, some.clean_tokens.to(model.device), kind=linearization

@@ -33,8 +33,8 @@ from saecircuits.splicing.hooking import Hook
 def check_component_game(components: Sequence[Component], baseline: str, policy: str) -> None:
     """Raises InputError for what has no meaning in a game of components."""
     check_disjoint(components)
-    if baseline == "mean":
-        raise InputError("components take the baseline 'corrupted' or 'zero', found 'mean'")
+    if baseline not in ("corrupted", "zero"):
+        raise InputError(f"components take the baseline 'corrupted' or 'zero', found {baseline!r}")
     if policy != "recompute":
         raise InputError(
             f"components are ablated in the model without dictionaries, found error_policy "

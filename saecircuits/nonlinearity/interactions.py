@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from saecircuits.nodes.baselines import BaselineKind, check_baseline, unit_means
+from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_baseline
 from saecircuits.nodes.contrast import Batches, contrasts
 from saecircuits.nodes.effects import bootstrap_interval
 from saecircuits.nodes.units import Positions, make_units
@@ -123,7 +123,7 @@ def interactions(
             (`L2.ATTN`, `L2.H3`, `L2.MLP`, `L2.N17`; baseline corrupted or zero).
         rest: what all other nodes are in every run: at their `baseline` (v(S) is the circuit S by
             itself; token nodes stay clean), or `clean` (v(S) is the model without N less S).
-        reference: for `baseline="mean"`, the prompts that supply the means; `prompts` if None.
+        reference: the prompts that supply the baselines `mean` and `resample`; `prompts` if None.
         draws: random triples, and random orders, of a sampled game.
         resamples: of the bootstrap.
 
@@ -139,16 +139,15 @@ def interactions(
     units = make_units(prompts, positions, tokenizer=model.tokenizer)
     parsed = parse_members(model, units.names, members)
     check_members(parsed, baseline, error_policy)
-    means = None
-    if baseline == "mean":
-        source = prompts if reference is None else reference
-        means = unit_means(model, source, make_units(source, positions, tokenizer=model.tokenizer))
+    source = baseline_source(
+        model, prompts, positions, kind=baseline, reference=reference, seed=seed
+    )
     batches = contrasts(
         model,
         prompts,
         units,
         baseline=baseline,
-        means=means,
+        source=source,
         linearization=linearization,
         error_policy=error_policy,
         batch_size=batch_size,

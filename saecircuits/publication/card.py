@@ -45,6 +45,7 @@ _BASELINES: Final = {
     "corrupted": "their values on the corrupted prompt",
     "mean": "their means over a reference set",
     "zero": "zero",
+    "resample": "their values on another prompt, drawn at random",
 }
 
 
@@ -150,14 +151,59 @@ def _found(circuit: Circuit, report: ValidationReport | None) -> str:
         ),
     ]
     figures = table(("", "value"), rows, numbers=1)
+    other = "node" if report.ablate == "nodes" else "source of every node"
     return (
-        f"{size}\n\nOn {report.prompts} held-out prompts, with every other node at its "
+        f"{size}\n\nOn {report.prompts} held-out prompts, with every other {other} at its "
         f"{report.baseline} baseline; 0 is the metric with all nodes at baseline, 1 that of the "
         f"whole model:\n\n"
-        f"{figures}\n\nThe right answer comes before the wrong one on "
+        f"{figures}{_side_by_side(report)}\n\nThe right answer comes before the wrong one on "
         f"{report.accuracy['clean']:.0%} of these prompts for the model and on "
         f"{report.accuracy['circuit']:.0%} for the circuit."
     )
+
+
+def _side_by_side(report: ValidationReport) -> str:
+    """Faithfulness by nodes and by edges, under every baseline; and the areas over sizes."""
+    text = ""
+    if report.ablations is not None:
+        rows = [
+            (
+                f"{row['baseline']}, by {row['ablate']}",
+                f"{row['faithfulness']:.3f}"
+                + interval(row["faithfulness_low"], row["faithfulness_high"]),
+                f"{row['accuracy']:.0%}",
+                f"{row['divergence']:.3f}",
+            )
+            for row in rows_of(report.ablations)
+        ]
+        header = ("baseline", "faithfulness", "right answers", "KL from the model (nats)")
+        text += (
+            "\n\nBy nodes, a kept node reads everything that is kept; by edges, only what the "
+            "circuit's edges bring it. Under each baseline:\n\n" + table(header, rows, numbers=3)
+        )
+        ranges = [
+            f"from {low:.3f} to {high:.3f} by {ablate}"
+            for ablate in ("nodes", "edges")
+            if len(report.ablations) > 2 and (found := report.spread(ablate))
+            for low, high in [found]
+        ]
+        if ranges:
+            text += f"\n\nOver the baselines faithfulness goes {' and '.join(ranges)}."
+    if report.areas is not None:
+        text += (
+            f"\n\nOver sizes from a thousandth of the ranking to all of it, faithfulness is "
+            f"{_figure(report.areas['cpr'])} on average (CPR) and {_figure(report.areas['cmd'])} "
+            "away from 1 (CMD)."
+        )
+    if report.minimality is not None and report.minimality["node"] is not None:
+        drops = [row["drop"] for row in report.minimality["drops"]]
+        text += (
+            f"\n\nWithout one of its nodes the circuit loses at least "
+            f"{_figure(report.minimality['least'])} of faithfulness "
+            f"({code(report.minimality['node'])}) and at most {_figure(max(drops))}; "
+            f"{sum(drop > 0.001 for drop in drops)} of {len(drops)} nodes add more than 0.001."
+        )
+    return text
 
 
 def _node_table(nodes: pd.DataFrame, texts: dict[tuple[str, int], str]) -> str:
@@ -248,8 +294,11 @@ def _made(
     texts_used: Sequence[tuple[str, str]],
 ) -> str:
     settings = ", ".join(f"{key}={value!r}" for key, value in record.settings.model_dump().items())
+    names = {"by": "method"}
     choices = ", ".join(
-        f"{key}={value!r}" for key, value in circuit.selection.items() if key != "by"
+        f"{names.get(key, key)}={value!r}"
+        for key, value in circuit.selection.items()
+        if (key, value) != ("by", "effect")
     )
     task = "the_task" if record.task is None else repr(visible(record.task.name))
     lines = [

@@ -15,6 +15,10 @@ _BASELINE: Final = {
         "Only what differs from the mean over the reference prompts is explained. Whatever these "
         "have in common stays in place under ablation and is no part of the circuit."
     ),
+    "resample": (
+        "Only what differs from prompt to prompt of the reference set is explained. Whatever these "
+        "have in common stays in place under ablation and is no part of the circuit."
+    ),
     "zero": (
         "Setting nodes to zero takes the model to states that no prompt leads to. Part of an "
         "effect may be damage rather than information."
@@ -34,6 +38,19 @@ _ERRORS: Final = {
 }
 
 
+def _edges(report: ValidationReport | None) -> list[str]:
+    found = None if report is None else report.faithfulness_of("edges")
+    if found is None:
+        return [
+            "Ablation is of nodes. That the drawn edges by themselves carry the behaviour was not "
+            "tested."
+        ]
+    return [
+        "An edge is everything that passes from one node to another beside all others; edges that "
+        "bring a node nothing on the training prompts were not drawn, and are cut in ablation."
+    ]
+
+
 def limit_points(
     circuit: Circuit, report: ValidationReport | None, *, has_labels: bool
 ) -> list[str]:
@@ -49,8 +66,7 @@ def limit_points(
         "Nodes are ranked one by one, by their estimated effect on the training prompts. Nodes "
         "that matter only together, or that stand in for each other, can be missed.",
         "Tokens stay clean in every ablation, and BOS and the dictionaries' biases are no nodes.",
-        "Ablation is of nodes. That the drawn edges by themselves carry the behaviour was not "
-        "tested.",
+        *_edges(report),
         "Faithfulness was measured on prompts like those that chose the circuit; it says nothing "
         "about other text.",
     ]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -24,6 +24,7 @@ from saecircuits.publication.folder import (
 )
 from saecircuits.publication.human_labels import merged, read_human_labels
 from saecircuits.publication.records import (
+    AblationRow,
     CircuitRecord,
     CurveRow,
     FeatureLabel,
@@ -39,6 +40,11 @@ from saecircuits.publication.tables import (
     from_parquet,
 )
 from saecircuits.validation import ValidationReport
+
+_REPORT_TABLES: Final = {
+    "curve": tuple(CurveRow.model_fields),
+    "ablations": tuple(AblationRow.model_fields),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +142,12 @@ def read_report(folder: str | Path) -> ValidationReport:
 def report_of(values: Mapping[str, Any]) -> ValidationReport:
     """A report from its values as JSON has them, null for what is NaN."""
     ends = {key: _number(values[key]) for key in ("faithfulness_low", "faithfulness_high")}
-    curve = [{key: _number(row[key]) for key in CurveRow.model_fields} for row in values["curve"]]
-    return ValidationReport.from_json({**values, **ends, "curve": curve})
+    tables = {
+        name: [_row(row, columns) for row in values[name]]
+        for name, columns in _REPORT_TABLES.items()
+        if values.get(name) is not None
+    }
+    return ValidationReport.from_json({**values, **ends, **tables})
 
 
 def read_labels(folder: str | Path) -> tuple[FeatureLabel, ...]:
@@ -240,6 +250,10 @@ def _tables(folder: Path, record: CircuitRecord) -> _Tables:
 def _kept(table: pd.DataFrame) -> pd.DataFrame:
     kept = table.loc[table[IN_CIRCUIT]]
     return kept.drop(columns=IN_CIRCUIT).reset_index(drop=True)
+
+
+def _row(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    return {name: _number(row[name]) for name in columns if name in row}
 
 
 def _number(value: Any) -> Any:

@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from saecircuits.edges.settings import AttributionSettings
 
 FORMAT: Final = "saecircuits/1"
+# What the numbers of every run mean, told in its record.
+CONVENTIONS: Final = {
+    "metric": "mean logit of the answers minus mean logit of the wrong ones, at the last token",
+    "sign": "effect = metric with the node clean minus metric with it at its baseline",
+    "ranking": "absolute mean effect over the training prompts, largest first",
+}
 
 Number: TypeAlias = float | None
 Count: TypeAlias = Annotated[int, Field(ge=0)]
@@ -85,6 +91,7 @@ class CircuitRecord(Record):
         task: what was asked; None if the graph was made from prompts without a named task.
         prompts: digest of the prompts that the graph was computed from.
         command: the command line that repeats the run; None if it was made from Python.
+        conventions: what metric, sign and ranking are.
         selection: how the circuit was chosen; None until it is.
         candidates: ids that could have been kept, strongest first; None where these are exactly
             the features and error nodes of `nodes.parquet`.
@@ -100,6 +107,7 @@ class CircuitRecord(Record):
     seed: int
     dtype: str
     settings: AttributionSettings
+    conventions: dict[str, str] = Field(default_factory=lambda: dict(CONVENTIONS))
     selection: dict[str, Any] | None
     summary: dict[str, Any]
     provenance: dict[str, Any]
@@ -127,6 +135,45 @@ class CurveRow(Record):
     faithfulness_low: Number
     faithfulness_high: Number
     faithfulness_without_errors: Number
+    edges: Count | None = None
+
+
+class AblationRow(Record):
+    """The circuit by itself, by nodes or by edges, under one baseline."""
+
+    baseline: str
+    ablate: str
+    faithfulness: Number
+    faithfulness_low: Number
+    faithfulness_high: Number
+    metric_baseline: Number
+    accuracy: Number
+    divergence: Number
+
+
+class Areas(Record):
+    """CPR and CMD, and the curve that they are of; see `ValidationReport`."""
+
+    cpr: Number
+    cmd: Number
+    fractions: tuple[float, ...]
+    sizes: tuple[int, ...]
+    faithfulness: tuple[Number, ...]
+
+
+class Drop(Record):
+    """What faithfulness loses without one member."""
+
+    node: str
+    drop: Number
+
+
+class Minimality(Record):
+    """The least drop, and all."""
+
+    least: Number
+    node: str | None
+    drops: tuple[Drop, ...]
 
 
 class RandomCircuits(Record):
@@ -187,6 +234,10 @@ class ReportRecord(Record):
     curve: tuple[CurveRow, ...]
     accuracy: dict[str, Number]
     calibration: Calibration | None
+    edges: Count | None = None
+    ablations: tuple[AblationRow, ...] | None = None
+    areas: Areas | None = None
+    minimality: Minimality | None = None
 
 
 class PathRecord(Record):

@@ -81,6 +81,17 @@ class Dictionary:
                     shared * _given(self.magnitude) + self.b_enc
                 )
 
+    def encode_some(
+        self, x: Float[Tensor, "*lead d_in"], features: Int[Tensor, " n_chosen"]
+    ) -> Float[Tensor, "*lead n_chosen"]:
+        """The activations of chosen features, which may repeat."""
+        if self.kind == "topk":  # which are active depends on all of them
+            return self.encode(x)[..., features]
+        names = ("b_enc", "W_dec", "threshold", "b_gate", "magnitude")
+        given = {name: getattr(self, name) for name in names}
+        rows = {name: value[features] for name, value in given.items() if value is not None}
+        return replace(self, W_enc=self.W_enc.index_select(1, features), **rows).encode(x)
+
     def decode(self, acts: Float[Tensor, "*lead d_sae"]) -> Float[Tensor, "*lead d_out"]:
         """The part of the reconstruction that the features write, `b_dec` included."""
         return acts @ self.W_dec + self.b_dec

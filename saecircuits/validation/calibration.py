@@ -25,7 +25,7 @@ from torch import Tensor
 from saecircuits.edges.graph import METRIC, AttributionGraph, parse_node_id
 from saecircuits.edges.interventions import intervene_on_edges
 from saecircuits.errors import InputError
-from saecircuits.nodes.baselines import unit_means
+from saecircuits.nodes.baselines import baseline_source
 from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.estimators import midpoints
 from saecircuits.nodes.interventions import (
@@ -159,7 +159,9 @@ def _correlations(
 def _batches(model: SplicedModel, graph: AttributionGraph, prompts: Prompts) -> list[Contrast]:
     settings = graph.settings
     units = make_units(prompts, settings.positions, tokenizer=model.tokenizer)
-    means = unit_means(model, prompts, units) if settings.baseline == "mean" else None
+    source = baseline_source(
+        model, prompts, settings.positions, kind=settings.baseline, seed=settings.seed
+    )
     # Measured on the model as it is, whatever the operator of the estimate.
     return list(
         contrasts(
@@ -167,7 +169,7 @@ def _batches(model: SplicedModel, graph: AttributionGraph, prompts: Prompts) -> 
             prompts,
             units,
             baseline=settings.baseline,
-            means=means,
+            source=source,
             error_policy=settings.error_policy,
             batch_size=settings.batch_size,
         )

@@ -14,10 +14,10 @@ def random_circuits(circuit: Circuit, *, count: int, seed: int = 0) -> tuple[tup
     generator = np.random.default_rng(seed)
     pools: dict[str, list[str]] = {}
     for node in circuit.candidates:
-        pools.setdefault(_site(node), []).append(node)
+        pools.setdefault(site_of(node), []).append(node)
     wanted: dict[str, int] = {}
     for node in circuit.members:
-        wanted[_site(node)] = wanted.get(_site(node), 0) + 1
+        wanted[site_of(node)] = wanted.get(site_of(node), 0) + 1
     return tuple(
         tuple(
             str(node)
@@ -28,5 +28,6 @@ def random_circuits(circuit: Circuit, *, count: int, seed: int = 0) -> tuple[tup
     )
 
 
-def _site(node: str) -> str:
+def site_of(node: str) -> str:
+    """The hook name in a node's id."""
     return node.partition("@")[0].rpartition(".")[0]

@@ -1,40 +1,35 @@
-"""`validate`: is the circuit real? Node ablation on prompts that did not choose it.
+"""`validate`: is the circuit real? Ablation on prompts that did not choose it.
 
-1. the sets of nodes that a report needs: everything, nothing, the circuit, its complement, the
-   circuit and all features with errors at baseline, prefixes of its ranking, random circuits;
-2. one ablated run of every set on every prompt (`nodes.ablation`);
-3. faithfulness of each, with intervals by bootstrap over prompts.
+1. the sets of nodes, or of edges, that a report needs: everything, nothing, the circuit, its
+   complement, the circuit without error nodes, prefixes of its ranking, random circuits (`plan`);
+2. one ablated run of every set on every prompt (`nodes.ablation`, `edges.ablation`); the circuit
+   by itself in both ways, and under every baseline asked for;
+3. figures of each, with intervals by bootstrap over prompts (`figures`).
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from saecircuits.circuits import Circuit
-from saecircuits.edges.graph import parse_node_id
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.nodes.ablation import (
-    Kept,
-    ablate_all,
-    faithfulness,
-    keep_all,
-    keep_none,
-    keep_spots,
-)
-from saecircuits.nodes.baselines import BaselineKind, check_baseline, unit_means
-from saecircuits.nodes.contrast import contrasts
+from saecircuits.nodes.ablation import faithfulness
+from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_baseline
+from saecircuits.nodes.contrast import Batches, contrasts
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.inference import full_precision
 from saecircuits.tasks import Prompts
-from saecircuits.validation.random_circuits import random_circuits
+from saecircuits.validation.figures import areas, faithfulness_interval, minimality, spread
+from saecircuits.validation.plan import Maker, Runs, Sizes, edge_sets, node_sets, pairs_of, run_sets
 from saecircuits.validation.report import ValidationReport
 
-Ablate = Literal["nodes"]
-CURVE_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000, 2000, 5000)
+Ablate: TypeAlias = Literal["nodes", "edges"]
 
 
 @full_precision()
@@ -44,24 +39,32 @@ def validate(
     prompts: Prompts,
     *,
     ablate: Ablate = "nodes",
-    baseline: BaselineKind = "corrupted",
+    baseline: BaselineKind | Sequence[BaselineKind] = "corrupted",
     reference: Prompts | None = None,
     n_random: int = 20,
+    with_drops: bool = False,
     resamples: int = 2000,
     batch_size: int = 32,
     seed: int = 0,
 ) -> ValidationReport:
     """How much of the behaviour the circuit accounts for by itself, on `prompts`.
 
-    Nodes outside the circuit are set to their baseline, error nodes too; everything downstream is
-    recomputed under the circuit's own error policy. The model is used as it is, whatever
-    linearization ranked the nodes.
+    By nodes: those outside the circuit are set to their baseline, error nodes too; everything
+    downstream is recomputed under the circuit's own error policy (`nodes.ablation`). By edges:
+    every node of the circuit reads its parents in the circuit alone, all else at baseline
+    (`edges.ablation`). The circuit's faithfulness is measured in both ways, whatever `ablate` says
+    of the other figures. The model is used as it is, whatever linearization ranked the nodes.
 
     Args:
         prompts: held-out prompts (`task.test`).
-        reference: for `baseline="mean"`, the prompts that supply the means; `prompts` if None.
+        baseline: one, or several: the first is that of all figures, and the circuit by itself is
+            measured under each (`report.ablations`).
+        reference: the prompts that supply the baselines `mean` and `resample`; `prompts` if None.
         n_random: random circuits of the same size and layer profile.
+        with_drops: also measure what each member adds (`report.minimality`): one run of the circuit
+            for each.
         resamples: of the bootstrap over prompts.
+        seed: of the bootstrap, the random circuits and the baseline `resample`.
 
     Raises:
         UnknownNameError: a baseline, ablation, site or span that does not exist.
@@ -69,146 +72,166 @@ def validate(
     """
     if ablate not in get_args(Ablate):
         raise UnknownNameError("ablate", ablate, get_args(Ablate))
-    check_baseline(baseline)
+    kinds: list[Any] = [baseline] if isinstance(baseline, str) else list(baseline)
+    if not kinds:
+        raise InputError("validate was given no baseline; give at least one")
+    for kind in kinds:
+        check_baseline(kind)
     if prompts.digest == circuit.provenance.get("prompts"):
         raise InputError(
             "validate was given the prompts that chose the circuit; give held-out prompts, such "
             "as task.test"
         )
     units = make_units(prompts, circuit.settings.positions, tokenizer=model.tokenizer)
-    means = None
-    if baseline == "mean":
-        source = prompts if reference is None else reference
-        means = unit_means(
-            model, source, make_units(source, circuit.settings.positions, tokenizer=model.tokenizer)
-        )
-    batches = contrasts(
-        model,
-        prompts,
-        units,
-        baseline=baseline,
-        means=means,
-        error_policy=circuit.settings.error_policy,
-        batch_size=batch_size,
-    )
-    sizes = [size for size in CURVE_SIZES if size < len(circuit.candidates)]
-    sizes.append(len(circuit.candidates))
-    drawn = random_circuits(circuit, count=n_random, seed=seed)
+    maker = Maker(model, units.names)
 
-    def kept(nodes: Sequence[str]) -> Kept:
-        return keep_spots(
-            model, len(units), [parse_node_id(model, units.names, node) for node in nodes]
+    def batches(kind: BaselineKind) -> Batches:
+        source = baseline_source(
+            model,
+            prompts,
+            circuit.settings.positions,
+            kind=kind,
+            reference=reference,
+            seed=seed,
+        )
+        return contrasts(
+            model,
+            prompts,
+            units,
+            baseline=kind,
+            source=source,
+            error_policy=circuit.settings.error_policy,
+            batch_size=batch_size,
         )
 
-    members = kept(circuit.members)
-    prefixes = [kept(circuit.candidates[:size]) for size in sizes]
-    everything = keep_all(model, len(units))
-    metrics = ablate_all(
-        batches,
-        [
-            everything,
-            keep_none(model, len(units)),
-            members,
-            members.without_errors(),
-            everything.without_errors(),
-            members.complement(),
-            *prefixes,
-            *(prefix.without_errors() for prefix in prefixes),
-            *(kept(nodes) for nodes in drawn),
-        ],
+    choices = {"n_random": n_random, "with_drops": with_drops, "seed": seed}
+    alone_by_nodes = {"alone": [maker.nodes(circuit.members)]}
+    alone_by_edges = {"alone": [maker.edges(pairs_of(circuit))]}
+    by_nodes = node_sets(circuit, maker, **choices) if ablate == "nodes" else alone_by_nodes
+    by_edges = edge_sets(circuit, maker, **choices) if ablate == "edges" else alone_by_edges
+    ends = maker.ends()
+    runs = run_sets(batches(kinds[0]), {**ends, **by_nodes}, by_edges)
+    _check_changes(runs[0], kinds[0])
+    rows = [*_ablations(kinds[0], *runs, resamples, seed)]
+    for kind in kinds[1:]:
+        others = run_sets(batches(kind), {**ends, **alone_by_nodes}, alone_by_edges)
+        rows += _ablations(kind, *others, resamples, seed)
+    return _report(
+        runs[0] if ablate == "nodes" else {**runs[0], **runs[1]},
+        circuit,
+        ablate=ablate,
+        baseline=kinds[0],
+        ablations=pd.DataFrame(rows),
+        resamples=resamples,
+        seed=seed,
     )
-    return _report(metrics, circuit, sizes, baseline=baseline, resamples=resamples, seed=seed)
 
 
-def _report(
-    metrics: NDArray[np.float64],
-    circuit: Circuit,
-    sizes: Sequence[int],
-    *,
-    baseline: BaselineKind,
-    resamples: int,
-    seed: int,
-) -> ValidationReport:
-    """Figures from the metric of every ablated run, `[set of kept nodes, prompt]`."""
-    whole, empty, alone, no_errors, all_features, outside, *others = metrics
-    if abs(whole.mean() - empty.mean()) < 1e-6:
+def _check_changes(found: Runs, baseline: str) -> None:
+    whole, empty = found["whole"].mean(), found["empty"].mean()
+    if abs(whole - empty) < 1e-6:
         raise InputError(
-            f"the metric is {whole.mean():.4g} with every node kept and with every node at its "
+            f"the metric is {whole:.4g} with every node kept and with every node at its "
             f"{baseline} baseline: there is nothing to explain; use prompts whose corrupted "
             "version changes the answer"
         )
-    n = len(sizes)
-    prefix, prefix_no_errors, drawn = others[:n], others[n : 2 * n], others[2 * n :]
-    low, high = faithfulness_interval(alone, whole, empty, resamples=resamples, seed=seed)
-    found = faithfulness(alone, whole, empty)
-    found_no_errors = faithfulness(no_errors, whole, empty)
+
+
+def _ablations(
+    baseline: str,
+    by_nodes: Runs,
+    by_edges: Runs,
+    divergence: Float[NDArray[np.float64], "2 prompt"],
+    resamples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The circuit by itself, by nodes and by edges, under one baseline."""
+    whole, empty = by_nodes["whole"][0], by_nodes["empty"][0]
     rows = []
-    for size, kept, kept_no_errors in zip(sizes, prefix, prefix_no_errors, strict=True):
-        ends = faithfulness_interval(kept, whole, empty, resamples=resamples, seed=seed)
+    for ablate, runs, gone in zip(
+        ("nodes", "edges"), (by_nodes, by_edges), divergence, strict=True
+    ):
+        alone = runs["alone"][0]
+        low, high = faithfulness_interval(alone, whole, empty, resamples=resamples, seed=seed)
         rows.append(
             {
-                "nodes": size,
-                "faithfulness": faithfulness(kept, whole, empty),
-                "faithfulness_low": ends[0],
-                "faithfulness_high": ends[1],
-                "faithfulness_without_errors": faithfulness(kept_no_errors, whole, empty),
+                "baseline": baseline,
+                "ablate": ablate,
+                "faithfulness": faithfulness(alone, whole, empty),
+                "faithfulness_low": low,
+                "faithfulness_high": high,
+                "metric_baseline": float(empty.mean()),
+                "accuracy": float((alone > 0).mean()),
+                "divergence": float(gone.mean()),
             }
         )
-    values = [faithfulness(metric, whole, empty) for metric in drawn]
+    return rows
+
+
+def _report(
+    found: Runs,
+    circuit: Circuit,
+    *,
+    ablate: Ablate,
+    baseline: str,
+    ablations: pd.DataFrame,
+    resamples: int,
+    seed: int,
+) -> ValidationReport:
+    """Figures from the metric of every ablated run."""
+    whole, empty, alone = (found[name][0] for name in ("whole", "empty", "alone"))
+    of = partial(faithfulness, whole=whole, empty=empty)
+    interval = partial(
+        faithfulness_interval, whole=whole, empty=empty, resamples=resamples, seed=seed
+    )
+    low, high = interval(alone)
+    faithful, no_errors = of(alone), of(found["no_errors"][0])
+    total = len(circuit.candidates) if ablate == "nodes" else len(circuit.edges)
+    sizes = Sizes.along(total)
+    rows = []
+    for size, kept, kept_no_errors in zip(
+        sizes.curve, found["curve"], found["curve_no_errors"], strict=True
+    ):
+        ends = interval(kept)
+        rows.append(
+            {
+                "nodes": size if ablate == "nodes" else _members(circuit, size),
+                "faithfulness": of(kept),
+                "faithfulness_low": ends[0],
+                "faithfulness_high": ends[1],
+                "faithfulness_without_errors": of(kept_no_errors),
+                **({"edges": size} if ablate == "edges" else {}),
+            }
+        )
     return ValidationReport(
-        ablate="nodes",
+        ablate=ablate,
         baseline=baseline,
         error_policy=circuit.settings.error_policy,
-        prompts=metrics.shape[1],
+        prompts=len(whole),
         nodes=circuit.size,
         errors=circuit.n_errors,
         metric_clean=float(whole.mean()),
         metric_baseline=float(empty.mean()),
-        faithfulness=found,
+        faithfulness=faithful,
         faithfulness_low=low,
         faithfulness_high=high,
-        completeness=faithfulness(outside, whole, empty),
-        faithfulness_without_errors=found_no_errors,
-        all_features_without_errors=faithfulness(all_features, whole, empty),
-        error_share=1 - found_no_errors / found if found > 0 else None,
-        random=_spread(values),
+        completeness=of(found["outside"][0]),
+        faithfulness_without_errors=no_errors,
+        all_features_without_errors=of(found["all_features"][0]),
+        error_share=1 - no_errors / faithful if faithful > 0 else None,
+        random=spread([of(metric) for metric in found["random"]]),
         curve=pd.DataFrame(rows),
         accuracy={"clean": float((whole > 0).mean()), "circuit": float((alone > 0).mean())},
+        edges=len(circuit.edges),
+        ablations=ablations,
+        areas=areas([of(kept) for kept in found["areas"]], sizes.areas),
+        minimality=minimality(found["drops"], circuit.members, alone, whole, empty)
+        if "drops" in found
+        else None,
     )
 
 
-def faithfulness_interval(
-    metric: NDArray[np.float64],
-    whole: NDArray[np.float64],
-    empty: NDArray[np.float64],
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of faithfulness: prompts drawn anew, the ratio formed again.
-
-    NaN for a single prompt, which has no spread.
-    """
-    n_prompt = len(metric)
-    if n_prompt < 2:
-        return float("nan"), float("nan")
-    counts = np.random.default_rng(seed).multinomial(
-        n_prompt, np.full(n_prompt, 1 / n_prompt), size=resamples
-    )
-    ratios = (counts @ (metric - empty)) / (counts @ (whole - empty))
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _spread(values: Sequence[float]) -> dict[str, object]:
-    if not values:
-        return {"count": 0, "median": None, "low": None, "high": None, "values": []}
-    low, median, high = np.quantile(values, [0.025, 0.5, 0.975])
-    return {
-        "count": len(values),
-        "median": float(median),
-        "low": float(low),
-        "high": float(high),
-        "values": [float(value) for value in values],
-    }
+def _members(circuit: Circuit, n_edges: int) -> int:
+    """How many of the circuit's members its strongest edges join."""
+    edges = circuit.strongest_edges(n_edges)
+    return len({*edges["source"], *edges["target"]} & set(circuit.members))

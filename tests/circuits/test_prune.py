@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from saecircuits.circuits import Circuit, prune
-from saecircuits.circuits.prune import smallest_prefix
+from saecircuits.circuits.selection import smallest_prefix
 from saecircuits.edges.graph import EDGE_COLUMNS, NODE_COLUMNS, PART_COLUMNS, AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError

@@ -334,7 +334,7 @@ def test_what_a_closed_gate_hides_is_measured_all_the_same(toy: Toy) -> None:
     assert effects[1].max() > 1e-2
 
 
-@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 @pytest.mark.parametrize("estimator", ["gradient", "integrated_gradients", "intervention"])
 def test_every_baseline_and_estimator_runs(toy_uneven: Toy, baseline: str, estimator: str) -> None:
     graph = attribute(

@@ -15,7 +15,7 @@ from saecircuits.errors import InputError, UnknownNameError
         ({"linearization": "froze"}, "unknown linearization 'froze'; did you mean 'frozen'"),
         ({"positions": "spans"}, "unknown positions 'spans'; did you mean 'span'"),
         ({"error_policy": "held"}, "unknown error_policy 'held'; did you mean 'hold'"),
-        ({"baseline": "resample"}, "unknown baseline 'resample'.*known: corrupted, mean, zero"),
+        ({"baseline": "none"}, "unknown baseline 'none'.*known: corrupted, mean, resample, zero"),
         ({"estimatr": "gradient"}, "unknown setting 'estimatr'; did you mean 'estimator'"),
     ],
 )

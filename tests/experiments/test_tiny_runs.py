@@ -22,6 +22,7 @@ from experiments.linearity import run as linearity
 from experiments.long_prompt import run as long_prompt
 from experiments.paths_or_nodes import run as paths_or_nodes
 from experiments.redundancy import run as redundancy
+from experiments.selection import run as selection
 from experiments.transfer import run as transfer
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
@@ -35,6 +36,15 @@ def test_circuits(tmp_path: Path) -> None:
     assert row["task"] == "agreement"
     assert row["100 nodes"] <= row["300 nodes"] + 0.05
     assert "| agreement |" in (tmp_path / "circuits.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_selection(tmp_path: Path) -> None:
+    small = ["--methods", "effect", "--limit", "6", "--faithfulness", "0.5", "--held-out", "0.3"]
+    selection.main(["--tasks", "agreement", *small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "selection.csv")
+    assert table["with_errors"].tolist() == [True, False]
+    assert (table["by edges"].dropna() >= 0.3).all()
 
 
 @pytest.mark.slow

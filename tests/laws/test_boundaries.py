@@ -32,7 +32,7 @@ def _ends(contrast: Contrast) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 @pytest.mark.parametrize("linearization", ["full", "secant"])
 @pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale")
 def test_everything_kept_is_the_clean_run(

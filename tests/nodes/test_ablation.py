@@ -67,7 +67,7 @@ def _ablate_by_hand(contrast: Contrast, kept: Kept) -> Tensor:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 def test_a_circuit_by_hand(each_toy: Toy, policy: str, baseline: str) -> None:
     contrast = make_contrast(
         each_toy.model,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
-from saecircuits.nodes.baselines import check_baseline, unit_means
-from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.baselines import Donors, baseline_source, check_baseline, unit_means
+from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import Observation, observe
 from tests.models import Toy, make_contrast
@@ -92,7 +92,7 @@ def test_a_unit_that_never_occurs_has_mean_zero(toy_uneven: Toy) -> None:
         assert value[1].abs().sum() > 0
 
 
-@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 def test_changes_are_clean_less_baseline(each_toy: Toy, baseline: str) -> None:
     contrast = make_contrast(each_toy.model, each_toy.prompts, positions="span", baseline=baseline)
     for place in contrast.places:
@@ -107,6 +107,45 @@ def _written_at_baseline(contrast: Contrast, place: int) -> Tensor:
     values = replace(contrast.baseline.sites[place], rest=contrast.clean.sites[place].rest)
     W_dec = contrast.model.splices[place].dictionary.W_dec
     return values.features @ W_dec + values.error + values.rest
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_resample_is_the_clean_run_of_another_prompt(toy: Toy, seed: int) -> None:
+    source = baseline_source(toy.model, toy.prompts, "each", kind="resample", seed=seed)
+    assert isinstance(source, Donors)
+    donors = [
+        toy.prompts.clean_tokens.tolist().index(t) for t in source.prompts.clean_tokens.tolist()
+    ]
+    assert sorted(donors) == list(range(5))
+    assert all(row != donor for row, donor in enumerate(donors))
+    (contrast,) = contrasts(
+        toy.model,
+        toy.prompts,
+        make_units(toy.prompts, "each", tokenizer=toy.model.tokenizer),
+        baseline="resample",
+        source=source,
+    )
+    clean = _all_values(contrast.clean)
+    for base, now in zip(_all_values(contrast.baseline), clean, strict=True):
+        torch.testing.assert_close(base[:, 1:], now[donors, 1:], **EXACT)
+
+
+def test_prompts_of_a_reference_set_may_be_fewer_than_those_they_supply(toy_uneven: Toy) -> None:
+    model, prompts = toy_uneven.model, toy_uneven.prompts
+    reference = prompts.subset([2, 4])
+    source = baseline_source(model, prompts, "span", kind="resample", reference=reference)
+    assert isinstance(source, Donors)
+    wanted = reference.clean_tokens.tolist()
+    assert [wanted.index(tokens) for tokens in source.prompts.clean_tokens.tolist()] == [
+        1,
+        0,
+        1,
+        0,
+        1,
+    ]
+    assert source.rows(slice(1, 3)).prompts.clean_lengths.tolist() == [
+        int(reference.clean_lengths[row]) for row in (0, 1)
+    ]
 
 
 def test_kinds_are_known_by_name() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from saecircuits.nodes.ablation import ablate_nodes, keep_spots
-from saecircuits.nodes.baselines import unit_means
+from saecircuits.nodes.baselines import baseline_source
 from saecircuits.nodes.contrast import TOKENS, Contrast, contrasts
 from saecircuits.nodes.effects import joined, node_effects
 from saecircuits.nodes.estimators import (
@@ -35,8 +35,8 @@ def _batches(
     model: SplicedModel, prompts: Prompts, *, batch_size: int, **choices: str
 ) -> list[Contrast]:
     units = make_units(prompts, "span", tokenizer=model.tokenizer)
-    means = unit_means(model, prompts, units) if choices.get("baseline") == "mean" else None
-    return list(contrasts(model, prompts, units, means=means, batch_size=batch_size, **choices))
+    source = baseline_source(model, prompts, "span", kind=choices.get("baseline", "corrupted"))
+    return list(contrasts(model, prompts, units, source=source, batch_size=batch_size, **choices))
 
 
 def _gradient_effects(batch: Contrast) -> Tensor:
@@ -96,7 +96,7 @@ def test_neither_batches_nor_padding_matter(
     torch.testing.assert_close(found[2], found[0], **CLOSE)
 
 
-@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 def test_baselines_do_not_depend_on_the_batch(toy_uneven: Toy, baseline: str) -> None:
     model, prompts = toy_uneven.model, toy_uneven.prompts
     whole = _batches(model, prompts, batch_size=32, baseline=baseline)

@@ -182,7 +182,7 @@ def test_a_table_aligns_its_numbers() -> None:
     assert table(("a", "n"), [("x", "1")], numbers=1) == "| a | n |\n| :-- | --: |\n| x | 1 |"
 
 
-@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 @pytest.mark.parametrize("positions", ["each", "span", "sum"])
 @pytest.mark.parametrize("policy", ["recompute", "hold"])
 def test_limits_follow_the_settings(baseline: str, positions: str, policy: str) -> None:
@@ -193,7 +193,12 @@ def test_limits_follow_the_settings(baseline: str, positions: str, policy: str) 
     object.__setattr__(circuit, "settings", settings)
     points = limit_points(circuit, None, has_labels=True)
     text = " ".join(points)
-    wanted = {"corrupted": "the corrupted prompt", "mean": "the mean", "zero": "no prompt leads to"}
+    wanted = {
+        "corrupted": "the corrupted prompt",
+        "mean": "the mean",
+        "zero": "no prompt leads to",
+        "resample": "from prompt to prompt",
+    }
     assert wanted[baseline] in text
     wanted = {"each": "token positions", "span": "named spans", "sum": "the whole prompt"}
     assert wanted[positions] in text

@@ -3,15 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from saecircuits.circuits import Circuit, prune
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError
 from saecircuits.validation import ValidationReport, validate
+from saecircuits.validation.figures import FRACTIONS, areas, faithfulness_interval, sizes_of
 from saecircuits.validation.random_circuits import random_circuits
-from saecircuits.validation.validate import faithfulness_interval
 from tests.models import Toy
 
 
@@ -53,7 +55,7 @@ def test_error_share_is_what_goes_with_the_error_nodes(toy: Toy, graph: Attribut
         np.testing.assert_allclose(report.error_share, expected)
 
 
-@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero"])
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 def test_curve_starts_at_the_strongest_node(
     toy: Toy, graph: AttributionGraph, baseline: str
 ) -> None:
@@ -128,3 +130,106 @@ def test_report_round_trip(toy: Toy, graph: AttributionGraph) -> None:
     report = validate(toy.model, prune(graph, nodes=5), toy.prompts.subset([3, 4]))
     again = ValidationReport.from_json(report.to_json())
     assert again.to_json() == report.to_json()
+
+
+@pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
+def test_a_circuit_of_all_edges_has_one_figure(
+    toy: Toy, graph: AttributionGraph, baseline: str
+) -> None:
+    # Every edge is named, whatever its estimated effect: node and edge ablation are then the same.
+    circuit = prune(graph, nodes=30)
+    tokens = {f"token@{unit}" for unit in ("start", "subject", "rest")}
+    names = [*circuit.members, "metric", *tokens]
+    pairs = [(u, v) for u in names for v in names if u != "metric"]
+    edges = pd.DataFrame(pairs, columns=["source", "target"]).reindex(columns=circuit.edges.columns)
+    circuit = replace(circuit, edges=edges)
+    report = validate(
+        toy.model, circuit, toy.prompts.subset([3, 4]), baseline=[baseline], n_random=1
+    )
+    by_nodes, by_edges = (report.faithfulness_of(ablate) for ablate in ("nodes", "edges"))
+    assert by_nodes == report.faithfulness
+    assert by_edges == pytest.approx(by_nodes, abs=1e-9)
+    rows = report.ablations.set_index("ablate")
+    for name in ("faithfulness_low", "accuracy", "divergence"):
+        assert rows.loc["nodes", name] == pytest.approx(rows.loc["edges", name], abs=1e-9)
+
+
+def test_figures_by_edges(toy: Toy, graph: AttributionGraph) -> None:
+    circuit, held_out = prune(graph, nodes=12), toy.prompts.subset([3, 4])
+    report = validate(toy.model, circuit, held_out, ablate="edges", n_random=3, with_drops=True)
+    by_nodes = validate(toy.model, circuit, held_out, n_random=0)
+    assert (
+        report.faithfulness == report.faithfulness_of("edges") == by_nodes.faithfulness_of("edges")
+    )
+    assert report.edges == len(circuit.edges)
+    last = report.curve.iloc[-1]
+    assert (last["edges"], last["nodes"]) == (report.edges, circuit.size)
+    assert last["faithfulness"] == pytest.approx(report.faithfulness, abs=1e-12)
+    assert report.random["count"] == 3
+    # Without a node is without its edges.
+    gone = circuit.members[0]
+    ends = circuit.edges[["source", "target"]]
+    less = replace(circuit, edges=circuit.edges[~(ends == gone).any(axis=1)])
+    again = validate(toy.model, less, held_out, ablate="edges", n_random=0)
+    (drop,) = (row["drop"] for row in report.minimality["drops"] if row["node"] == gone)
+    assert drop == pytest.approx(report.faithfulness - again.faithfulness, abs=1e-9)
+
+
+def test_what_each_node_adds(toy: Toy, graph: AttributionGraph) -> None:
+    circuit, held_out = prune(graph, nodes=7), toy.prompts.subset([3, 4])
+    report = validate(toy.model, circuit, held_out, with_drops=True)
+    drops = {row["node"]: row["drop"] for row in report.minimality["drops"]}
+    assert set(drops) == set(circuit.members)
+    for gone in circuit.members[::3]:
+        rest = circuit.nodes[circuit.nodes["node"] != gone]
+        alone = validate(toy.model, replace(circuit, nodes=rest), held_out)
+        assert drops[gone] == pytest.approx(report.faithfulness - alone.faithfulness, abs=1e-9)
+    assert report.minimality["least"] == min(drops.values()) == drops[report.minimality["node"]]
+
+
+def test_divergence_is_kl_of_the_next_token(toy: Toy, graph: AttributionGraph) -> None:
+    held_out = toy.prompts.subset([3, 4])
+    # Nothing kept is the corrupted run, on sites that hold the whole stream.
+    nothing = replace(prune(graph, nodes=1), nodes=graph.nodes[:1])
+    report = validate(toy.model, nothing, held_out)
+    with torch.no_grad():
+        clean, corrupted = (
+            toy.model.bridge(tokens)[:, -1].log_softmax(-1)
+            for tokens in (held_out.clean_tokens, held_out.corrupted_tokens)
+        )
+    expected = torch.nn.functional.kl_div(corrupted, clean, log_target=True, reduction="batchmean")
+    assert report.ablations["divergence"][0] == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_several_baselines_side_by_side(toy: Toy, graph: AttributionGraph) -> None:
+    circuit, held_out = prune(graph, nodes=20), toy.prompts.subset([3, 4])
+    kinds = ["zero", "corrupted", "mean", "resample"]
+    report = validate(toy.model, circuit, held_out, baseline=kinds, reference=toy.prompts)
+    assert report.baseline == "zero"
+    assert report.ablations["baseline"].tolist() == [kind for kind in kinds for _ in range(2)]
+    for kind in kinds:
+        alone = validate(toy.model, circuit, held_out, baseline=kind, reference=toy.prompts)
+        for ablate in ("nodes", "edges"):
+            assert report.faithfulness_of(ablate, kind) == alone.faithfulness_of(ablate)
+    found = [report.faithfulness_of("edges", kind) for kind in kinds]
+    assert report.spread("edges") == (min(found), max(found))
+    assert len(set(found)) == 4
+
+
+def test_areas_by_hand() -> None:
+    # f is 1/2 throughout: half of CPR, and everywhere 1/2 away from 1.
+    half = areas([0.5] * 10, [1] * 10)
+    assert (half["cpr"], half["cmd"]) == (pytest.approx(0.5), pytest.approx(0.5))
+    perfect = areas([1.0] * 10, [1] * 10)
+    assert (perfect["cpr"], perfect["cmd"]) == (pytest.approx(1.0), pytest.approx(0.0))
+    # MIB's sum for a curve that is 1 but for -1 at 0.5: trapezoids of widths 0.3 and 0.5 lose
+    # half of 2, and the range 0.999 is divided by.
+    dipped = areas([*[1.0] * 8, -1.0, 1.0], [1] * 10)
+    assert dipped["cpr"] == pytest.approx((0.999 - 0.3 - 0.5) / 0.999)
+    assert dipped["cmd"] == pytest.approx((0.3 + 0.5) / 0.999)
+    assert sizes_of(FRACTIONS, 1142) == [1, 2, 6, 11, 23, 57, 114, 228, 571, 1142]
+
+
+def test_no_baseline_is_refused(toy: Toy, whole: Circuit) -> None:
+    with pytest.raises(InputError, match="no baseline"):
+        validate(toy.model, whole, toy.prompts.subset([3, 4]), baseline=[])
