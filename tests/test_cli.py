@@ -135,6 +135,12 @@ def test_paths_of_a_run(
         assert message in error and error.count("\n") == 1
 
 
+def _contents(folder: Path) -> dict[str, bytes]:
+    """Every file in it, also in folders of its own, by name."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 @pytest.mark.parametrize("lost", [(), ("edge_parts.parquet",)])
 def test_equal_inputs_give_equal_bytes_also_when_resumed(
     model_folder: Path,
@@ -147,7 +153,7 @@ def test_equal_inputs_give_equal_bytes_also_when_resumed(
     base = ["discover", str(task_file), "--model", str(model_folder), *SMALL]
     other = out.with_name("other")
     assert call(monkeypatch, *base, "--out", str(out)) == 0
-    whole = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    whole = _contents(out)
     for name in ("validation.json", "README.md", "figure.svg", "report.html", *lost):
         (out / name).unlink()
     assert call(monkeypatch, *base, "--out", str(out), "--resume") == 0
@@ -222,12 +228,12 @@ def test_resume_refuses_other_settings(
 ) -> None:
     base = ["discover", str(task_file), "--model", str(model_folder), "--out", str(out), *SMALL]
     assert call(monkeypatch, *base) == 0
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = _contents(out)
     assert call(monkeypatch, *base, "--resume", "--seed", "5") == 2
     assert "seed" in capsys.readouterr().err
     assert call(monkeypatch, *base) == 2
     assert "already holds a run" in capsys.readouterr().err
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert _contents(out) == before
 
 
 BAD_TASK_LINES = {
