@@ -63,6 +63,7 @@ def discover(
     edges: int | None = None,
     method: Method = "effect",
     with_errors: bool = True,
+    thorough: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     command: str | None = None,
@@ -79,6 +80,8 @@ def discover(
         edges: keep at most this many edges.
         method: how nodes are chosen, see `prune`.
         with_errors: False to keep no error nodes.
+        thorough: validate under the other baselines too, and measure what each node adds; up to
+            twice as long.
         overwrite: replace a run that the folder holds.
         resume: continue a run that the folder holds; it must be of the same model, task and
             settings.
@@ -129,9 +132,9 @@ def discover(
         model,
         circuit,
         task.test,
-        baseline=[settings.baseline, *others],
+        baseline=[settings.baseline, *(others if thorough else ())],
         reference=task.train,
-        with_drops=True,
+        with_drops=thorough,
     )
     progress("publication", 0.0)
     report = replace(report, calibration=calibration)

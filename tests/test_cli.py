@@ -135,6 +135,24 @@ def test_paths_of_a_run(
         assert message in error and error.count("\n") == 1
 
 
+def test_thorough_validation(
+    model_folder: Path,
+    task_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = ["discover", str(task_file), "--model", str(model_folder), "--out", str(out), *SMALL]
+    assert call(monkeypatch, *base, "--json") == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert call(monkeypatch, *base, "--json", "--thorough", "--overwrite") == 0
+    thorough = json.loads(capsys.readouterr().out)
+    assert thorough["faithfulness"] == plain["faithfulness"]
+    kinds = [{row["baseline"] for row in found["ablations"]} for found in (plain, thorough)]
+    assert kinds == [{"corrupted"}, {"corrupted", "mean", "zero", "resample"}]
+    assert plain["minimality"] is None and thorough["minimality"]
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
     """Every file in it, also in folders of its own, by name."""
     files = (path for path in folder.rglob("*") if path.is_file())

@@ -47,6 +47,9 @@ def discover(
         str, typer.Option(help="How nodes are chosen: effect, paths, greedy, or masks.")
     ] = "effect",
     errors: Annotated[bool, typer.Option(help="Error nodes may be kept.")] = True,
+    thorough: Annotated[
+        bool, typer.Option(help="Validate under every baseline, and without each node in turn.")
+    ] = False,
     limit: Limit = None,
     contexts: ContextsFile = None,
     contexts_licence: ContextsLicence = None,
@@ -83,6 +86,7 @@ def discover(
             edges=edges,
             method=how,
             with_errors=errors,
+            thorough=thorough,
             overwrite=overwrite,
             resume=resume,
             command=command_line(),

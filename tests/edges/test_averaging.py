@@ -80,7 +80,7 @@ def test_edges_into_a_feature_add_up_to_what_it_reads(each_toy: Toy) -> None:
         return worst
 
     # The midpoint rule's error goes with the square of the step.
-    coarse, fine = gap(4), gap(16)
+    coarse, fine = gap(2), gap(8)
     assert coarse > 1e-3
     assert fine < coarse / 8
 

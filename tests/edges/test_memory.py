@@ -45,9 +45,14 @@ def test_text_and_numbers_say_the_same() -> None:
         AttributionSettings(memory_limit="much")
 
 
-@pytest.mark.parametrize("estimator", ["gradient", "integrated_gradients"])
-def test_runs_made_anew_give_the_same_graph(toy_mixed: Toy, estimator: str) -> None:
-    model, prompts = toy_mixed.model, toy_mixed.prompts
+@pytest.mark.parametrize(
+    ("name", "estimator"), [("toy_mixed", "gradient"), ("toy", "integrated_gradients")]
+)
+def test_runs_made_anew_give_the_same_graph(
+    name: str, estimator: str, request: pytest.FixtureRequest
+) -> None:
+    toy = request.getfixturevalue(name)
+    model, prompts = toy.model, toy.prompts
     choices = {
         "estimator": estimator,
         "edge_steps": 2,
