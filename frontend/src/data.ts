@@ -84,8 +84,14 @@ export interface Label {
   n_tokens: number;
   examples: number;
   auto: boolean;
+  author: string | null;
+  date: string | null;
+  auto_text: string | null;
   // Activations above 0: how many lie between each two neighbouring edges.
-  histogram?: { edges: number[]; counts: number[] } | null;
+  histogram: { edges: number[]; counts: number[] } | null;
+  // The largest cosines between decoder rows of the dictionary.
+  neighbours: { feature: number; cosine: number }[];
+  neuronpedia: string | null;
 }
 
 export interface Path {

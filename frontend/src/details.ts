@@ -23,7 +23,7 @@ export function nodeDetails(circuit: Circuit, store: Store, node: number, action
   const pinned = store.state.pins.includes(node);
   return [
     heading(title(circuit, node), kind === "feature" ? "feature" : kind === "error" ? "error node" : kind, actions),
-    h("p", { class: "quiet where" }, bdi(place(circuit, node)), label?.auto ? h("span", { class: "tag" }, "automatic label") : null),
+    h("p", { class: "quiet where" }, bdi(place(circuit, node)), label ? h("span", { class: "tag" }, madeBy(label)) : null),
     kind === "metric"
       ? null
       : h(
@@ -177,7 +177,19 @@ function dashboard(circuit: Circuit, node: number, label: Label | null): HTMLEle
     h("h4", {}, "Strongest contexts"),
     ...(label.contexts.length ? label.contexts.map(context) : [h("p", { class: "note" }, "No contexts are in this run.")]),
     histogram(label),
-  ];
+    label.neighbours.length ? neighbours(label) : null,
+    label.neuronpedia ? h("p", {}, h("a", { href: label.neuronpedia, rel: "noreferrer noopener", target: "_blank" }, "Its page on Neuronpedia")) : null,
+  ].filter((part) => part !== null);
+}
+
+function madeBy(label: Label): string {
+  return label.auto ? "automatic label" : `label by ${label.author ?? "a person"}${label.date ? `, ${label.date}` : ""}; automatic: ${label.auto_text ?? ""}`;
+}
+
+// Features of the same dictionary that write in nearly the same direction.
+function neighbours(label: Label): HTMLElement {
+  const list = label.neighbours.map((found) => `${found.feature} (${plain(found.cosine, 2)})`).join(", ");
+  return h("p", { class: "note" }, `Nearest decoder directions (cosine): ${list}.`);
 }
 
 // A histogram of activations, where the run has one.

@@ -11,11 +11,13 @@ import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import METRIC, AttributionGraph
+from saecircuits.publication.dashboards import Dashboard
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.looks import HeadLook
 from saecircuits.publication.page_shape import (
     PageData,
     PageEdges,
+    PageLabel,
     PageNodes,
     PageParts,
     PagePath,
@@ -44,6 +46,7 @@ def page_data(
     labels: Sequence[FeatureLabel],
     report: ValidationReport | None,
     *,
+    dashboards: Sequence[Dashboard] = (),
     record: CircuitRecord,
     title: str,
     graph: AttributionGraph | None = None,
@@ -55,6 +58,7 @@ def page_data(
     Args:
         labels: of some or all of the circuit's features.
         report: None says that nothing was validated.
+        dashboards: of the features that are labelled, or of some.
         record: what the run's `circuit.json` holds.
         graph: what the circuit was chosen from, for what pruning left behind.
         routes: the strongest paths, if they were looked for.
@@ -84,13 +88,33 @@ def page_data(
             **_numbers(circuit.edges, ("effect", "direct", "effect_low", "effect_high")),
         ),
         parts=_parts(circuit),
-        labels=tuple(labels),
+        labels=_labels(labels, dashboards),
         paths=None if routes is None else _paths(routes),
         looks=tuple(looks),
         report=None if report is None else _report(report),
         circuit_digest=circuit_digest(circuit),
         tables=record.files,
     )
+
+
+def _labels(
+    labels: Sequence[FeatureLabel], dashboards: Sequence[Dashboard]
+) -> tuple[PageLabel, ...]:
+    own = [dashboard.saecircuits for dashboard in dashboards]
+    found = {(dashboard.site, dashboard.feature): dashboard for dashboard in own}
+
+    def with_dashboard(label: FeatureLabel) -> PageLabel:
+        dashboard = found.get((label.site, label.feature))
+        if dashboard is None:
+            return PageLabel(**label.model_dump())
+        return PageLabel(
+            **label.model_dump(),
+            histogram=dashboard.histogram,
+            neighbours=dashboard.neighbours,
+            neuronpedia=dashboard.neuronpedia,
+        )
+
+    return tuple(map(with_dashboard, labels))
 
 
 def _rows(nodes: pd.DataFrame) -> tuple[PageRow, ...]:

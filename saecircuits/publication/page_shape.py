@@ -6,6 +6,7 @@ forty thousand edges stay small; nodes and edges are named by their row.
 
 from typing import Any, Final, Literal
 
+from saecircuits.publication.dashboards import Histogram, Neighbour
 from saecircuits.publication.looks import HeadLook
 from saecircuits.publication.records import (
     Calibration,
@@ -149,6 +150,19 @@ class Pruning(Record):
     edge_share: Number
 
 
+class PageLabel(FeatureLabel):
+    """A label, and what the feature's dashboard adds to it.
+
+    Attributes:
+        histogram, neighbours, neuronpedia: as in `OwnDashboard`; None, none and None where the run
+            has no dashboard of the feature.
+    """
+
+    histogram: Histogram | None = None
+    neighbours: tuple[Neighbour, ...] = ()
+    neuronpedia: str | None = None
+
+
 class PageData(Record):
     """Everything on the page.
 
@@ -181,7 +195,7 @@ class PageData(Record):
     nodes: PageNodes
     edges: PageEdges
     parts: PageParts
-    labels: tuple[FeatureLabel, ...]
+    labels: tuple[PageLabel, ...]
     paths: PagePaths | None
     looks: tuple[HeadLook, ...]
     report: PageReport | None

@@ -132,6 +132,7 @@ def publish(
         report,
         record=record,
         title=title,
+        dashboards=dashboards,
         graph=graph,
         routes=routes,
         looks=looks,

@@ -13,7 +13,7 @@ from saecircuits.publication.page_data import page_data
 from saecircuits.publication.page_shape import PageData
 from saecircuits.publication.report import write_page
 from tests.browser.opened import Opened
-from tests.publication.made import made_circuit, made_labels, made_report
+from tests.publication.made import made_circuit, made_dashboards, made_labels, made_report
 
 OPTIONS = (
     "--headless=new",
@@ -57,8 +57,19 @@ def as_page(circuit: Circuit, folder: Path, text: str) -> PageData:
     folder.mkdir(parents=True)
     write_circuit(folder, circuit)
     record = CircuitRecord.model_validate_json((folder / "circuit.json").read_bytes())
+    labels = [
+        label.model_copy(update={"auto": False, "author": "Ada", "auto_text": "old"})
+        if label.feature % 2
+        else label
+        for label in made_labels(circuit, text)
+    ]
     return page_data(
-        circuit, made_labels(circuit, text), made_report(), record=record, title=f"made {text}"
+        circuit,
+        labels,
+        made_report(),
+        dashboards=made_dashboards(circuit),
+        record=record,
+        title=f"made {text}",
     )
 
 

@@ -118,6 +118,28 @@ def test_details_rank_edges_and_tell_their_parts(opened: Open) -> None:
     assert "from=" in page.address
 
 
+def test_a_feature_shows_its_dashboard_and_who_named_it(opened: Open) -> None:
+    page = opened()
+    odd = page.run(
+        "return [...document.querySelectorAll('.front .node')]"
+        ".map((e) => [e.getAttribute('data-node'), e.getAttribute('aria-label')])"
+    )
+    seen = set()
+    for node, _ in odd[:12]:
+        page.click(f'.front .node[data-node="{node}"]')
+        panel = page.text(".panel")
+        if "Feature" not in panel:
+            continue
+        assert "Nearest decoder directions (cosine): 39 (0.88)" in panel
+        assert page.count(".panel svg .point") == 4
+        link = page.run("return document.querySelector('.panel a[rel]').href")
+        assert link == "https://neuronpedia.example/39"
+        number = int(panel.split("Feature ")[1].split()[0])
+        assert ("label by Ada; automatic: old" in panel) == (number % 2 == 1)
+        seen.add(number % 2)
+    assert seen == {0, 1}
+
+
 def test_the_address_keeps_the_view(opened: Open) -> None:
     page = opened()
     slide(page, "nodes", 20)

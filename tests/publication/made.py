@@ -8,6 +8,13 @@ from saecircuits.circuits import Circuit
 from saecircuits.edges.graph import EDGE_COLUMNS, METRIC, NODE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.publication import FeatureLabel
+from saecircuits.publication.dashboards import (
+    CorpusRecord,
+    Dashboard,
+    Histogram,
+    Neighbour,
+    OwnDashboard,
+)
 from saecircuits.validation import ValidationReport
 
 SITES = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
@@ -116,6 +123,43 @@ def made_labels(circuit: Circuit, text: str = "girl, woman | +She") -> tuple[Fea
         for site, feature in sorted(
             set(zip(features["site"], map(int, features["feature"]), strict=True))
         )
+    )
+
+
+def made_dashboards(circuit: Circuit) -> tuple[Dashboard, ...]:
+    """The same dashboard for every feature, with a histogram and a neighbour."""
+    counts = (5, 3, 0, 1)
+    corpus = CorpusRecord(source="made up", licence="CC0-1.0", tokens=100, is_shown=False)
+    return tuple(
+        Dashboard(
+            index=label.feature,
+            transcoder_id=label.site,
+            examples_quantiles=(),
+            top_logits=(),
+            bottom_logits=(),
+            act_min=0.0,
+            act_max=4.0,
+            quantile_values=(0.1, 0.5, 1.0, 2.0, 4.0),
+            histogram=counts,
+            activation_frequency=0.09,
+            saecircuits=OwnDashboard(
+                site=label.site,
+                feature=label.feature,
+                label=label.text,
+                too_few=False,
+                active=sum(counts),
+                in_task=1,
+                max_activation=4.0,
+                top_tokens=(),
+                promoted=(),
+                suppressed=(),
+                histogram=Histogram(edges=(0.0, 1.0, 2.0, 3.0, 4.0), counts=counts),
+                neighbours=(Neighbour(feature=39, cosine=0.875),),
+                neuronpedia="https://neuronpedia.example/39",
+                corpus=corpus,
+            ),
+        )
+        for label in made_labels(circuit)
     )
 
 

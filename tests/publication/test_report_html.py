@@ -19,7 +19,12 @@ from saecircuits.publication.page_data import page_data
 from saecircuits.publication.page_shape import PageData
 from saecircuits.publication.report import write_page
 from tests.publication.conftest import Found
-from tests.publication.made import made_circuit, made_labels, made_report
+from tests.publication.made import (
+    made_circuit,
+    made_dashboards,
+    made_labels,
+    made_report,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "saecircuits" / "publication" / "bundle"
@@ -101,6 +106,19 @@ def test_labels_belong_to_their_features(found: Found, out: Path) -> None:
             assert page.labels[label].feature == feature
             assert page.labels[label].site == page.rows[row].site
     assert named == (found.circuit.nodes["kind"] == "feature").sum() > 0
+
+
+def test_dashboards_join_their_labels(out: Path) -> None:
+    circuit = made_circuit()
+    boards = made_dashboards(circuit)[1:]
+    labels, record = made_labels(circuit), record_of(circuit, out)
+    page = page_data(circuit, labels, None, dashboards=boards, record=record, title="made")
+    assert [label.text for label in page.labels] == [label.text for label in labels]
+    assert page.labels[0].histogram is None and page.labels[0].neighbours == ()
+    for label, board in zip(page.labels[1:], boards, strict=True):
+        assert (label.site, label.feature) == (board.transcoder_id, board.index)
+        assert label.histogram == board.saecircuits.histogram
+        assert label.neighbours == board.saecircuits.neighbours
 
 
 def test_what_pruning_left(found: Found, out: Path) -> None:
