@@ -4,7 +4,7 @@
     paths    as the strongest paths through the graph come to them (`paths`); the rest by |effect|
     greedy   by |effect| to twice what is needed; then again and again by what each member is
              measured to add, until no fewer will do
-    masks    by learned masks (`masks`); then as `greedy`
+    masks    by learned masks (`masks`), or by |effect| if that needs fewer; then as `greedy`
 
 Whatever the order, the circuit is its smallest tried prefix (`smallest_prefix`) with the wanted
 faithfulness, measured by node ablation on the graph's own prompts. By node ablation is by edge
@@ -65,10 +65,16 @@ def greedily(ranked: Sequence[str], wanted: float, measured: Measured) -> list[s
 
 
 def by_masks(ranked: Sequence[str], wanted: float, measured: Measured) -> list[str] | None:
-    """The smallest prefix by learned masks, less members that need not be there."""
-    learned = rank_by_masks(measured, ranked, wanted)
-    count = smallest_prefix(learned, wanted, measured.faithfulness)
-    return None if count is None else thinned(learned[:count], wanted, measured)
+    """The smallest prefix by learned masks, less members that need not be there.
+
+    Where the masks' is no shorter than that of `ranked`, that one is taken.
+    """
+    prefixes = [
+        order[:count]
+        for order in (rank_by_masks(measured, ranked, wanted), list(ranked))
+        if (count := smallest_prefix(order, wanted, measured.faithfulness)) is not None
+    ]
+    return thinned(min(prefixes, key=len), wanted, measured) if prefixes else None
 
 
 def thinned(members: Sequence[str], wanted: float, measured: Measured) -> list[str]:
