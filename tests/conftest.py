@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.model_folder import write_model_folder, write_task
 from tests.models import (
     Toy,
     build_gemma2,
@@ -68,6 +69,18 @@ def each_family(request: pytest.FixtureRequest) -> Toy:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model with dictionaries as a folder that `--model` takes; nobody writes to it."""
+    return write_model_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prompt pairs for that model, as a file; nobody writes to it."""
+    return write_task(tmp_path_factory.mktemp("tasks") / "words.jsonl")
 
 
 @pytest.fixture

@@ -11,19 +11,8 @@ import pytest
 from saecircuits import cli
 from saecircuits.cli.options import CHOICES
 from saecircuits.edges.settings import AttributionSettings
-from tests.model_folder import write_model_folder, write_task
 
 SMALL = ["--max-nodes", "20", "--nodes", "30"]
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model_folder(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_task(tmp_path_factory.mktemp("tasks") / "words.jsonl")
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -5,18 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model_folder import write_model_folder, write_task
 from tests.test_cli import SMALL, call, check_one_line
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model_folder(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_task(tmp_path_factory.mktemp("tasks") / "words.jsonl")
 
 
 def test_interactions_of_a_run(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from saecircuits.circuits import prune
+from saecircuits.circuits import prune, selection
 from saecircuits.circuits.masks import MaskSettings, _SoftAblation, rank_by_masks
 from saecircuits.circuits.measuring import Measured
 from saecircuits.circuits.prune import check_method
@@ -79,6 +79,21 @@ def test_measured_choices_are_no_larger(graph: AttributionGraph) -> None:
     by_effect = prune(graph, faithfulness=WANTED)
     for method in ("greedy", "masks"):
         assert prune(graph, faithfulness=WANTED, method=method).size <= by_effect.size
+
+
+@pytest.mark.parametrize("is_better", [True, False])
+def test_masks_yield_to_a_shorter_prefix_by_effect(
+    graph: AttributionGraph, monkeypatch: pytest.MonkeyPatch, is_better: bool
+) -> None:
+    measured = Measured(graph)
+    good = graph.nodes[graph.nodes["kind"].isin(["feature", "error"])]["node"].tolist()
+    bad = good[len(good) // 2 :] + good[: len(good) // 2]
+    learned, ranked = (good, bad) if is_better else (bad, good)
+    monkeypatch.setattr(selection, "rank_by_masks", lambda *_: learned)
+    monkeypatch.setattr(selection, "thinned", lambda members, *_: list(members))
+    lengths = [smallest_prefix(order, WANTED, measured.faithfulness) for order in (good, bad)]
+    assert lengths[0] is not None and (lengths[1] is None or lengths[0] < lengths[1])
+    assert selection.by_masks(ranked, WANTED, measured) == good[: lengths[0]]
 
 
 def test_learning_is_repeatable_and_does_something(graph: AttributionGraph) -> None:
