@@ -45,6 +45,18 @@ class EdgeEngine(Protocol):
         ...
 
 
+@runtime_checkable
+class LinearEngine(EdgeEngine, Protocol):
+    """An engine whose edges are slopes at a run with every gate held."""
+
+    def asleep(self) -> EdgeEngine:
+        """The same for features as targets at the tokens where they are off, as if they were on.
+
+        So an effect is `dm/da_v` times what the value before the gate loses; error nodes have none.
+        """
+        ...
+
+
 def expandable(contrast: Contrast, nodes: Sequence[Spot]) -> list[Spot]:
     """The nodes that edges can end in.
 
@@ -69,9 +81,13 @@ def all_blocks(
 
 
 def chunks(targets: Sequence[Spot], size: int) -> Iterator[tuple[Spot, ...]]:
-    """The targets in forward order, at most `size` at a time and never of two places."""
+    """The targets in forward order, at most `size` at a time and never of two places.
+
+    At one place features come before error nodes, as `edges.thresholds` wants them.
+    """
     for place in sorted({spot.place for spot in targets}):
         here = [spot for spot in targets if spot.place == place]
+        here.sort(key=lambda spot: spot.feature == ERROR)
         for start in range(0, len(here), size):
             yield tuple(here[start : start + size])
 

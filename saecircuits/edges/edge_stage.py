@@ -18,6 +18,7 @@ from saecircuits.edges.node_stage import estimate
 from saecircuits.edges.reference import ReferenceEdges
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.edges.streaming import EdgeFile
+from saecircuits.edges.thresholds import Crossed, CrossingEdges, longest_unit
 from saecircuits.errors import InputError
 from saecircuits.nodes.contrast import Batches, Contrast
 from saecircuits.nodes.estimators import PlaceGradient, midpoints
@@ -112,14 +113,24 @@ def edge_stage(
         seed=settings.seed,
         file=file,
     )
-    kept = None
-    if gradients is not None:
-        pairs = zip(batches, gradients, strict=True)
-        kept = [engine.prepare(batch, gradient, sources) for batch, gradient in pairs]
+    finest = longest_unit(units)
+    crossed: list[Crossed] = [{} for _ in range(len(batches))]
+
+    def prepared(number: int, batch: Contrast, gradient: dict[int, PlaceGradient]) -> EdgeEngine:
+        if not settings.crosses_thresholds:
+            return engine.prepare(batch, gradient, sources)
+        return CrossingEdges(
+            engine.prepare, batch, gradient, sources, finest=finest, crossed=crossed[number]
+        )
 
     def engines() -> Iterator[EdgeEngine]:
-        for batch in batches:
-            yield engine.prepare(batch, estimate(batch, settings), sources)
+        for number, batch in enumerate(batches):
+            yield prepared(number, batch, estimate(batch, settings))
+
+    kept = None
+    if gradients is not None:
+        pairs = enumerate(zip(batches, gradients, strict=True))
+        kept = [prepared(number, *pair) for number, pair in pairs]
 
     some_targets = expandable(first, targets)
     done, size = 0, min(targets_at_once, engine.most_targets)

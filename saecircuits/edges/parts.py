@@ -7,6 +7,8 @@ L3.H5>L3.MLP    one after the other, the earlier first
 L1.skip         the skip weights of a transcoder
 L1.H0>later     everything between an attention layer that was passed densely and the target,
                 which is told apart no further
+threshold       what all of these together do not say: the target falls below its threshold
+                (`edges.thresholds`)
 """
 
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 RESIDUAL: Final = "residual"
 LATER: Final = "later"
+THRESHOLD: Final = "threshold"
 # Stands for the number of a head in a name that is the same for all heads of a layer.
 HEADS: Final = "H*"
 
@@ -38,7 +41,7 @@ class Part:
         if self.name == RESIDUAL:
             return 0
         names = self.name.split(">")
-        return None if LATER in names else len(names)
+        return None if LATER in names or self.name == THRESHOLD else len(names)
 
 
 def head_parts(name: str, n_head: int, *, is_held: bool) -> list[Part]:

@@ -16,7 +16,8 @@ its gradient effect (conservation; holds for the `gradient` estimator, whose ope
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,7 @@ from saecircuits.edges.blocks import EdgeBlock, without_parts
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.nodes.units import Units
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,7 @@ class ReferenceEdges:
     Args:
         gradients: `dm/dx` at every place, from the estimator that ranks the nodes.
         sources: the nodes that edges begin at.
+        readers: the units that targets are counted in; the contrast's own if None.
         share: where derivatives between places are taken: 1.0 at the clean run, less on the line on
             which all places move together from their baseline (`Contrast.between`).
     """
@@ -54,9 +57,11 @@ class ReferenceEdges:
         gradients: dict[int, PlaceGradient],
         sources: Sequence[Spot],
         *,
+        readers: Units | None = None,
         share: float = 1.0,
     ) -> None:
         self._contrast, self._gradients = contrast, gradients
+        self._readers = contrast if readers is None else replace(contrast, units=readers)
         self._sources = {
             place: found
             for place in contrast.places
@@ -64,28 +69,35 @@ class ReferenceEdges:
         }
         with torch.enable_grad():
             self._run = _cut(contrast, share)
-        units = contrast.units.clean
+        self._is_asleep = False
+        units = self._readers.units.clean
         # With one token to a unit, a target's effects are its plain weights times one number.
         self._is_single = all(
             int(torch.bincount(row[row >= 0]).max()) == 1 for row in units if bool((row >= 0).any())
         )
+
+    def asleep(self) -> "ReferenceEdges":
+        """The same engine for features as targets where they are off; see `LinearEngine`."""
+        other = copy(self)
+        other._is_asleep = True
+        return other
 
     def into(self, targets: tuple[Spot, ...] | None) -> Iterator[EdgeBlock]:
         """Every edge into some targets, all of one place, or into the metric (None)."""
         if targets is None:
             yield from self._into_metric()
             return
-        contrast, place = self._contrast, targets[0].place
+        readers, place = self._readers, targets[0].place
         earlier = [p for p in self._sources if p < place]
         if not earlier:
             return
         gradient = self._gradients[place]
-        plain = self._pull_back(place, _cotangents(contrast, targets, None), earlier)
+        plain = self._pull_back(place, self._cotangents(targets, None), earlier)
         if self._is_single and not any(spot.feature == ERROR for spot in targets):
-            slopes = _slopes(contrast, targets, gradient)
+            slopes = _slopes(readers, targets, gradient)
             ranked = {p: None if g is None else g * slopes for p, g in plain.items()}
         else:
-            ranked = self._pull_back(place, _cotangents(contrast, targets, gradient), earlier)
+            ranked = self._pull_back(place, self._cotangents(targets, gradient), earlier)
         for source_place in earlier:
             by_rank, by_one = ranked[source_place], plain[source_place]
             if by_rank is None or by_one is None:
@@ -112,6 +124,41 @@ class ReferenceEdges:
         effects = _products(self._contrast, ranked, sources, with_change=True)
         weights = _products(self._contrast, plain, sources, with_change=False)
         return without_parts(sources, targets, effects, weights)
+
+    def _cotangents(
+        self, targets: tuple[Spot, ...], gradient: PlaceGradient | None
+    ) -> tuple[Float[Tensor, "n_target batch pos d_in"], Float[Tensor, "n_target batch pos d_out"]]:
+        """What to pull back from the tensors that the targets' site reads and writes.
+
+        With a gradient, each target is weighted by `dm/da_v`; without one, by 1 (error nodes, which
+        have no activation to take a derivative of, always by the gradient's direction).
+        """
+        contrast, place = self._readers, targets[0].place
+        dictionary = contrast.model.splices[place].dictionary
+        active = contrast.clean.sites[place].features > 0
+        stands = ~active if self._is_asleep else active
+        direction = gradient.gradient if gradient is not None else None
+        member = contrast.units.membership.to(dictionary.W_dec)
+        shape = (len(targets), *active.shape[:2])
+        at_read = dictionary.W_enc.new_zeros(*shape, dictionary.d_in)
+        at_write = dictionary.W_enc.new_zeros(*shape, dictionary.d_out)
+        is_feature = [row for row, spot in enumerate(targets) if spot.feature != ERROR]
+        if is_feature:
+            features = torch.tensor([targets[row].feature for row in is_feature])
+            where = torch.stack([member[..., targets[row].unit] for row in is_feature])
+            weight = where * stands[..., features].permute(2, 0, 1)
+            if direction is not None:
+                weight = weight * (direction @ dictionary.W_dec[features].T).permute(2, 0, 1)
+            rows = dictionary.encoder_rows(features)
+            at_read[is_feature] = weight[..., None] * rows[:, None, None, :]
+        for row, spot in enumerate(targets):
+            if spot.feature == ERROR and direction is not None and not self._is_asleep:
+                there = direction * member[..., spot.unit, None]
+                at_write[row] = there
+                at_read[row] -= dictionary.pull_back(there @ dictionary.W_dec.T, active)
+                if dictionary.W_skip is not None:
+                    at_read[row] -= there @ dictionary.W_skip.T
+        return at_read, at_write
 
     def _pull_back(
         self, place: int, cotangents: tuple[Tensor, Tensor], earlier: list[int]
@@ -173,41 +220,6 @@ def _slopes(
     along = gradient.gradient @ dictionary.W_dec[features].T  # [batch, pos, target]
     inside = torch.stack([contrast.units.clean == spot.unit for spot in targets], -1)
     return (along * inside).sum(1).T[..., None, None]
-
-
-def _cotangents(
-    contrast: Contrast, targets: tuple[Spot, ...], gradient: PlaceGradient | None
-) -> tuple[Float[Tensor, "n_target batch pos d_in"], Float[Tensor, "n_target batch pos d_out"]]:
-    """What to pull back from the tensors that the targets' site reads and writes.
-
-    With a gradient, each target is weighted by `dm/da_v`; without one, by 1 (error nodes, which
-    have no activation of their own to take a derivative of, always by the gradient's direction).
-    """
-    place = targets[0].place
-    dictionary = contrast.model.splices[place].dictionary
-    active = contrast.clean.sites[place].features > 0
-    direction = gradient.gradient if gradient is not None else None
-    member = contrast.units.membership.to(dictionary.W_dec)
-    shape = (len(targets), *active.shape[:2])
-    at_read = dictionary.W_enc.new_zeros(*shape, dictionary.d_in)
-    at_write = dictionary.W_enc.new_zeros(*shape, dictionary.d_out)
-    is_feature = [row for row, spot in enumerate(targets) if spot.feature != ERROR]
-    if is_feature:
-        features = torch.tensor([targets[row].feature for row in is_feature])
-        where = torch.stack([member[..., targets[row].unit] for row in is_feature])
-        weight = where * active[..., features].permute(2, 0, 1)
-        if direction is not None:
-            weight = weight * (direction @ dictionary.W_dec[features].T).permute(2, 0, 1)
-        rows = dictionary.encoder_rows(features)
-        at_read[is_feature] = weight[..., None] * rows[:, None, None, :]
-    for row, spot in enumerate(targets):
-        if spot.feature == ERROR and direction is not None:
-            there = direction * member[..., spot.unit, None]
-            at_write[row] = there
-            at_read[row] -= dictionary.pull_back(there @ dictionary.W_dec.T, active)
-            if dictionary.W_skip is not None:
-                at_read[row] -= there @ dictionary.W_skip.T
-    return at_read, at_write
 
 
 def _products(

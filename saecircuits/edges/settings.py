@@ -18,6 +18,7 @@ from saecircuits.nodes.estimators import Estimator
 from saecircuits.nodes.units import Positions
 from saecircuits.splicing import ErrorPolicy, Linearization
 
+Thresholds: TypeAlias = Literal["crossed", "held"]
 EngineName: TypeAlias = Literal["auto", "factorised", "reference"]
 _CHOICES = {
     "linearization": Linearization,
@@ -26,6 +27,7 @@ _CHOICES = {
     "error_policy": ErrorPolicy,
     "baseline": BaselineKind,
     "engine": EngineName,
+    "thresholds": Thresholds,
 }
 
 
@@ -41,6 +43,10 @@ class AttributionSettings(BaseModel):
         baseline: `corrupted`, `mean`, `zero` or `resample`.
         engine: of the edges: `factorised`, `reference` (autograd), or `auto`: factorised wherever
             it is exact.
+        thresholds: of the features that edges end in: `crossed`, a target that falls below its
+            threshold loses its whole activation, or `held`, every gate keeps its slope
+            (`edges.thresholds`). Held they are, whatever is said here, unless the estimator is
+            `gradient`, the linearization `full` and the error policy `recompute`.
         max_nodes: edges are computed among this many nodes, those of largest |effect|; None for
             all.
         target_threshold: of these, nodes of smaller |effect|, in logits, are not expanded: no edges
@@ -65,6 +71,7 @@ class AttributionSettings(BaseModel):
     error_policy: ErrorPolicy = "recompute"
     baseline: BaselineKind = "corrupted"
     engine: EngineName = "auto"
+    thresholds: Thresholds = "crossed"
     max_nodes: int | None = 300
     target_threshold: float = 0.0
     parts: bool = True
@@ -74,6 +81,12 @@ class AttributionSettings(BaseModel):
     batch_size: int = 32
     memory_limit: ByteSize = ByteSize(4_000_000_000)
     seed: int = 0
+
+    @property
+    def crosses_thresholds(self) -> bool:
+        """True where edges cross their target's threshold."""
+        chosen = (self.estimator, self.linearization, self.error_policy, self.thresholds)
+        return chosen == ("gradient", "full", "recompute", "crossed")
 
     @model_validator(mode="before")
     @classmethod

@@ -58,7 +58,8 @@ class Activations:
         chosen, back = features.unique(return_inverse=True)
         column = torch.searchsorted(chosen, self.feature)
         is_chosen = column < len(chosen)
-        is_chosen &= chosen[column.clamp(max=max(len(chosen) - 1, 0))] == self.feature
+        if len(chosen):
+            is_chosen &= chosen[column.clamp(max=len(chosen) - 1)] == self.feature
         dense = self.matrix.values().new_zeros(self.matrix.shape[0], len(chosen))
         dense[self.token[is_chosen], column[is_chosen]] = self.value[is_chosen]
         return dense[:, back].unflatten(0, (self.n_batch, -1))

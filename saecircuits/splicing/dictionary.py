@@ -109,6 +109,31 @@ class Dictionary:
         rows = self.W_enc.index_select(1, features).T
         return rows if self.magnitude is None else rows * self.magnitude[features, None]
 
+    def ungated(
+        self, x: Float[Tensor, "*lead d_in"], features: Int[Tensor, " n_node"]
+    ) -> Float[Tensor, "*lead n_node"]:
+        """What features would be, negative values too, if nothing held them at 0."""
+        shared = (x - self.shift) @ self.W_enc.index_select(1, features)
+        scaled = shared if self.magnitude is None else shared * self.magnitude[features]
+        return scaled + self.b_enc[features]
+
+    def off_at(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, " n_node"] | None:
+        """The `ungated` value at or below which a feature is 0, and above which it is that value.
+
+        0 for ReLU, the threshold for JumpReLU; for gated dictionaries where the gate's path
+        reaches 0. None for TopK, where it depends on all the other features.
+        """
+        match self.kind:
+            case "relu":
+                least = torch.zeros_like(self.b_enc)
+            case "jumprelu":
+                least = _given(self.threshold)
+            case "topk":
+                return None
+            case "gated":
+                least = self.b_enc - _given(self.magnitude) * _given(self.b_gate)
+        return least[features].clamp(min=0)
+
     def pull_back(
         self, cotangent: Float[Tensor, "*lead d_sae"], active: Bool[Tensor, "*lead d_sae"]
     ) -> Float[Tensor, "*lead d_in"]:

@@ -228,3 +228,19 @@ def test_digest_tells_dictionaries_apart() -> None:
     others.append(_pair("topk", k=4)[1])
     others.append(same.to(torch.zeros(1, dtype=torch.bfloat16)))
     assert len({dictionary.digest() for dictionary in others}) == len(others)
+
+
+@pytest.mark.parametrize("name", ["standard", "jumprelu", "gated", "topk"])
+def test_a_feature_is_its_ungated_value_above_where_it_goes_off(name: str) -> None:
+    _, dictionary = _pair(name)
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(11, dictionary.d_in, generator=generator, dtype=torch.float64)
+    features = torch.tensor([3, 0, 7, 7, 12])
+    off_at, value = dictionary.off_at(features), dictionary.ungated(x, features)
+    acts = dictionary.encode(x)[:, features]
+    if off_at is None:
+        assert name == "topk"
+        torch.testing.assert_close(value[acts > 0], acts[acts > 0])
+        return
+    assert 0 < int((acts > 0).sum()) < acts.numel()
+    torch.testing.assert_close(acts, torch.where(value > off_at, value, 0.0))

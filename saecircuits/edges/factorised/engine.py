@@ -19,6 +19,7 @@ as exactly, but densely from there on. `covers` says what stands against a model
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 import torch
 
@@ -27,6 +28,7 @@ from saecircuits.edges.factorised.walk import Met, Walk
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import Spot
+from saecircuits.nodes.units import Units
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.anatomy import NotCoveredError, take_apart
 from saecircuits.splicing.operators import FULL
@@ -53,6 +55,7 @@ class FactorisedEdges:
         gradients: `dm/dx` at every place, from the estimator that ranks the nodes.
         sources: the nodes that edges begin at.
         is_split: also tell apart the components that carry each edge.
+        readers: the units that targets are counted in; the contrast's own if None.
         share: where derivatives between places are taken: 1.0 at the clean run, less on the line on
             which all places move together from their baseline (`Contrast.between`).
 
@@ -67,10 +70,17 @@ class FactorisedEdges:
         sources: Sequence[Spot],
         *,
         is_split: bool = True,
+        readers: Units | None = None,
         share: float = 1.0,
     ) -> None:
-        self._walk = Walk(contrast, sources, is_split=is_split, share=share)
+        self._walk = Walk(contrast, sources, is_split=is_split, readers=readers, share=share)
         self._gradients = gradients
+
+    def asleep(self) -> "FactorisedEdges":
+        """The same engine for features as targets where they are off; see `EdgeEngine`."""
+        other = copy(self)
+        other._walk = self._walk.asleep()
+        return other
 
     @torch.no_grad()
     def into(self, targets: tuple[Spot, ...] | None) -> Iterator[EdgeBlock]:

@@ -61,13 +61,20 @@ class Rows:
 
 
 def target_rows(
-    contrast: Contrast, targets: tuple[Spot, ...], gradient: PlaceGradient
+    contrast: Contrast,
+    targets: tuple[Spot, ...],
+    gradient: PlaceGradient,
+    *,
+    is_asleep: bool = False,
 ) -> tuple[Rows, Float[Tensor, "n_row d_in"], Float[Tensor, "n_row d_out"]]:
     """Rows of some targets at one site, and their cotangents of what it reads and writes.
 
     The cotangent of an error node is what of `dm/dx` the features do not account for:
     `g - E^T diag(active) D g` (and less the skip weights), at the unit's tokens. What is written
     has a cotangent for error nodes alone; a feature's is its encoder row, at what is read.
+
+    Args:
+        is_asleep: rows for features where they are off, as if they were on, in place of all others.
     """
     place = targets[0].place
     dictionary = contrast.model.splices[place].dictionary
@@ -78,8 +85,9 @@ def target_rows(
     is_error = features == ERROR
     inside = contrast.units.clean[..., None] == units  # [batch, pos, target]
     active = clean.of(features.clamp(min=0)) > 0
+    stands = ~(active | is_error) if is_asleep else active | is_error
     # Prompt by prompt and within it target by target: neighbours in memory.
-    prompt, target, pos = (inside & (active | is_error)).transpose(1, 2).nonzero().unbind(1)
+    prompt, target, pos = (inside & stands).transpose(1, 2).nonzero().unbind(1)
     there = gradient.gradient[prompt, pos]
     feature, from_error = features.clamp(min=0)[target], is_error[target]
     at_read = dictionary.encoder_rows(feature)

@@ -11,6 +11,7 @@ before, leaves the heads again: it becomes a row at every token it reaches, and 
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +27,7 @@ from saecircuits.edges.parts import HEADS, LATER, RESIDUAL, Part, head_parts
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import Spot
+from saecircuits.nodes.units import Units
 from saecircuits.splicing.anatomy import Anatomy, Attention, take_apart
 
 
@@ -72,13 +74,21 @@ class Walk:
     """One batch taken apart, with its sources, and the ways over it.
 
     Args:
+        readers: the units that targets are counted in; the contrast's own if None.
         share: the run to take apart: 1.0 for the clean one; see `Contrast.between`.
     """
 
     def __init__(
-        self, contrast: Contrast, nodes: Sequence[Spot], *, is_split: bool, share: float
+        self,
+        contrast: Contrast,
+        nodes: Sequence[Spot],
+        *,
+        is_split: bool,
+        readers: Units | None,
+        share: float,
     ) -> None:
         self.contrast, self.is_split = contrast, is_split
+        self._readers = contrast if readers is None else replace(contrast, units=readers)
         self.way = stations(contrast.model)
         model, tokens, operator = contrast.model, contrast.tokens, contrast.operator
         self.run: Anatomy = take_apart(model, tokens, operator)
@@ -94,6 +104,13 @@ class Walk:
                     contrast, spots, token_scale=self.run.token_scale
                 )
         self._inside: dict[tuple[int, int | None], Inside] = {}
+        self._is_asleep = False
+
+    def asleep(self) -> "Walk":
+        """The same for targets where they are off, components together; what was made is shared."""
+        other = copy(self)
+        other._is_asleep, other.is_split = True, False
+        return other
 
     @property
     def n_pos(self) -> int:
@@ -109,7 +126,9 @@ class Walk:
         """What some targets, all of one place, read directly, place by place."""
         place = targets[0].place
         own, end = self._before(place)
-        rows, at_read, at_write = target_rows(self.contrast, targets, gradient)
+        rows, at_read, at_write = target_rows(
+            self._readers, targets, gradient, is_asleep=self._is_asleep
+        )
         state = self._begin(rows, at_read, at_write, self.way[own], place=place)
         yield from self._back(state, end, own=own)
 
