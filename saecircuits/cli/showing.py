@@ -68,10 +68,13 @@ def print_report(report: Any, *, title: str) -> None:
     if report.calibration is not None:
         for what in ("nodes", "edges"):
             figures = report.calibration[what]
-            rows.append((f"calibration of {what}, Spearman", f"{figures['spearman']:.3f}"))
+            spearman = "unknown" if figures["spearman"] is None else f"{figures['spearman']:.3f}"
+            rows.append((f"calibration of {what}, Spearman", spearman))
     for name, value in rows:
         table.add_row(name, value)
     OUT.print(table)
+    for warning in (report.calibration or {}).get("warnings", ()):
+        OUT.print(warning["text"], markup=False)
 
 
 def print_expansion(expansion: Any, paths: Any, *, n_rows: int = 12) -> None:

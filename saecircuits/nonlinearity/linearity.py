@@ -31,8 +31,11 @@ from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.components import Component, ComponentKind, width
 from saecircuits.tasks import Prompts
 from saecircuits.theory.taylor import Orders
+from saecircuits.validation.agreement import plain_agreement
 from saecircuits.validation.calibration import spread_ranks
 
+# What `agreement` calls the figures of `plain_agreement`.
+_FIGURES = {"pearson": "pearson", "sign": "sign_agreement", "error": "error"}
 _WHOLE: tuple[ComponentKind, ...] = ("attention", "mlp", "head")
 
 
@@ -196,24 +199,10 @@ class _Effects:
             for layer, inside in groups:
                 row: dict[str, Any] = {"kind": kind, "layer": layer, "members": int(inside.sum())}
                 for order, estimate in ((1, self.first), (2, self.second)):
+                    found = plain_agreement(estimate[inside].ravel(), self.measured[inside].ravel())
                     row |= {
-                        f"{name}_{order}": value
-                        for name, value in _agreement(
-                            self.measured[inside].ravel(), estimate[inside].ravel()
-                        ).items()
+                        f"{name}_{order}": float("nan") if found[of] is None else found[of]
+                        for name, of in _FIGURES.items()
                     }
                 rows.append(row)
         return pd.DataFrame(rows)
-
-
-def _agreement(measured: np.ndarray, estimated: np.ndarray) -> dict[str, float]:
-    varies = len(measured) > 2 and np.ptp(measured) > 0 and np.ptp(estimated) > 0
-    counts = np.abs(measured) > 1e-3 * np.abs(measured).max(initial=0.0)
-    size = np.abs(measured).sum()
-    return {
-        "pearson": float(np.corrcoef(measured, estimated)[0, 1]) if varies else float("nan"),
-        "sign": float((np.sign(measured) == np.sign(estimated))[counts].mean())
-        if counts.any()
-        else float("nan"),
-        "error": float(np.abs(measured - estimated).sum() / size) if size else float("nan"),
-    }

@@ -5,13 +5,14 @@ comes from models and task files is escaped, so that a token such as `|` or `<b>
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes, parts_of
 from saecircuits.edges.graph import METRIC
+from saecircuits.publication.certainty import certainty
 from saecircuits.publication.components import through_note, through_phrase
 from saecircuits.publication.dashboards import CorpusRecord
 from saecircuits.publication.folder import (
@@ -31,7 +32,7 @@ from saecircuits.publication.folder import (
 )
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.markdown import code, literal, table
-from saecircuits.publication.phrases import effect_number, interval, pair_phrase
+from saecircuits.publication.phrases import decimal, effect_number, interval, pair_phrase
 from saecircuits.publication.records import CircuitRecord, FeatureLabel
 from saecircuits.publication.routes import paths_section
 from saecircuits.publication.tables import Row, rows_of
@@ -84,7 +85,7 @@ def write_card(
         _edge_table(circuit, texts),
         *([] if routes is None else ["### Strongest paths", paths_section(routes, labels)]),
         "## How sure",
-        _certainty(circuit, report),
+        certainty(circuit, report),
         "## What this does not show",
         "\n".join(f"- {point}" for point in limit_points(circuit, report, has_labels=bool(labels))),
         "## How it was made",
@@ -141,13 +142,13 @@ def _found(circuit: Circuit, report: ValidationReport | None) -> str:
     spread = interval(report.faithfulness_low, report.faithfulness_high)
     rows = [
         ("Faithfulness: this circuit alone", f"{report.faithfulness:.3f}{spread}"),
-        ("... with its error nodes at baseline too", _figure(report.faithfulness_without_errors)),
-        ("Share of its faithfulness that goes with its error nodes", _figure(report.error_share)),
-        ("All features, all error nodes at baseline", _figure(report.all_features_without_errors)),
-        ("Completeness: everything but this circuit", _figure(report.completeness)),
+        ("... with its error nodes at baseline too", decimal(report.faithfulness_without_errors)),
+        ("Share of its faithfulness that goes with its error nodes", decimal(report.error_share)),
+        ("All features, all error nodes at baseline", decimal(report.all_features_without_errors)),
+        ("Completeness: everything but this circuit", decimal(report.completeness)),
         (
             f"{report.random['count']} random circuits of the same size and layers (median)",
-            _figure(report.random["median"]),
+            decimal(report.random["median"]),
         ),
     ]
     figures = table(("", "value"), rows, numbers=1)
@@ -192,15 +193,15 @@ def _side_by_side(report: ValidationReport) -> str:
     if report.areas is not None:
         text += (
             f"\n\nOver sizes from a thousandth of the ranking to all of it, faithfulness is "
-            f"{_figure(report.areas['cpr'])} on average (CPR) and {_figure(report.areas['cmd'])} "
+            f"{decimal(report.areas['cpr'])} on average (CPR) and {decimal(report.areas['cmd'])} "
             "away from 1 (CMD)."
         )
     if report.minimality is not None and report.minimality["node"] is not None:
         drops = [row["drop"] for row in report.minimality["drops"]]
         text += (
             f"\n\nWithout one of its nodes the circuit loses at least "
-            f"{_figure(report.minimality['least'])} of faithfulness "
-            f"({code(report.minimality['node'])}) and at most {_figure(max(drops))}; "
+            f"{decimal(report.minimality['least'])} of faithfulness "
+            f"({code(report.minimality['node'])}) and at most {decimal(max(drops))}; "
             f"{sum(drop > 0.001 for drop in drops)} of {len(drops)} nodes add more than 0.001."
         )
     return text
@@ -245,46 +246,6 @@ def _edge_table(circuit: Circuit, texts: dict[tuple[str, int], str]) -> str:
         [(*row[:2], *row[3:]) for row in rows],
         numbers=2,
     )
-
-
-def _certainty(circuit: Circuit, report: ValidationReport | None) -> str:
-    share = circuit.summary.get("edge_nodes_share_of_effect")
-    lines = [
-        "Intervals are 95% bootstrap intervals over prompts.",
-        f"Effects are estimates ({circuit.settings.estimator.replace('_', ' ')}, "
-        f"{circuit.settings.linearization} linearization).",
-    ]
-    if share is not None:
-        lines.append(
-            f"Edges were computed among {circuit.summary['edge_nodes']} nodes, which carry "
-            f"{share:.0%} of the summed |effect| of all nodes."
-        )
-    if circuit.settings.target_threshold > 0:
-        lines.append(
-            "Edges into nodes with an |effect| under "
-            f"{circuit.settings.target_threshold:g} logits were not computed."
-        )
-    computed, kept = circuit.summary.get("edges_computed", 0), circuit.settings.max_edges
-    if computed > kept:
-        lines.append(
-            f"Of {computed:,} edges the strongest {kept:,} were kept, which carry "
-            f"{circuit.summary['edges_kept_share_of_effect']:.1%} of their summed |effect|."
-        )
-    calibration = report.calibration if report is not None else None
-    if calibration is None:
-        return " ".join([*lines, "How well they follow measured effects was not measured."])
-    rows = [
-        (
-            what,
-            str(found["sample"]),
-            _figure(found["pearson"]),
-            _figure(found["spearman"]) + _interval_of(found, "spearman"),
-            "" if found.get("sign_agreement") is None else f"{found['sign_agreement']:.0%}",
-        )
-        for what, found in ((key, calibration[key]) for key in ("nodes", "edges"))
-    ]
-    header = ("estimated against measured", "sample", "Pearson", "Spearman", "same sign")
-    return f"{' '.join(lines)}\n\n{table(header, rows, numbers=4)}"
 
 
 def _made(
@@ -382,14 +343,5 @@ def _between(row: Row) -> str:
     return f"{effect_number(row['effect_low'])} to {effect_number(row['effect_high'])}"
 
 
-def _figure(value: float | None) -> str:
-    return "none" if value is None or math.isnan(value) else f"{value:.3f}"
-
-
 def _logits(value: Any) -> str:
     return "unknown" if value is None else f"{effect_number(value)} logits"
-
-
-def _interval_of(found: Mapping[str, Any], name: str) -> str:
-    low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
-    return "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"

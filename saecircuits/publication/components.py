@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from saecircuits.edges.parts import LATER
+from saecircuits.edges.parts import LATER, THRESHOLD
 from saecircuits.publication.markdown import code
 from saecircuits.publication.tables import Row
 
@@ -55,6 +55,11 @@ def through_note(parts: Sequence[str]) -> str:
     )
     if any(LATER in name.split(">") for name in parts):
         note += f" `{LATER}` stands for all that comes behind a layer, not told apart."
+    if THRESHOLD in parts:
+        note += (
+            f" `{THRESHOLD}` is what the target's threshold adds to the others, which hold every "
+            "gate, or takes from them: a feature goes off or wakes up when the source goes."
+        )
     return note
 
 

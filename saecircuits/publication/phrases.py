@@ -1,5 +1,7 @@
 """Sentences that the picture and the card share."""
 
+import math
+
 from saecircuits.publication.records import Example
 from saecircuits.publication.tokens import shortened
 from saecircuits.validation import ValidationReport
@@ -53,3 +55,8 @@ def faithfulness_phrase(report: ValidationReport | None) -> str:
         f"{report.faithfulness_without_errors:.2f} with every error node at its baseline too"
         f"{others}."
     )
+
+
+def decimal(value: float | None) -> str:
+    """A share or a correlation with three decimals; "none" where there is none."""
+    return "none" if value is None or math.isnan(value) else f"{value:.3f}"

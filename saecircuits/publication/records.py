@@ -187,19 +187,56 @@ class RandomCircuits(Record):
     values: tuple[float, ...]
 
 
-class Agreement(Record):
-    """Estimated against measured effects over a sample."""
+class PlainAgreement(Record):
+    """Estimated against measured effects over some members of a sample."""
 
     sample: Count
     pearson: Number
+    spearman: Number
+    sign_agreement: Number = None
+    error: Number = None
+
+
+class StratumAgreement(PlainAgreement):
+    """Members whose |effect| is at least this share of the largest, and in no stratum before."""
+
+    least: float
+
+
+class LayerAgreement(PlainAgreement):
+    """Members of one layer; -1 for edges from tokens."""
+
+    layer: int
+
+
+class Agreement(PlainAgreement):
+    """Estimated against measured effects over a sample, with 95% intervals."""
+
     pearson_low: Number = None
     pearson_high: Number = None
-    spearman: Number
     spearman_low: Number
     spearman_high: Number
-    sign_agreement: Number = None
+    sign_agreement_low: Number = None
+    sign_agreement_high: Number = None
     estimated: tuple[float, ...] = ()
     measured: tuple[float, ...] = ()
+    strata: tuple[StratumAgreement, ...] = ()
+    layers: tuple[LayerAgreement, ...] = ()
+
+
+class CalibrationWarning(LayerAgreement):
+    """A layer whose estimates do not follow what was measured, and what makes them miss.
+
+    Attributes:
+        cause: the non-linearity that does most; None where none was found.
+        share: of what all kinds of non-linearity do.
+        text: the same in a sentence or two.
+    """
+
+    of: Literal["nodes", "edges"]
+    cause: str | None
+    share: Number
+    text: str
 
 
 class Calibration(Record):
@@ -208,6 +245,7 @@ class Calibration(Record):
     against: str | None = None
     nodes: Agreement
     edges: Agreement
+    warnings: tuple[CalibrationWarning, ...] = ()
 
 
 class ReportRecord(Record):

@@ -12,7 +12,7 @@ An operator is a function of the stream like any other, so gradients, integrated
 interventions all have a meaning under it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -23,8 +23,10 @@ from torch import Tensor
 from saecircuits.errors import UnknownNameError
 from saecircuits.splicing.hooking import Hook, recording, remember
 from saecircuits.splicing.sites import (
+    Nonlinearity,
     attention_hooks,
     mlp_hooks,
+    nonlinearity_at,
     norm_scale_hooks,
 )
 
@@ -64,6 +66,19 @@ class Operator:
                 for name, (values, pattern) in self.mixtures.items()
             },
         )
+
+    @property
+    def held(self) -> frozenset[Nonlinearity]:
+        """What is held."""
+        return frozenset(map(nonlinearity_at, (*self.constants, *self.gates, *self.mixtures)))
+
+    def without(self, freed: Collection[Nonlinearity]) -> "Operator":
+        """The same with some of what is held as it is in the model."""
+        constants, gates, mixtures = (
+            {name: value for name, value in held.items() if nonlinearity_at(name) not in freed}
+            for held in (self.constants, self.gates, self.mixtures)
+        )
+        return Operator(self.kind, constants, gates, mixtures)
 
     def hooks(self) -> list[Hook]:
         """Hooks that turn the bridge's forward pass into this operator."""

@@ -134,6 +134,43 @@ def norm_scale_hooks(known_hooks: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in known_hooks if name.endswith(".hook_scale"))
 
 
+NonlinearityKind: TypeAlias = Literal["softmax", "norm", "activation"]
+
+
+@dataclass(frozen=True)
+class Nonlinearity:
+    """Something in a model that is not linear.
+
+    Attributes:
+        layer: of the block; None for the final norm.
+    """
+
+    kind: NonlinearityKind
+    layer: int | None
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "softmax":
+                return f"the attention patterns of layer {self.layer}"
+            case "norm" if self.layer is None:
+                return "the scale of the final norm"
+            case "norm":
+                return f"the scales of the norms in layer {self.layer}"
+            case "activation":
+                return f"the MLP's activation functions in layer {self.layer}"
+
+
+def nonlinearity_at(hook: str) -> Nonlinearity:
+    """Which one an operator holds at a hook point: a norm's scale, or a pattern, or an MLP."""
+    block = _BLOCK_HOOK.fullmatch(hook)
+    kind: NonlinearityKind = "softmax"
+    if hook.endswith(".hook_scale"):
+        kind = "norm"
+    elif ".mlp." in hook:
+        kind = "activation"
+    return Nonlinearity(kind, None if block is None else int(block["layer"]))
+
+
 @dataclass(frozen=True)
 class NormHooks:
     """Names around a norm: `normalized = reads / scale` (LayerNorm: centred), then weight and bias.

@@ -1,8 +1,11 @@
 """Calibration: do the scores say what interventions say?
 
-A stratified sample of nodes and edges, drawn over the whole range of scores, is measured by
-intervention on the graph's own prompts and compared with the estimates: Pearson and Spearman
-correlation over the sample, with bootstrap intervals, and how often the sign agrees.
+A stratified sample of nodes and edges is measured by intervention on the graph's own prompts and
+compared with the estimates. Strata are decades of |effect|, as a share of the largest: from 0.1 up,
+from 0.01, from 0.001, and below; each gives as many, spread evenly over its own ranking. Over the
+sample, by stratum and by layer: Pearson and Spearman correlation, how often the sign agrees, and
+the error, `sum |measured - estimated| / sum |measured|`. Where a layer's figures are low, a warning
+names the non-linearity that makes its estimates miss (`validation.causes`).
 
 Two effects, two interventions. `single` moves one node to its baseline while the rest stays clean:
 what a gradient at the clean run estimates. `joint` is a node's share in the change of its whole
@@ -11,15 +14,15 @@ baseline with probability t, t spread evenly over [0, 1]. Integrated gradients a
 estimate that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from saecircuits.edges.graph import METRIC, AttributionGraph, parse_node_id
@@ -39,8 +42,18 @@ from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.inference import full_precision
 from saecircuits.tasks import Prompts
+from saecircuits.validation.agreement import agreement, plain_agreement
+from saecircuits.validation.causes import Cause, cause_of_edges, cause_of_nodes
 
 Against: TypeAlias = Literal["single", "joint"]
+# Where strata begin, as shares of the largest |effect|.
+STRATA: Final = (0.1, 0.01, 0.001, 0.0)
+# A layer with this many members in the sample is warned of below this correlation or agreement.
+_ENOUGH: Final = 8
+_LOW: Final = 0.9
+# What a cause is looked for among.
+_WORST: Final = 4
+_PROMPTS: Final = 16
 
 
 @full_precision()
@@ -58,14 +71,17 @@ def calibrate(
 
     Args:
         prompts: the prompts that the graph was computed from.
-        n_nodes: nodes measured, spread evenly over the ranking by |effect|.
+        n_nodes: nodes measured, over all strata.
         n_edges: edges measured, likewise; edges have only a `single` effect.
         against: which intervention nodes are compared with.
 
     Returns:
-        `{"nodes": figures, "edges": figures}`; figures: sample, pearson, pearson_low,
-        pearson_high, spearman, spearman_low, spearman_high, sign_agreement, and the pairs
-        themselves (estimated, measured).
+        `{"against": ..., "nodes": figures, "edges": figures, "warnings": [...]}`; figures: those of
+        `agreement` over the sample, and the same without intervals for every one of `strata` (with
+        `least`, where it begins) and of `layers` (with `layer`; of an edge its source's). Warnings,
+        of `single` effects of graphs by the gradient of the model as it is: `of` (nodes or edges),
+        `layer`, the figures of that layer, the `cause` with its `share`, and all that as a `text`;
+        one at most of either, for the layer of lowest correlation.
 
     Raises:
         InputError: other prompts than the graph's.
@@ -77,11 +93,11 @@ def calibrate(
     batches = _batches(model, graph, prompts)
     units = batches[0].units.names
     members = graph.nodes[graph.nodes["kind"].isin(["feature", "error"])]
-    nodes = members.iloc[spread_ranks(len(members), n_nodes)]
+    nodes = members.iloc[stratified(members["effect"].to_numpy(), n_nodes)]
     spots = [parse_node_id(model, units, node) for node in nodes["node"]]
     measure = intervene if against == "single" else _joint_effects
     measured = _mean_over_prompts([measure(batch, spots) for batch in batches])
-    edges = graph.edges.iloc[spread_ranks(len(graph.edges), n_edges)]
+    edges = graph.edges.iloc[stratified(graph.edges["effect"].to_numpy(), n_edges)]
     pairs = [
         (
             parse_node_id(model, units, source),
@@ -90,70 +106,144 @@ def calibrate(
         for source, target in zip(edges["source"], edges["target"], strict=True)
     ]
     measured_edges = _mean_over_prompts([intervene_on_edges(batch, pairs) for batch in batches])
-    return {
-        "against": against,
-        "nodes": agreement(nodes["effect"].to_numpy(), measured, seed=seed),
-        "edges": agreement(edges["effect"].to_numpy(), measured_edges, seed=seed),
+    layer_of = dict(zip(graph.nodes["node"], graph.nodes["layer"], strict=True))
+    samples = {
+        "nodes": _Sample.of(nodes["effect"], nodes["layer"], measured, members["effect"]),
+        "edges": _Sample.of(
+            edges["effect"], edges["source"].map(layer_of), measured_edges, graph.edges["effect"]
+        ),
     }
+    settings = graph.settings
+    warnings = []
+    if (against, settings.estimator, settings.linearization) == ("single", "gradient", "full"):
+        (some,) = _batches(model, graph, prompts.subset(range(min(_PROMPTS, len(prompts)))))
+        crosses = settings.crosses_thresholds
+        causes = {
+            "nodes": lambda rows: cause_of_nodes(some, [spots[row] for row in rows]),
+            "edges": lambda rows: cause_of_edges(
+                some, [pairs[row] for row in rows], crosses=crosses
+            ),
+        }
+        warnings = [
+            warning
+            for of, sample in samples.items()
+            if (warning := sample.warning(of, causes[of])) is not None
+        ]
+    figures = {of: sample.figures(seed) for of, sample in samples.items()}
+    return {"against": against, **figures, "warnings": warnings}
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Members of a sample: estimated and measured effects, layers, and shares of the largest."""
+
+    estimated: NDArray[np.float64]
+    measured: NDArray[np.float64]
+    layers: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, estimated: pd.Series, layers: pd.Series, measured: NDArray[np.float64], all_: pd.Series
+    ) -> "_Sample":
+        values = estimated.to_numpy(dtype=np.float64)
+        largest = float(all_.abs().max()) if len(all_) else 0.0
+        shares = np.abs(values) / largest if largest > 0 else np.zeros_like(values)
+        return cls(values, measured, layers.to_numpy(dtype=np.int64), shares)
+
+    def figures(self, seed: int) -> dict[str, Any]:
+        stratum = _stratum(self.shares)
+        return {
+            **agreement(self.estimated, self.measured, seed=seed),
+            "strata": [
+                {"least": least, **self._some(stratum == number)}
+                for number, least in enumerate(STRATA)
+            ],
+            "layers": [
+                {"layer": int(layer), **self._some(self.layers == layer)}
+                for layer in np.unique(self.layers)
+            ],
+        }
+
+    def warning(
+        self, of: str, cause: Callable[[Sequence[int]], Cause | None]
+    ) -> dict[str, Any] | None:
+        """What is wrong with the layer of lowest correlation; None where no layer is low."""
+        low = []
+        for layer in np.unique(self.layers):
+            rows = np.flatnonzero(self.layers == layer)
+            found = self._some(rows)
+            figures = [found[name] for name in ("spearman", "sign_agreement")]
+            if len(rows) >= _ENOUGH and any(x is not None and x < _LOW for x in figures):
+                low.append((min(x for x in figures if x is not None), int(layer), rows, found))
+        if not low:
+            return None
+        _, layer, rows, found = min(low, key=lambda one: one[:2])
+        misses = np.abs(self.measured[rows] - self.estimated[rows])
+        named = cause(rows[np.argsort(-misses, kind="stable")[:_WORST]].tolist())
+        return {
+            "of": of,
+            "layer": layer,
+            **found,
+            "cause": None if named is None else named.text,
+            "share": None if named is None else named.share,
+            "text": _sentence(of, layer, found, named),
+        }
+
+    def _some(self, rows: NDArray[Any]) -> dict[str, Any]:
+        return plain_agreement(self.estimated[rows], self.measured[rows])
+
+
+def _sentence(of: str, layer: int, figures: dict[str, Any], cause: Cause | None) -> str:
+    where = "edges from tokens" if layer < 0 else f"{of} {'from' if of == 'edges' else 'in'} "
+    where += "" if layer < 0 else f"layer {layer}"
+    parts = [
+        f"Spearman {figures['spearman']:.2f}" if figures["spearman"] is not None else "",
+        f"right sign {figures['sign_agreement']:.0%}"
+        if figures["sign_agreement"] is not None
+        else "",
+    ]
+    found = ", ".join(filter(None, parts))
+    text = f"Estimates of {where} do not follow measured effects ({found}, {figures['sample']})."
+    if cause is None:
+        return text
+    return (
+        f"{text} Most of what the worst of them miss comes from {cause.text} "
+        f"({cause.share:.0%} of what each kind of non-linearity does by itself)."
+    )
+
+
+def stratified(effects: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """About `count` places in `effects`: each stratum gives as many, or all that it has.
+
+    Within a stratum they are spread evenly over its ranking by |effect|.
+    """
+    size = np.abs(effects)
+    if not len(size):
+        return np.zeros(0, dtype=np.int64)
+    stratum = _stratum(size / size.max() if size.max() > 0 else size)
+    strata = [np.flatnonzero(stratum == number) for number in range(len(STRATA))]
+    chosen, left = [], min(count, len(size))
+    # The smallest first, so that the others share what it cannot give.
+    for number, members in enumerate(sorted(strata, key=len)):
+        ranked = members[np.argsort(-size[members], kind="stable")]
+        some = spread_ranks(len(ranked), left // (len(strata) - number))
+        chosen.append(ranked[some])
+        left -= len(some)
+    return np.sort(np.concatenate(chosen))
+
+
+def _stratum(shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.sum([shares < least for least in STRATA[:-1]], axis=0).astype(np.int64)
 
 
 def spread_ranks(n_ranked: int, count: int) -> NDArray[np.int64]:
     """`count` ranks spread evenly over `n_ranked`, the first and the last among them."""
     if n_ranked <= count:
         return np.arange(n_ranked)
+    if count < 1:
+        return np.zeros(0, dtype=np.int64)
     return np.unique(np.linspace(0, n_ranked - 1, count).round().astype(np.int64))
-
-
-def agreement(
-    estimated: NDArray[np.float64],
-    measured: NDArray[np.float64],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Pearson and Spearman correlation with 95% bootstrap intervals over the sample, and signs.
-
-    `sign_agreement` counts only what is measurably not zero (|measured| over a thousandth of the
-    largest). Correlations of fewer than three pairs are None.
-    """
-    figures: dict[str, Any] = {"sample": len(estimated)}
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(0, max(1, len(estimated)), size=(resamples, len(estimated)))
-    for name, ranked in (("pearson", False), ("spearman", True)):
-        (found,) = _correlations(estimated[None], measured[None], ranked=ranked)
-        again = _correlations(estimated[draws], measured[draws], ranked=ranked)
-        known = again[~np.isnan(again)]
-        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (None, None)
-        figures |= {
-            name: None if np.isnan(found) else float(found),
-            f"{name}_low": None if low is None else float(low),
-            f"{name}_high": None if high is None else float(high),
-        }
-    counts = np.abs(measured) > 1e-3 * np.abs(measured).max(initial=0.0)
-    figures["sign_agreement"] = (
-        float((np.sign(estimated) == np.sign(measured))[counts].mean()) if counts.any() else None
-    )
-    figures["estimated"] = [float(value) for value in estimated]
-    figures["measured"] = [float(value) for value in measured]
-    return figures
-
-
-def _correlations(
-    first: Float[NDArray[np.float64], "draw pair"],
-    second: Float[NDArray[np.float64], "draw pair"],
-    *,
-    ranked: bool,
-) -> Float[NDArray[np.float64], " draw"]:
-    """Pearson's correlation of every row, of ranks if wanted; NaN where one side does not vary."""
-    if first.shape[1] < 3:
-        return np.full(len(first), np.nan)
-    varies = (np.ptp(first, axis=1) > 0) & (np.ptp(second, axis=1) > 0)
-    if ranked:
-        first, second = stats.rankdata(first, axis=1), stats.rankdata(second, axis=1)
-    first, second = (side - side.mean(1, keepdims=True) for side in (first, second))
-    size = np.sqrt((first**2).sum(1) * (second**2).sum(1))
-    product = (first * second).sum(1)
-    return np.divide(product, size, out=np.full(len(first), np.nan), where=varies).clip(-1, 1)
 
 
 def _batches(model: SplicedModel, graph: AttributionGraph, prompts: Prompts) -> list[Contrast]:

@@ -11,7 +11,7 @@ from saecircuits.errors import UnknownNameError
 from saecircuits.splicing import SplicedModel, record_operator, splice
 from saecircuits.splicing.hooking import attached, recording
 from saecircuits.splicing.operators import FULL, _secant, check_linearization
-from saecircuits.splicing.sites import block_hooks
+from saecircuits.splicing.sites import Nonlinearity, block_hooks
 from tests.architectures import build
 from tests.models import Toy, build_gemma2, random_sae
 
@@ -257,3 +257,22 @@ def test_patterns_are_held_whatever_is_read(tmp_path: Path, family: str) -> None
     )
     expected = torch.einsum("bhts,bshd->bthd", seen[hooks.pattern], values)
     torch.testing.assert_close(held[hooks.heads], expected)
+
+
+def test_what_is_let_go_is_the_model_s_own_again(each_toy: Toy) -> None:
+    model, tokens = each_toy.model, each_toy.prompts.clean_tokens
+    held = record_operator(model.bridge, tokens, kind="secant")
+    layers = range(model.n_layers)
+    expected = {Nonlinearity("norm", None)} | {
+        Nonlinearity(kind, layer) for kind in ("softmax", "norm", "activation") for layer in layers
+    }
+    assert held.held == expected
+    others = tokens.roll(1, 0)
+    whole = model.forward(others)
+    free = model.forward(others, operator=held.without(held.held))
+    torch.testing.assert_close(free, whole, **CLOSE)
+    for one in sorted(expected, key=str):
+        some = held.without([one])
+        assert some.held == expected - {one}
+        assert float((model.forward(others, operator=some) - whole).abs().max()) > 1e-6
+    assert str(Nonlinearity("softmax", 2)) == "the attention patterns of layer 2"

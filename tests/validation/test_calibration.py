@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from saecircuits.edges.attribute import attribute
 from saecircuits.errors import InputError
 from saecircuits.nodes.effects import node_effects, node_index
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.validation.calibration import (
+    STRATA,
     _joint_effects,
-    agreement,
     calibrate,
     spread_ranks,
+    stratified,
 )
 from tests.models import Toy, make_contrast
 
@@ -45,34 +45,51 @@ def test_in_an_affine_operator_the_joint_share_is_the_single_effect(toy: Toy) ->
 def test_ranks_are_spread_over_the_whole_range() -> None:
     assert spread_ranks(3, 10).tolist() == [0, 1, 2]
     assert spread_ranks(101, 5).tolist() == [0, 25, 50, 75, 100]
+    assert spread_ranks(5, 0).tolist() == []
 
 
-def test_agreement_of_a_reversed_and_of_a_constant_sample() -> None:
-    values = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
-    assert agreement(values, -values)["spearman"] == pytest.approx(-1.0)
-    assert agreement(values, -values)["sign_agreement"] == 0.0
-    assert agreement(values, np.ones(5))["pearson"] is None
-    monotone = agreement(values, values**3)
-    assert monotone["spearman"] == pytest.approx(1.0)
-    assert monotone["pearson"] < 0.99
+def test_every_stratum_gives_as_many() -> None:
+    effects = np.concatenate(
+        [np.full(5, -1.0), np.full(50, 0.05), np.linspace(2e-3, 5e-3, 70), np.zeros(300)]
+    )
+    chosen = stratified(effects, 100)
+    by_stratum = [int(((chosen >= low) & (chosen < high)).sum()) for low, high in BOUNDS]
+    assert by_stratum == [5, 31, 32, 32]
+    assert len(np.unique(chosen)) == len(chosen)
+    assert {55, 124} <= set(chosen)  # the first and the last of the third
+    assert stratified(effects, 10**6).tolist() == list(range(len(effects)))
+    assert len(stratified(np.zeros(7), 3)) == 3
+    assert len(stratified(np.zeros(0), 3)) == 0
 
 
-def test_correlations_and_their_intervals_are_scipy_s() -> None:
-    generator = np.random.default_rng(3)
-    first = generator.integers(0, 4, size=7).astype(float)  # few values: ties, and constant draws
-    second = first + generator.integers(0, 3, size=7)
-    found = agreement(first, second, resamples=300, seed=1)
-    draws = np.random.default_rng(1).integers(0, 7, size=(300, 7))
-    for name, correlate in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
-        expected = [
-            correlate(first[draw], second[draw]).statistic
-            for draw in draws
-            if np.ptp(first[draw]) > 0 and np.ptp(second[draw]) > 0
-        ]
-        assert found[name] == pytest.approx(correlate(first, second).statistic, abs=1e-12)
-        low, high = np.quantile(expected, [0.025, 0.975])
-        assert found[f"{name}_low"] == pytest.approx(low, abs=1e-12)
-        assert found[f"{name}_high"] == pytest.approx(high, abs=1e-12)
+BOUNDS = [(0, 5), (5, 55), (55, 125), (125, 425)]
+
+
+def test_figures_by_stratum_and_layer_add_up(toy: Toy) -> None:
+    prompts = toy.prompts.subset([0, 1])
+    graph = attribute(toy.model, prompts, max_nodes=12)
+    found = calibrate(toy.model, graph, prompts, n_nodes=15, n_edges=15)
+    for what in ("nodes", "edges"):
+        figures = found[what]
+        for groups in ("strata", "layers"):
+            assert sum(group["sample"] for group in figures[groups]) == figures["sample"]
+        missed = np.abs(np.subtract(figures["measured"], figures["estimated"])).sum()
+        assert figures["error"] == pytest.approx(missed / np.abs(figures["measured"]).sum())
+    assert [stratum["least"] for stratum in found["nodes"]["strata"]] == list(STRATA)
+    assert {layer["layer"] for layer in found["nodes"]["layers"]} <= {0, 1, 2}
+
+
+def test_a_layer_that_is_low_is_named_with_its_cause(toy: Toy) -> None:
+    graph = attribute(toy.model, toy.prompts, max_nodes=40, baseline="zero")
+    found = calibrate(toy.model, graph, toy.prompts, n_nodes=60, n_edges=15)
+    (warning,) = [one for one in found["warnings"] if one["of"] == "nodes"]
+    (layer,) = [one for one in found["nodes"]["layers"] if one["layer"] == warning["layer"]]
+    assert {key: warning[key] for key in layer} == layer
+    assert min(layer["spearman"], layer["sign_agreement"]) < 0.9
+    assert warning["cause"] in warning["text"]
+    assert 0 < warning["share"] <= 1
+    measured = attribute(toy.model, toy.prompts, estimator="intervention", max_nodes=4)
+    assert calibrate(toy.model, measured, toy.prompts, n_nodes=30)["warnings"] == []
 
 
 def test_other_prompts_are_refused(toy: Toy) -> None:

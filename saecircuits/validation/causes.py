@@ -1,0 +1,114 @@
+"""Why estimates miss what interventions measure: which non-linearity, and in which layer.
+
+Under the secant operator the model is affine, and nothing but the gates of features can make an
+estimate miss. Let one kind of non-linearity go at a time, everything else held at the clean run:
+
+    miss(free) = measured effect - estimated effect, both under the operator with `free` let go
+
+`miss({c}) - miss({})` is what c by itself makes the estimates miss; `miss({})` is what the gates of
+features do. What two kinds do only together belongs to neither. Of the kind that does most, the
+layer is then found in the same way.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saecircuits.edges.interventions import intervene_on_edges
+from saecircuits.edges.reference import ReferenceEdges
+from saecircuits.edges.thresholds import CrossingEdges, longest_unit
+from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.estimators import clean_gradients
+from saecircuits.nodes.interventions import Spot, intervene, node_change
+from saecircuits.splicing.operators import Operator, record_operator
+from saecircuits.splicing.sites import Nonlinearity
+
+Edge: TypeAlias = tuple[Spot, Spot | None]
+# Mean over prompts of measured less estimated, member by member, under a contrast's operator.
+Miss: TypeAlias = Callable[[Contrast], NDArray[np.float64]]
+GATES = "the gates of features"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What makes estimates miss.
+
+    Attributes:
+        text: what it is called.
+        share: of what all kinds by themselves make these estimates miss, in absolute values.
+    """
+
+    text: str
+    share: float
+
+
+def cause_of_nodes(contrast: Contrast, nodes: Sequence[Spot]) -> Cause | None:
+    """Why the gradient misses these nodes' effects; None where nothing is missed."""
+
+    def miss(contrast: Contrast) -> NDArray[np.float64]:
+        gradients = clean_gradients(contrast)
+        estimated = [
+            (gradients[spot.place].gradient * node_change(contrast, spot)).sum((1, 2)).mean()
+            for spot in nodes
+        ]
+        measured = intervene(contrast, nodes).mean(1)
+        return np.array(measured.tolist()) - np.array([float(value) for value in estimated])
+
+    return _cause(contrast, miss)
+
+
+def cause_of_edges(contrast: Contrast, edges: Sequence[Edge], *, crosses: bool) -> Cause | None:
+    """The same for edges.
+
+    Args:
+        crosses: their estimates cross thresholds.
+    """
+
+    def miss(contrast: Contrast) -> NDArray[np.float64]:
+        measured = intervene_on_edges(contrast, edges).mean(1).tolist()
+        estimated = [_estimated(contrast, edge, crosses=crosses) for edge in edges]
+        return np.array(measured) - np.array(estimated)
+
+    return _cause(contrast, miss)
+
+
+def _estimated(contrast: Contrast, edge: Edge, *, crosses: bool) -> float:
+    source, target = edge
+    gradients, targets = clean_gradients(contrast), None if target is None else (target,)
+    if crosses:
+        finest = longest_unit(contrast.units)
+        engine = CrossingEdges(
+            ReferenceEdges, contrast, gradients, [source], finest=finest, crossed={}
+        )
+    else:
+        engine = ReferenceEdges(contrast, gradients, [source])
+    return sum(float(block.effects.mean(-1).sum()) for block in engine.into(targets))
+
+
+def _cause(contrast: Contrast, miss: Miss) -> Cause | None:
+    held = record_operator(contrast.model.bridge, contrast.tokens, kind="secant")
+    by_gates = miss(_under(contrast, held, ()))
+
+    def alone(freed: Collection[Nonlinearity]) -> float:
+        return float(np.abs(miss(_under(contrast, held, freed)) - by_gates).sum())
+
+    by_kind = {
+        kind: alone([one for one in held.held if one.kind == kind])
+        for kind in sorted({one.kind for one in held.held})
+    }
+    of_gates = float(np.abs(by_gates).sum())
+    total = of_gates + sum(by_kind.values())
+    if total == 0:
+        return None
+    kind = max(by_kind, key=lambda kind: by_kind[kind])
+    if of_gates >= by_kind[kind]:
+        return Cause(GATES, of_gates / total)
+    of_kind = sorted((one for one in held.held if one.kind == kind), key=str)
+    return Cause(str(max(of_kind, key=lambda one: alone([one]))), by_kind[kind] / total)
+
+
+def _under(contrast: Contrast, held: Operator, freed: Collection[Nonlinearity]) -> Contrast:
+    return replace(contrast, operator=held.without(freed))

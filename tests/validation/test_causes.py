@@ -1,0 +1,54 @@
+"""Causes that are known by where a node stands."""
+
+import pytest
+
+from saecircuits.nodes.contrast import TOKENS, Contrast
+from saecircuits.nodes.interventions import Spot
+from saecircuits.validation.causes import GATES, cause_of_edges, cause_of_nodes
+from tests.edges.test_reference import strongest
+from tests.models import Toy, make_contrast
+
+
+@pytest.fixture(scope="module")
+def contrast(toy: Toy) -> Contrast:
+    return make_contrast(toy.model, toy.prompts, positions="each")
+
+
+def test_behind_the_last_block_only_the_final_norm_is_left(contrast: Contrast) -> None:
+    nodes = [spot for spot in strongest(contrast, per_unit=1) if spot.place == 2]
+    cause = cause_of_nodes(contrast, nodes)
+    assert cause is not None
+    assert cause.text == "the scale of the final norm"
+    assert cause.share == pytest.approx(1.0)
+
+
+def test_earlier_nodes_have_causes_in_later_blocks(contrast: Contrast) -> None:
+    nodes = [spot for spot in strongest(contrast, per_unit=1) if spot.place == 0]
+    cause = cause_of_nodes(contrast, nodes)
+    assert cause is not None
+    assert "layer 0" not in cause.text
+    assert 0 < cause.share < 1
+
+
+def test_where_nothing_moves_there_is_no_cause(contrast: Contrast) -> None:
+    unmoved = contrast.feature_change(2).dense()[:, 2].abs().sum(0) == 0
+    nodes = [Spot(2, contrast.units.clean[0, 2].item(), int(unmoved.nonzero()[0]))]
+    assert cause_of_nodes(contrast, nodes) is None
+
+
+def test_gates_are_a_cause_where_edges_do_not_cross_thresholds(contrast: Contrast) -> None:
+    spots = strongest(contrast, per_unit=2)
+    sources = [spot for spot in spots if spot.place == TOKENS][:2]
+    targets = [spot for spot in spots if spot.place == 0 and spot.feature >= 0][:4]
+    causes = {
+        crosses: [
+            cause.text
+            for source in sources
+            for target in targets
+            if (cause := cause_of_edges(contrast, [(source, target)], crosses=crosses)) is not None
+        ]
+        for crosses in (False, True)
+    }
+    assert GATES in causes[False]
+    assert GATES not in causes[True]
+    assert causes[True]
