@@ -16,43 +16,41 @@ import pandas as pd
 import saecircuits as sc
 from experiments.tables import write_table
 
-WAYS = (
-    ("gradient", "full"),
-    ("gradient", "frozen"),
-    ("gradient", "secant"),
-    ("integrated_gradients", "full"),
-)
+WAYS: dict[str, dict[str, str]] = {
+    "gradient": {},
+    "gradient, thresholds held": {"thresholds": "held"},
+    "gradient, attention and norms held": {"linearization": "frozen"},
+    "gradient, secant gates too": {"linearization": "secant"},
+    "integrated gradients": {"estimator": "integrated_gradients"},
+}
 
 
 def measure(
     model: sc.SplicedModel,
     task: sc.Task,
+    way: str,
     *,
-    estimator: str,
-    linearization: str,
     n_nodes: int,
     n_edges: int,
     joint_nodes: int,
 ) -> dict[str, object]:
-    """One row: correlations of estimated with measured effects, and how good the circuits are."""
-    graph = sc.attribute(
-        model, task.train, estimator=estimator, linearization=linearization, max_nodes=200
-    )
+    """One row: how well estimates follow what is measured, and how good the circuits are."""
+    graph = sc.attribute(model, task.train, max_nodes=200, **WAYS[way])
     single = sc.calibrate(model, graph, task.train, n_nodes=n_nodes, n_edges=n_edges)
     joint = sc.calibrate(model, graph, task.train, n_nodes=joint_nodes, n_edges=1, against="joint")
     report = sc.validate(model, sc.prune(graph, nodes=200), task.test, n_random=0)
-    return {
-        "task": task.name,
-        "estimator": estimator,
-        "linearization": linearization,
-        "node pearson": single["nodes"]["pearson"],
-        "node spearman": single["nodes"]["spearman"],
-        "joint pearson": joint["nodes"]["pearson"],
-        "joint spearman": joint["nodes"]["spearman"],
-        "edge pearson": single["edges"]["pearson"],
-        "edge spearman": single["edges"]["spearman"],
-        "faithfulness of 200 nodes": report.faithfulness,
-    }
+    row: dict[str, object] = {"task": task.name, "way": way}
+    for what, found in (
+        ("nodes", single["nodes"]),
+        ("nodes jointly", joint["nodes"]),
+        ("edges", single["edges"]),
+    ):
+        for figure in ("spearman", "spearman_low", "spearman_high", "pearson", "sign_agreement"):
+            row[f"{what} {figure}"] = found[figure]
+        row[f"{what} error"] = found["error"]
+    row["warnings"] = " ".join(one["text"] for one in single["warnings"])
+    row["faithfulness of 200 nodes"] = report.faithfulness
+    return row
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="stories")
     parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--limit", type=int, default=32, help="prompt pairs in each half")
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--edges", type=int, default=100)
@@ -70,12 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for name in options.tasks:
         task = sc.load_task(name, model, limit=options.limit)
-        for estimator, linearization in WAYS:
+        for way in options.ways:
             row = measure(
                 model,
                 task,
-                estimator=estimator,
-                linearization=linearization,
+                way,
                 n_nodes=options.nodes,
                 n_edges=options.edges,
                 joint_nodes=options.joint_nodes,
