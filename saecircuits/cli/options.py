@@ -59,6 +59,7 @@ CHOICES: Final[dict[str, tuple[Any, str]]] = {
     "error_policy": ("recompute", "recompute or hold."),
     "baseline": ("corrupted", _BASELINES),
     "engine": ("auto", "Of the edges: auto, factorised, or reference (autograd, slow)."),
+    "thresholds": ("crossed", "Of features that edges end in: crossed, or held as a slope does."),
     "max_nodes": (300, "Edges are computed among this many nodes, the strongest, or among all."),
     "target_threshold": (
         0.0,

@@ -6,7 +6,7 @@ key's name in it. Numbers that do not exist (an interval over one prompt) are nu
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from saecircuits.edges.settings import AttributionSettings
 
@@ -115,6 +115,12 @@ class CircuitRecord(Record):
     candidates: tuple[str, ...] | None
     circuit_digest: Sha256 | None
     files: dict[str, Sha256]
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _held_unless_said(cls, given: object) -> object:
+        """Runs written before the choice was there had their thresholds held."""
+        return {"thresholds": "held", **given} if isinstance(given, dict) else given
 
     @property
     def task_name(self) -> str | None:

@@ -53,7 +53,7 @@ def test_estimators(tmp_path: Path) -> None:
     estimators.main(["--tasks", "agreement", "--limit", "4", *small, "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "estimators.csv")
     assert len(table) == len(estimators.WAYS)
-    assert table["node spearman"].between(-1, 1).all()
+    assert table["nodes spearman"].between(-1, 1).all()
 
 
 def test_long_prompt() -> None:

@@ -205,6 +205,14 @@ def test_a_run_of_an_earlier_version_says_what_it_lacks(run: Path) -> None:
             read(run)
 
 
+def test_a_run_from_before_thresholds_were_crossed_had_them_held(run: Path) -> None:
+    assert read_circuit(run).settings.thresholds == "crossed"
+    record = json.loads((run / "circuit.json").read_text(encoding="utf-8"))
+    del record["settings"]["thresholds"]
+    (run / "circuit.json").write_text(json.dumps(record), encoding="utf-8")
+    assert read_circuit(run).settings.thresholds == "held"
+
+
 def test_a_table_of_another_stage_is_refused(found: Found, run: Path, tmp_path: Path) -> None:
     other = open_folder(tmp_path / "other")
     write_circuit(other, prune(found.graph, nodes=7), graph=found.graph)
