@@ -237,14 +237,14 @@ def sign_stability(
     Returns:
         `[n_column]`; NaN where every value, or the mean, is zero.
     """
-    table = sparse.csr_matrix(per_prompt).tocoo()
-    n_column, size = int(table.get_shape()[1]), np.abs(table.data)
-    largest = np.zeros(n_column)
-    np.maximum.at(largest, table.col, size)
+    table = sparse.csr_matrix(per_prompt)
+    n_column, filled = int(table.get_shape()[1]), table.tocoo()
+    size, largest = np.abs(filled.data), np.zeros(n_column)
+    np.maximum.at(largest, filled.col, size)
     own = np.sign(np.asarray(table.sum(axis=0)).ravel())
-    counts = size > ROUNDING * largest[table.col]
-    column = table.col[counts]
-    agree = np.sign(table.data[counts]) == own[column]
+    counts = size > ROUNDING * largest[filled.col]
+    column = filled.col[counts]
+    agree = np.sign(filled.data[counts]) == own[column]
     total = np.bincount(column, minlength=n_column)
     same = np.bincount(column[agree], minlength=n_column)
     has_sign = (total > 0) & (own != 0)
