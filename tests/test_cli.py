@@ -115,6 +115,12 @@ def test_paths_of_a_run(
     lines = capsys.readouterr().out.splitlines()
     assert all(f"> {node}" in line and line.startswith("+") for line in lines[:-1])
     assert lines[-1].startswith(f"The {len(lines) - 1} paths listed carry")
+    assert call(monkeypatch, *asked, "-k", "3", "--ablate", "--json") == 0
+    ablated = json.loads(capsys.readouterr().out)["ablated"]
+    by_way = {row["ablate"]: row["faithfulness"] for row in ablated["ablations"]}
+    assert set(by_way) == {"nodes", "edges"}
+    assert call(monkeypatch, *asked, "-k", "3", "--ablate") == 0
+    assert f"{by_way['edges']:.3f} by these edges" in capsys.readouterr().out
     for bad, message in (
         (["--to", "metrics"], "did you mean 'metric'"),
         (["--sign", "plus"], "unknown sign 'plus'"),

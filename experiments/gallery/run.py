@@ -44,7 +44,8 @@ def section(task: sc.Task, about: TaskRecord, run: sc.Run) -> str:
         f"Held-out faithfulness {report.faithfulness:.2f} "
         f"[{report.faithfulness_low:.2f}, {report.faithfulness_high:.2f}] by nodes"
         f"{'' if by_edges is None else f', {by_edges:.2f} by edges'}, with {report.nodes} nodes "
-        f"({report.errors} of them error nodes) and {report.edges:,} edges. Strongest path: `{path}`.",
+        f"({report.errors} of them error nodes) and {report.edges:,} edges. Strongest path: "
+        f"`{path}`.",
     ]
     if report.calibration is not None:
         lines += [one["text"] for one in report.calibration["warnings"]]

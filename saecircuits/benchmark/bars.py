@@ -17,6 +17,7 @@ _MEMORY: Final = 400e6
 _NODES: Final = 1.5
 _PARTS: Final = 0.2
 _STRAIGHT: Final = 1.1
+_PASSES: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Bar:
 
 def bars(found: Benchmark) -> list[Bar]:
     """Every bar that the benchmark has figures for; single-threaded."""
-    return [*_edges(found), *_nodes(found), *_parts(found), *_curves(found)]
+    return [*_edges(found), *_nodes(found), *_parts(found), *_ablations(found), *_curves(found)]
 
 
 def _edges(found: Benchmark) -> Iterator[Bar]:
@@ -92,6 +93,17 @@ def _parts(found: Benchmark) -> Iterator[Bar]:
             f"{one.extra:.0%}",
             one.extra <= _PARTS,
         )
+
+
+def _ablations(found: Benchmark) -> Iterator[Bar]:
+    for one in found.ablations:
+        if one.threads == 1:
+            yield Bar(
+                f"edge ablation of {one.nodes} nodes over one forward pass, {one.size}",
+                f"at most {_PASSES:.0f}",
+                f"{one.passes:.1f}",
+                one.passes <= _PASSES,
+            )
 
 
 def _curves(found: Benchmark) -> Iterator[Bar]:

@@ -10,7 +10,13 @@ import torch
 from saecircuits.benchmark.engines import ENGINES, FACTORISED, PARTS, SINGLE, Engine
 from saecircuits.benchmark.flops import node_terms
 from saecircuits.benchmark.measuring import Clock, PeakMemory, product_rate
-from saecircuits.benchmark.results import CurvePoint, EdgeResult, NodeResult, PartsResult
+from saecircuits.benchmark.results import (
+    AblationResult,
+    CurvePoint,
+    EdgeResult,
+    NodeResult,
+    PartsResult,
+)
 from saecircuits.benchmark.sizes import SIZES, Loaded, Size, load_random, load_shipped
 from saecircuits.benchmark.work import (
     bare_passes,
@@ -20,14 +26,19 @@ from saecircuits.benchmark.work import (
     prepare,
     set_up,
     spread,
+    wired,
 )
+from saecircuits.edges.ablation import ablate_edges
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import node_id
 from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.interventions import Spot
 
-JobKind = Literal["nodes", "edges", "parts", "curve"]
+JobKind = Literal["nodes", "edges", "parts", "ablation", "curve"]
 _REPEATS: Final = 3
+# Edge ablation is timed on a circuit of so many nodes, and on so many prompts unless told.
+ABLATED_NODES: Final = 200
+ABLATED_PROMPTS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,7 @@ def carry_out(job: Job) -> list[dict[str, Any]]:
         "nodes": _nodes,
         "edges": _edges,
         "parts": _parts,
+        "ablation": _ablation,
         "curve": _curve,
     }
     loaded = load_shipped(limit=job.limit) if job.size is None else load_random(job.size)
@@ -187,6 +199,37 @@ def _parts(job: Job, loaded: Loaded) -> list[PartsResult]:
         off, on = (statistics.median(column) for column in zip(*times, strict=True))
         results.append(PartsResult(job.size_name, way, job.threads, off, on))
     return results
+
+
+def _ablation(job: Job, loaded: Loaded) -> list[AblationResult]:
+    """The least of some times, of ablation and of a forward pass, each after one not counted."""
+    contrast, wiring, circuit = wired(loaded, ABLATED_NODES)
+
+    @torch.no_grad()
+    def forward() -> None:
+        loaded.model.forward(contrast.tokens)
+
+    def least(work: Callable[[], object], times: int) -> float:
+        work()
+        found = []
+        for _ in range(times):
+            clock = Clock()
+            with clock.running():
+                work()
+            found.append(clock.cpu)
+        return min(found)
+
+    return [
+        AblationResult(
+            size=job.size_name,
+            threads=job.threads,
+            prompts=len(contrast.prompts),
+            nodes=circuit.size,
+            edges=len(circuit.edges),
+            cpu_seconds=least(lambda: ablate_edges(contrast, [wiring]), _REPEATS + 2),
+            forward_seconds=least(forward, 20),
+        )
+    ]
 
 
 def _curve(job: Job, loaded: Loaded) -> list[CurvePoint]:

@@ -33,6 +33,10 @@ pass with encoders.""",
 Time with the components of every edge told apart, and without, in turn in one process: by the
 engine alone, with as many targets at once either way, and through `sc.attribute(..., parts=...)`
 with everything else that it does.""",
+    "Edge ablation": """\
+The circuit's metric on all prompts together, every node reading its parents in the circuit alone,
+beside one forward pass of the same prompts. The least of five and of twenty times counts, after one
+that is not timed: the ratio is of the work, not of what else the machine was doing.""",
     "Growth": """\
 The factorised engine alone, on one thread. Over targets and layers, dictionaries have 6,144
 features, on which edges do not depend. Over prompt length the number of targets stays, and sources

@@ -26,7 +26,8 @@ class Sheet:
 
 def sheets(found: Benchmark) -> list[Sheet]:
     """Every table that the benchmark has rows for."""
-    made = [_edges(found), _work(found), _nodes(found), _parts(found), _curves(found), _bars(found)]
+    made = [_edges(found), _work(found), _nodes(found), _parts(found)]
+    made += [_ablations(found), _curves(found), _bars(found)]
     return [sheet for sheet in made if sheet.rows]
 
 
@@ -44,6 +45,8 @@ def to_json(found: Benchmark) -> dict[str, Any]:
         row["ratio"] = one.ratio
     for row, one in zip(value["parts"], found.parts, strict=True):
         row["extra"] = one.extra
+    for row, one in zip(value["ablations"], found.ablations, strict=True):
+        row["passes"] = one.passes
     value["slopes"] = {
         curve: slope(points) for curve in CURVES if len(points := points_of(found, curve)) > 1
     }
@@ -132,6 +135,26 @@ def _parts(found: Benchmark) -> Sheet:
     ]
     header = ("size", "through", "threads", "CPU s without", "CPU s with", "extra")
     return Sheet("Parts of every edge", header, tuple(rows), 2)
+
+
+def _ablations(found: Benchmark) -> Sheet:
+    rows = [
+        (
+            one.size,
+            str(one.threads),
+            f"{one.prompts:,}",
+            f"{one.nodes:,}",
+            f"{one.edges:,}",
+            number(one.cpu_seconds),
+            number(one.forward_seconds),
+            f"{one.passes:.1f}",
+        )
+        for one in found.ablations
+    ]
+    header = (
+        "size", "threads", "prompts", "nodes", "edges", "CPU s", "forward CPU s", "passes",
+    )  # fmt: skip
+    return Sheet("Edge ablation", header, tuple(rows), 1)
 
 
 def _curves(found: Benchmark) -> Sheet:

@@ -94,6 +94,30 @@ class PartsResult:
 
 
 @dataclass(frozen=True)
+class AblationResult:
+    """Edge ablation of one circuit, on all prompts together.
+
+    Attributes:
+        nodes, edges: of the circuit.
+        cpu_seconds: of the metric under edge ablation.
+        forward_seconds: CPU seconds of one forward pass of the same prompts.
+    """
+
+    size: str
+    threads: int
+    prompts: int
+    nodes: int
+    edges: int
+    cpu_seconds: float
+    forward_seconds: float
+
+    @property
+    def passes(self) -> float:
+        """Cost in units of the forward pass."""
+        return self.cpu_seconds / self.forward_seconds
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """The factorised engine's time at one point of a curve.
 
@@ -124,4 +148,5 @@ class Benchmark:
     nodes: tuple[NodeResult, ...]
     edges: tuple[EdgeResult, ...]
     parts: tuple[PartsResult, ...]
+    ablations: tuple[AblationResult, ...]
     curves: tuple[CurvePoint, ...]

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from saecircuits.benchmark.engines import BATCHED, FACTORISED, SINGLE
-from saecircuits.benchmark.jobs import Job, JobKind, curve_jobs
+from saecircuits.benchmark.jobs import ABLATED_PROMPTS, Job, JobKind, curve_jobs
 from saecircuits.benchmark.measuring import this_machine
 from saecircuits.benchmark.results import (
+    AblationResult,
     Benchmark,
     CurvePoint,
     EdgeResult,
@@ -21,6 +22,7 @@ from saecircuits.benchmark.sizes import SHIPPED, SIZES, Size
 from saecircuits.errors import InputError, SaecircuitsError, UnknownNameError
 
 ALL: Final = "all"
+MEASURED: Final[tuple[JobKind, ...]] = ("nodes", "edges", "parts", "ablation")
 _COMPARED: Final = (FACTORISED, BATCHED, SINGLE)
 
 
@@ -31,6 +33,7 @@ def benchmark(
     threads: Sequence[str] = ("1",),
     is_full: bool = False,
     has_curves: bool = False,
+    only: Sequence[str] = (ALL,),
     limit: int | None = None,
     command: str = "saecircuits bench",
     progress: Callable[[str, float], None] = lambda stage, share: None,
@@ -44,13 +47,15 @@ def benchmark(
         threads: numbers, or `all` for one to a core; everything is measured with each.
         is_full: slow engines on all targets, not on a part of them.
         has_curves: also time over targets, layers and prompt length, on one thread.
+        only: what is measured: `nodes`, `edges`, `parts`, `ablation` (edge ablation of 200 nodes of
+            the shipped model), or `all`.
         limit: prompt pairs of the shipped model's task; None for all.
         command: that is printed with the results.
         progress: called with what is measured now and the share done.
 
     Raises:
-        UnknownNameError: no such size or engine.
-        InputError: a number of threads that is none.
+        UnknownNameError: no such size, engine, or thing to measure.
+        InputError: a number of threads that is none; choices that leave nothing to measure.
     """
     jobs = _jobs(
         _chosen("size", sizes, (*SIZES, SHIPPED)),
@@ -59,6 +64,14 @@ def benchmark(
         is_full=is_full,
         limit=limit,
     )
+    kinds = _chosen("thing to measure", only, MEASURED)
+    jobs = [job for job in jobs if job.kind in kinds]
+    if not jobs and not has_curves:
+        raise InputError(
+            f"there is nothing to measure: {' and '.join(kinds)} of {' and '.join(sizes)} with "
+            f"{' and '.join(engines)}; parts need the factorised engine, ablation the size "
+            f"{SHIPPED!r}"
+        )
     return run_jobs(
         jobs + (curve_jobs(1) if has_curves else []), command=command, progress=progress
     )
@@ -96,6 +109,7 @@ def gather(results: Sequence[tuple[Job, list[dict[str, Any]]]], *, command: str)
         nodes=tuple(NodeResult(**values) for values in of("nodes")),
         edges=tuple(EdgeResult(**values) for values in of("edges")),
         parts=tuple(PartsResult(**values) for values in of("parts")),
+        ablations=tuple(AblationResult(**values) for values in of("ablation")),
         curves=tuple(CurvePoint(**values) for values in of("curve")),
     )
 
@@ -120,6 +134,8 @@ def _jobs(
         # A share of extra time is the same with more threads, up to noise.
         if FACTORISED in engines:
             jobs.append(Job("parts", size, threads[0], limit=limit))
+        if size is None:
+            jobs.append(Job("ablation", size, threads[0], limit=limit or ABLATED_PROMPTS))
     return jobs
 
 

@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from saecircuits.benchmark.engines import Engine
 from saecircuits.benchmark.measuring import Clock
 from saecircuits.benchmark.sizes import Loaded
+from saecircuits.circuits import Circuit, prune
+from saecircuits.edges.ablation import Wiring
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.blocks import EdgeBlock, EdgeEngine, chunks, expandable
 from saecircuits.edges.graph import METRIC, parse_node_id
@@ -20,6 +22,8 @@ from saecircuits.nodes.effects import joined, node_effects
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import Spot
 from saecircuits.nodes.units import make_units
+from saecircuits.splicing.operators import FULL
+from saecircuits.validation.plan import Maker, pairs_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +105,24 @@ def bare_passes(loaded: Loaded, batches: Sequence[Contrast], clock: Clock) -> No
             with torch.no_grad():
                 for splice, read in zip(model.splices, reads, strict=True):
                     splice.dictionary.encode(read)
+
+
+def wired(loaded: Loaded, nodes: int) -> tuple[Contrast, Wiring, Circuit]:
+    """All prompts as one contrast, and the circuit of the strongest nodes, with its edges wired."""
+    graph = attribute(
+        loaded.model,
+        loaded.prompts,
+        positions=loaded.positions,
+        baseline=loaded.baseline,
+        max_nodes=loaded.max_nodes,
+        parts=False,
+    )
+    there = int(graph.nodes["kind"].isin(["feature", "error"]).sum())
+    circuit = prune(graph, nodes=min(nodes, there))
+    assert graph.batches is not None, "a graph that was just computed has its prompts"
+    made = graph.batches(batch_size=len(loaded.prompts), is_kept=True)
+    contrast = made.with_operator(FULL)[0]
+    return contrast, Maker(loaded.model, contrast.units.names).edges(pairs_of(circuit)), circuit
 
 
 def prepare(loaded: Loaded) -> Prepared:

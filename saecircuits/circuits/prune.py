@@ -3,7 +3,7 @@
 Nodes are taken in the order of |effect|, or by another method (`circuits.selection`); how many is
 given, set by a threshold, or searched for as the smallest number whose measured faithfulness on the
 graph's own prompts reaches what is asked. Edges are then those between kept
-nodes, by |effect|.
+nodes, by |effect|. Or nodes and edges are those of the strongest paths (`circuits.path_circuits`).
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ import pandas as pd
 
 from saecircuits.circuits.circuit import Circuit, parts_of
 from saecircuits.circuits.measuring import Measured
+from saecircuits.circuits.path_circuits import path_circuit
+from saecircuits.circuits.paths import paths as strongest_paths
 from saecircuits.circuits.selection import (
     Method,
     by_masks,
@@ -32,13 +34,14 @@ def prune(
     node_threshold: float | None = None,
     edge_threshold: float | None = None,
     faithfulness: float | None = None,
+    paths: int | None = None,
     method: Method = "effect",
     with_errors: bool = True,
 ) -> Circuit:
     """The strongest part of a graph, as a circuit.
 
-    Exactly one of `nodes`, `node_threshold` and `faithfulness` chooses the nodes; at most one of
-    `edges` and `edge_threshold` the edges (all between kept nodes, if neither is given).
+    Exactly one of `nodes`, `node_threshold`, `faithfulness` and `paths` chooses the nodes; at most
+    one of `edges` and `edge_threshold` the edges (all between kept nodes, if neither is given).
 
     Args:
         graph: from `attribute`.
@@ -49,6 +52,8 @@ def prune(
         faithfulness: keep the fewest nodes whose node faithfulness, measured by ablation on the
             prompts that the graph was computed from, is at least this. Sizes are searched upwards
             by factors of 1.25 and then between the last two.
+        paths: keep the nodes of this many paths, the strongest from tokens to the metric, and as
+            edges the steps of these paths alone.
         method: how nodes are ranked (`circuits.selection`): `effect`; `paths`; or, for a wanted
             faithfulness only, `greedy` and `masks`, which measure and learn on the prompts that
             the graph was computed from.
@@ -59,7 +64,9 @@ def prune(
         InputError: none or several ways to choose, a number out of range, a graph read from disk
             (it cannot measure), or a faithfulness that the whole graph does not reach.
     """
-    check_selection(nodes=nodes, node_threshold=node_threshold, faithfulness=faithfulness)
+    check_selection(
+        nodes=nodes, node_threshold=node_threshold, faithfulness=faithfulness, paths=paths
+    )
     check_method(method, faithfulness=faithfulness, node_threshold=node_threshold)
     if edges is not None and edge_threshold is not None:
         raise InputError("prune was given edges and edge_threshold; give at most one of them")
@@ -67,6 +74,12 @@ def prune(
         raise InputError(f"prune was asked for {edges} edges; ask for 0 or more")
     if edge_threshold is not None and edge_threshold < 0:
         raise InputError(f"edge_threshold is {edge_threshold}; a size is never below 0")
+    if paths is not None:
+        if edges is not None or edge_threshold is not None or not with_errors:
+            raise InputError(
+                "prune was given paths and a choice of edges or error nodes; paths choose both"
+            )
+        return path_circuit(graph, strongest_paths(graph, k=paths))
     table = graph.nodes
     members = table[table["kind"].isin(["feature", "error"])]
     allowed = members if with_errors else members[members["kind"] == "feature"]
@@ -107,19 +120,27 @@ def check_selection(
     nodes: int | None = None,
     node_threshold: float | None = None,
     faithfulness: float | None = None,
+    paths: int | None = None,
 ) -> None:
     """Refuses a way to choose nodes that cannot be meant; see `prune`.
 
     Raises:
         InputError: none or several ways, or a number out of range.
     """
-    ways = {"nodes": nodes, "node_threshold": node_threshold, "faithfulness": faithfulness}
+    ways = {
+        "nodes": nodes,
+        "node_threshold": node_threshold,
+        "faithfulness": faithfulness,
+        "paths": paths,
+    }
     given = [name for name, value in ways.items() if value is not None]
     if len(given) != 1:
         raise InputError(
             f"prune was given {' and '.join(given) or 'no way to choose nodes'}; give exactly one "
             f"of {', '.join(ways)}"
         )
+    if paths is not None and paths < 1:
+        raise InputError(f"prune was asked for {paths} paths; ask for at least 1")
     if nodes is not None and nodes < 1:
         raise InputError(f"prune was asked for {nodes} nodes; ask for at least 1")
     if node_threshold is not None and node_threshold < 0:

@@ -6,7 +6,7 @@ from saecircuits.cli.explaining import attention, expand, interactions, linearit
 from saecircuits.cli.finding import attribute, compare, discover, validate
 from saecircuits.cli.listing import bench, models, tasks
 from saecircuits.cli.sharing import export, label
-from saecircuits.cli.testing import hypotheses
+from saecircuits.cli.testing import baselines, hypotheses
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ for command in (
     attribute,
     validate,
     hypotheses,
+    baselines,
     compare,
     paths,
     interactions,

@@ -43,6 +43,14 @@ def contexts_of(
     return generated_contexts(model, seed=seed, is_shown=is_shown)
 
 
+def counts_of(option: str, given: str) -> list[int]:
+    """Numbers with commas between them."""
+    parts = given.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"{option} is {given!r}; give whole numbers with commas: 10,50,100")
+    return [int(part) for part in parts]
+
+
 def task_of(own: str | None, folder: Path, given: str | None) -> str:
     """The task asked for, or else the run's own if it is a shipped one."""
     import saecircuits as sc

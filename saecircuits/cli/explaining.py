@@ -41,6 +41,12 @@ def paths(
         str, typer.Option(help="A step is an edge (edges) or one component of it (parts).")
     ] = "edges",
     sign: Annotated[str, typer.Option(help="either, positive, or negative.")] = "either",
+    ablate: Annotated[
+        bool,
+        typer.Option(
+            help="Also keep the listed paths alone, and measure what held-out prompts do."
+        ),
+    ] = False,
     task: Annotated[
         str | None, typer.Option(help="The run's task, if it is not a shipped one: its file.")
     ] = None,
@@ -53,6 +59,7 @@ def paths(
     """List the strongest paths of features through a run's graph, and what all paths carry."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.circuits.path_circuits import path_circuit
         from saecircuits.publication import (
             labels_by_node,
             read_graph,
@@ -75,11 +82,25 @@ def paths(
             by=by,
             sign=sign,
         )
+        alone = None
+        if ablate:
+            progress("ablation", 0.0)
+            alone = sc.validate(spliced, path_circuit(graph, routes), asked.test, n_random=0)
     if as_json:
-        print_json(routes.to_json())
+        ablated = {} if alone is None else {"ablated": alone.to_json()}
+        print_json({**routes.to_json(), **ablated})
         return
     for line in routes.sentences(labels_by_node(routes, labels)):
         OUT.print(line, markup=False, soft_wrap=True)
+    if alone is not None:
+        OUT.print(
+            f"Kept alone, the listed paths have {alone.nodes} nodes and {alone.edges} edges. "
+            f"Faithfulness on {alone.prompts} held-out prompts: "
+            f"{alone.faithfulness_of('edges'):.3f} by these edges, "
+            f"{alone.faithfulness_of('nodes'):.3f} by the nodes with all edges between them.",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def interactions(

@@ -80,6 +80,10 @@ def bench(
     curves: Annotated[
         bool, typer.Option(help="Also time over targets, layers and prompt length.")
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="nodes, edges, parts, ablation, or all; may be given again."),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Use at most this many pairs of the shipped model's task.")
     ] = None,
@@ -98,6 +102,7 @@ def bench(
             threads=threads or ["1"],
             is_full=full,
             has_curves=curves,
+            only=only or ["all"],
             limit=limit,
             command=command_line(),
             progress=progress,

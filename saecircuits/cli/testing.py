@@ -1,12 +1,20 @@
-"""Commands that put a published circuit to the test."""
+"""Commands that put a published circuit, or features as nodes, to the test."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import load, task_of
-from saecircuits.cli.options import AsJson, Limit, ModelName, Release, Sites
+from saecircuits.cli.asked import counts_of, load, settings_of, task_of
+from saecircuits.cli.options import (
+    AsJson,
+    Baseline,
+    Limit,
+    ModelName,
+    Release,
+    Sites,
+    TaskName,
+)
 from saecircuits.cli.showing import OUT, print_json, print_table, shown_progress
 
 
@@ -18,7 +26,10 @@ def hypotheses(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
-    baseline: Annotated[str, typer.Option(help="corrupted or zero.")] = "corrupted",
+    ablate: Annotated[
+        str, typer.Option(help="nodes, or edges: by the circuit's edges alone, slower.")
+    ] = "nodes",
+    baseline: Baseline = "corrupted",
     level: Annotated[float, typer.Option(help="Of every test.")] = 0.05,
     bar: Annotated[float, typer.Option(help="The faithfulness to be above.")] = 0.8,
     random: Annotated[int, typer.Option(help="How many random circuits.")] = 199,
@@ -34,12 +45,15 @@ def hypotheses(
         spliced = load(model, sites=sites, release=release)
         asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
         progress("tests", 0.0)
-        kind: Any = baseline
+        how: Any = ablate
+        kind = settings_of(baseline=baseline).baseline
         found = sc.hypotheses(
             spliced,
             stored.circuit,
             asked.test,
+            ablate=how,
             baseline=kind,
+            reference=asked.train,
             level=level,
             bar=bar,
             n_random=random,
@@ -48,7 +62,8 @@ def hypotheses(
         print_json(found.to_json())
         return
     print_table(
-        f"{run} on {asked.name}, level {level:g}, {found.prompts} prompts",
+        f"{run} on {asked.name} by {found.ablate}, {found.baseline} baseline, level {level:g}, "
+        f"{found.prompts} prompts",
         found.tests,
         ["test", "question", "value", "against", "p", "rejected"],
     )
@@ -59,3 +74,58 @@ def hypotheses(
     )
     smallest = ", ".join(f"{name} {value:.3g}" for name, value in found.smallest.items())
     OUT.print(f"Smallest that would be seen with probability {found.power:g}: {smallest}")
+
+
+def baselines(
+    task: TaskName = "pronoun",
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    kinds: Annotated[
+        str,
+        typer.Option(
+            help="all, or some with commas: features, features and errors, coordinates, pca, "
+            "random, neurons, heads, untrained."
+        ),
+    ] = "all",
+    sizes: Annotated[str, typer.Option(help="Numbers of nodes, with commas.")] = (
+        "1,2,5,10,20,50,100,200,500,1000"
+    ),
+    positions: Annotated[str, typer.Option(help="each, span, or sum.")] = "span",
+    bar: Annotated[float, typer.Option(help="The faithfulness to be reached.")] = 0.8,
+    limit: Limit = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Hold features against nodes that need no training: faithfulness over the number of nodes."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+
+        chosen: dict[str, Any] = {} if kinds == "all" else {"kinds": kinds.split(",")}
+        counts = counts_of("--sizes", sizes)
+        way: Any = settings_of(positions=positions).positions
+        progress("loading", 0.0)
+        spliced = load(model, sites=sites, release=release)
+        asked = sc.load_task(task, spliced, limit=limit)
+        progress("baselines", 0.0)
+        found = sc.baselines(spliced, asked, sizes=counts, positions=way, bar=bar, **chosen)
+    if as_json:
+        print_json(found.to_json())
+        return
+    over = found.curve.pivot(index="kind", columns="nodes", values="faithfulness")
+    cells = over.reindex(found.kinds["kind"]).map(lambda value: f"{value:.3f}").replace("nan", "")
+    shown = cells.rename(columns=str).reset_index()
+    reached = (
+        found.kinds["nodes_for_bar"]
+        .astype(object)
+        .where(found.kinds["nodes_for_bar"].notna(), "none")
+    )
+    print_table(
+        f"Faithfulness over the number of nodes, {asked.name}, {found.prompts} held-out prompts",
+        shown,
+        list(shown.columns),
+    )
+    print_table(
+        f"Nodes for a faithfulness of {found.bar:g}",
+        found.kinds.assign(nodes=reached),
+        ["kind", "nodes", "candidates", "metric_clean", "metric_baseline"],
+    )

@@ -14,7 +14,7 @@ from saecircuits.edges.blocks import EdgeBlock
 from saecircuits.edges.graph import EDGE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.parts import Part
 from saecircuits.edges.streaming import EdgeFile
-from saecircuits.nodes.effects import bootstrap_interval
+from saecircuits.nodes.effects import bootstrap_interval, sign_stability
 from saecircuits.nodes.interventions import ERROR, Spot
 
 _SHARES: Final = ("value", "key", "query")
@@ -45,7 +45,7 @@ class _Found:
 
     Attributes:
         ends: `[n_edge, 2]`: numbers of source and target.
-        figures: `[n_edge, 4]`: effect, direct, low, high.
+        figures: `[n_edge, 5]`: effect, direct, low, high, sign stability.
         part_edge: number of the edge of every part, ascending.
         part_name: number of its name.
         part_effects: `[n_part, 4]`: effect, and the shares of values, keys and queries in it.
@@ -172,6 +172,7 @@ class EdgeCollector:
                 np.where(has_slope, direct / self._n_prompt, np.nan),
                 low,
                 high,
+                sign_stability(per_prompt.T),
             ],
             1,
         )
@@ -230,7 +231,7 @@ class EdgeCollector:
 
 _NOTHING = _Found(
     np.zeros((0, 2), np.int32),
-    np.zeros((0, 4)),
+    np.zeros((0, 5)),
     np.zeros(0, np.int32),
     np.zeros(0, np.int32),
     np.zeros((0, 4)),

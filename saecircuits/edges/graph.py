@@ -17,14 +17,13 @@ from scipy import sparse
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.contrast import TOKENS, Batches
-from saecircuits.nodes.effects import NodeEffects, bootstrap_interval
+from saecircuits.nodes.effects import ROUNDING, NodeEffects, bootstrap_interval, sign_stability
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nodes.units import Units
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.sites import TOKEN_HOOK
 
 METRIC: Final = "metric"
-ROUNDING: Final = 1e-6
 NODE_COLUMNS: Final = (
     "node",
     "site",
@@ -39,9 +38,18 @@ NODE_COLUMNS: Final = (
     "effect",
     "effect_low",
     "effect_high",
+    "sign_stability",
     "left_out",
 )
-EDGE_COLUMNS: Final = ("source", "target", "effect", "direct", "effect_low", "effect_high")
+EDGE_COLUMNS: Final = (
+    "source",
+    "target",
+    "effect",
+    "direct",
+    "effect_low",
+    "effect_high",
+    "sign_stability",
+)
 PART_COLUMNS: Final = ("source", "target", "part", "degree", "effect", "value", "key", "query")
 
 
@@ -53,7 +61,9 @@ class AttributionGraph:
         nodes: one row per node that differs from its baseline on some prompt, strongest first.
             `effect` is the mean over prompts, signed, in logits: metric when the node is clean
             minus metric when it is at its baseline, as estimated; `effect_low` and `effect_high`
-            are the 95% bootstrap interval over prompts (NaN for one prompt). `activation` and
+            are the 95% bootstrap interval over prompts (NaN for one prompt). `sign_stability` is
+            the share of prompts with the mean's sign, of those where the effect is not zero (NaN
+            where it is zero on all). `activation` and
             `baseline` are means over prompts and over the unit's tokens (for error and token
             nodes: of the norm). `feature` is empty for other kinds; `position` numbers the units.
             `left_out` is the effect less the sum of the node's out-edges: for the estimator
@@ -61,7 +71,7 @@ class AttributionGraph:
             for nodes that edges were not computed from.
         edges: one row per direct edge among the strongest nodes and to the metric. `direct` is the
             linear weight `da_target/da_source`, mean over prompts; empty where an end is no
-            feature.
+            feature. The others are as for nodes.
         edge_parts: per edge one row for each component that carries it (names: `edges.parts`), mean
             over prompts; over its parts `effect` adds up to the edge's. `degree` counts the
             components passed. `value`, `key` and `query` are the shares in `effect` of what heads
@@ -155,6 +165,7 @@ def node_table(
             "effect": _mean(per_prompt),
             "effect_low": low,
             "effect_high": high,
+            "sign_stability": sign_stability(per_prompt),
             "left_out": np.full(len(spots), np.nan),
         },
         columns=list(NODE_COLUMNS),
@@ -188,6 +199,7 @@ def metric_row(
         "effect": float(changes.mean()),
         "effect_low": low[0],
         "effect_high": high[0],
+        "sign_stability": sign_stability(changes[:, None])[0],
         "left_out": np.nan,
     }
     return pd.DataFrame([row], columns=list(NODE_COLUMNS)).astype({"feature": "Int64"})

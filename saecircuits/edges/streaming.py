@@ -49,7 +49,7 @@ class EdgeFile:
         """Some more edges.
 
         Args:
-            figures: `[n_edge, 4]`: effect, direct, low, high; NaN for what does not exist.
+            figures: `[n_edge, 5]`, in the order of the columns; NaN for what does not exist.
         """
         columns = [pa.array(source, pa.string()), pa.array(target, pa.string())]
         columns += [pa.array(figure, pa.float64(), from_pandas=True) for figure in figures.T]

@@ -6,6 +6,7 @@ unit by unit, and within a unit the features followed by the error node.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.splicing import Activations
+
+# What is zero but for rounding, as a share of the largest of its kind.
+ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,34 @@ def bootstrap_interval(
         means = np.ascontiguousarray(dense.T) @ counts.T / n_prompt  # [column, resample]
         low[columns], high[columns] = np.quantile(means, tails, axis=1)
     return low, high
+
+
+def sign_stability(
+    per_prompt: sparse.csr_matrix | NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Of the prompts whose value is not zero, the share whose sign is that of the mean.
+
+    1 where all prompts agree, about 0.5 where the sign is as often one as the other. A value counts
+    as zero up to a millionth of the column's largest, which is rounding.
+
+    Args:
+        per_prompt: `[n_prompt, n_column]`.
+
+    Returns:
+        `[n_column]`; NaN where every value, or the mean, is zero.
+    """
+    table = sparse.csr_matrix(per_prompt)
+    n_column, filled = int(table.get_shape()[1]), table.tocoo()
+    size, largest = np.abs(filled.data), np.zeros(n_column)
+    np.maximum.at(largest, filled.col, size)
+    own = np.sign(np.asarray(table.sum(axis=0)).ravel())
+    counts = size > ROUNDING * largest[filled.col]
+    column = filled.col[counts]
+    agree = np.sign(filled.data[counts]) == own[column]
+    total = np.bincount(column, minlength=n_column)
+    same = np.bincount(column[agree], minlength=n_column)
+    has_sign = (total > 0) & (own != 0)
+    return np.divide(same, total, out=np.full(n_column, np.nan), where=has_sign)
 
 
 def resample_counts(n_prompt: int, *, resamples: int, seed: int = 0) -> NDArray[np.int64]:

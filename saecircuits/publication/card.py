@@ -42,6 +42,7 @@ from saecircuits.splicing.sites import make_site
 from saecircuits.validation import ValidationReport
 
 _LISTED: Final = 15
+_EFFECT: Final = ("effect (logits)", "95% interval", "sign held")
 _BASELINES: Final = {
     "corrupted": "their values on the corrupted prompt",
     "mean": "their means over a reference set",
@@ -214,13 +215,11 @@ def _node_table(nodes: pd.DataFrame, texts: dict[tuple[str, int], str]) -> str:
             code(node["node"]),
             literal(shown_token(node["token"])),
             literal(_label(node, texts)),
-            effect_number(node["effect"]),
-            _between(node),
+            *_effect(node),
         )
         for node in strongest
     ]
-    header = ("node", "token", "label", "effect (logits)", "95% interval")
-    return table(header, rows, numbers=2)
+    return table(("node", "token", "label", *_EFFECT), rows, numbers=3)
 
 
 def _edge_table(circuit: Circuit, texts: dict[tuple[str, int], str]) -> str:
@@ -235,16 +234,16 @@ def _edge_table(circuit: Circuit, texts: dict[tuple[str, int], str]) -> str:
         ends = [by_id[edge[end]] for end in ("source", "target")]
         shown = [literal(f"{_short_name(end)} {_label(end, texts)}".strip()) for end in ends]
         through = through_phrase(by_edge.get((edge["source"], edge["target"]), []), edge["effect"])
-        rows.append((*shown, through, effect_number(edge["effect"]), _between(edge)))
-    header = ("from", "to", "through", "effect (logits)", "95% interval")
+        rows.append((*shown, through, *_effect(edge)))
+    header = ("from", "to", "through", *_EFFECT)
     if by_edge:
         return (
-            f"{table(header, rows, numbers=2)}\n\n{through_note(parts['part'].unique().tolist())}"
+            f"{table(header, rows, numbers=3)}\n\n{through_note(parts['part'].unique().tolist())}"
         )
     return table(
         [name for name in header if name != "through"],
         [(*row[:2], *row[3:]) for row in rows],
-        numbers=2,
+        numbers=3,
     )
 
 
@@ -337,10 +336,14 @@ def _short_name(node: Row) -> str:
     return f"{site} {what} at {node['span']}"
 
 
-def _between(row: Row) -> str:
-    if math.isnan(row["effect_low"]):
-        return ""
-    return f"{effect_number(row['effect_low'])} to {effect_number(row['effect_high'])}"
+def _effect(row: Row) -> tuple[str, str, str]:
+    """Effect, interval, and the share of prompts with its sign."""
+    low, high, held = row["effect_low"], row["effect_high"], row["sign_stability"]
+    return (
+        effect_number(row["effect"]),
+        "" if math.isnan(low) else f"{effect_number(low)} to {effect_number(high)}",
+        "" if math.isnan(held) else f"{held:.0%}",
+    )
 
 
 def _logits(value: Any) -> str:

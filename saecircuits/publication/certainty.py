@@ -18,6 +18,8 @@ def certainty(circuit: Circuit, report: ValidationReport | None) -> str:
     share = summary.get("edge_nodes_share_of_effect")
     lines = [
         "Intervals are 95% bootstrap intervals over prompts.",
+        "*Sign held*: of the prompts on which the effect is not zero, the share on which it has "
+        "the sign of the mean.",
         f"Effects are estimates ({settings.estimator.replace('_', ' ')}, "
         f"{settings.linearization} linearization"
         f"{'; edges cross thresholds' if settings.crosses_thresholds else ''}).",

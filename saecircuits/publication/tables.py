@@ -39,6 +39,7 @@ NODE_SCHEMA: Final = pa.schema(
         ("effect", _NUMBER),
         ("effect_low", _NUMBER),
         ("effect_high", _NUMBER),
+        ("sign_stability", _NUMBER),
         ("left_out", _NUMBER),
         (IN_CIRCUIT, pa.bool_()),
     ]
@@ -51,6 +52,7 @@ EDGE_SCHEMA: Final = pa.schema(
         ("direct", _NUMBER),
         ("effect_low", _NUMBER),
         ("effect_high", _NUMBER),
+        ("sign_stability", _NUMBER),
         (IN_CIRCUIT, pa.bool_()),
     ]
 )
@@ -96,7 +98,7 @@ def from_parquet(data: bytes, schema: pa.Schema, *, name: str) -> pd.DataFrame:
         name: what messages call the file.
 
     Raises:
-        RunFolderError: no Parquet, or other columns.
+        RunFolderError: no Parquet, or other columns, such as those of an earlier version.
     """
     try:
         table = pq.read_table(io.BytesIO(data))
@@ -106,6 +108,11 @@ def from_parquet(data: bytes, schema: pa.Schema, *, name: str) -> pd.DataFrame:
     if table.schema.remove_metadata() != schema:
         found = {f"{field.name}: {field.type}" for field in table.schema}
         wanted = {f"{field.name}: {field.type}" for field in schema}
+        if found < wanted:
+            raise RunFolderError(
+                f"{name} lacks {', '.join(sorted(wanted - found))}: an earlier version wrote it; "
+                "write the run again, with overwrite"
+            )
         raise RunFolderError(
             f"{name} has other columns than a run's: missing {sorted(wanted - found) or 'none'}, "
             f"unknown {sorted(found - wanted) or 'none'}"

@@ -1,8 +1,9 @@
 """`hypotheses`: does a circuit pass the tests that a real one should, at a stated level?
 
-1. the sets of nodes that the tests are about: everything, nothing, the circuit S, everything but S,
-   random circuits R of S's size and layer profile, everything but R, and S less each member;
-2. one ablated run of every set on every prompt (`nodes.ablation`);
+1. the sets of nodes, or of edges, that the tests are about: everything, nothing, the circuit S,
+   everything but S, random circuits R of S's size and layer profile, everything but R, and S less
+   each member;
+2. one ablated run of every set on every prompt (`nodes.ablation`, `edges.ablation`);
 3. the verdicts (`verdicts`): the tests of Shi et al. 2024 ("Hypothesis Testing the Circuit
    Hypothesis in LLMs") in the form that fits a faithfulness. Their sufficiency and partial
    necessity tests are against random circuits, their minimality test is made member by member, and
@@ -12,23 +13,35 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 from saecircuits.circuits import Circuit
+from saecircuits.edges.ablation import Wiring, ablate_edges_all
 from saecircuits.edges.graph import METRIC, parse_node_id
 from saecircuits.edges.interventions import intervene_on_edges
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.nodes.ablation import Kept, ablate_all, keep_all, keep_none, keep_spots
+from saecircuits.nodes.ablation import Kept, ablate_all
+from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_baseline
 from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.units import Units, make_units
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.inference import full_precision
 from saecircuits.tasks import Prompts
-from saecircuits.validation.random_circuits import random_circuits
+from saecircuits.validation.plan import (
+    Maker,
+    edges_less_one,
+    nodes_less_one,
+    pairs_of,
+    random_edges,
+    random_nodes,
+)
+from saecircuits.validation.validate import Ablate
 from saecircuits.validation.verdicts import (
     above,
     changes,
@@ -38,7 +51,7 @@ from saecircuits.validation.verdicts import (
     verdicts,
 )
 
-PairedBaseline: TypeAlias = Literal["corrupted", "zero"]
+Ablated = TypeVar("Ablated", Kept, Wiring)
 # The tests whose null hypotheses must all be rejected for a circuit.
 DECIDING = ("effect", "sufficiency", "necessity")
 
@@ -53,15 +66,18 @@ class Hypotheses:
             `necessity` together make a circuit; `bar` and `completeness` say how complete it is.
         members: every node of the circuit: `node`, `drop` (metric of the circuit less metric
             without this node, mean over prompts, in logits), `low`, `high` (95% bootstrap interval
-            over prompts), `sign_stability` (share of resamples with the mean's sign), `p` for
+            over prompts), `sign_stability` (share of prompts with the mean's sign, of those where
+            the drop is not zero), `sign_resampled` (share of resamples with it), `p` for
             `drop > 0`, `p_holm`, `p_fdr` (Benjamini-Hochberg).
         edges: the circuit's strongest edges, each measured by intervention: `source`, `target`,
-            `effect`, `low`, `high`, `sign_stability`, and `p`, `p_holm`, `p_fdr` for an effect of
-            the sign that the graph gives it.
+            `effect`, `low`, `high`, `sign_stability`, `sign_resampled`, and `p`, `p_holm`, `p_fdr`
+            for an effect of the sign that the graph gives it.
         is_circuit: effect, sufficiency and necessity are all rejected, each at `level`. Whatever is
             wrong with a circuit, this is True with probability of at most `level`, if one of the
             three null hypotheses holds (an intersection-union test needs no correction).
         needed: members whose drop is above zero after Holm's correction.
+        ablate: what was ablated: `nodes` or `edges`.
+        baseline: what it was set to.
         level: of every test.
         prompts: how many prompts.
         random: how many random circuits.
@@ -76,6 +92,8 @@ class Hypotheses:
     edges: pd.DataFrame
     is_circuit: bool
     needed: int
+    ablate: str
+    baseline: str
     level: float
     prompts: int
     random: int
@@ -95,7 +113,9 @@ def hypotheses(
     circuit: Circuit,
     prompts: Prompts,
     *,
-    baseline: PairedBaseline = "corrupted",
+    ablate: Ablate = "nodes",
+    baseline: BaselineKind = "corrupted",
+    reference: Prompts | None = None,
     level: float = 0.05,
     bar: float = 0.8,
     power: float = 0.8,
@@ -106,7 +126,8 @@ def hypotheses(
 ) -> Hypotheses:
     """The tests of a circuit: effect, sufficiency, necessity, minimality, and how complete it is.
 
-    Null hypotheses, with m(S) the metric with the nodes S kept, every other one at its baseline:
+    Null hypotheses, with m(S) the metric with the nodes S kept, every other one at its baseline (by
+    edges: with the edges S kept, every other one cut):
 
         effect        mean of m(all) - m(nothing) over prompts is not above zero
         sufficiency   m(S) is no larger than of a random circuit of the same size and layer profile
@@ -115,12 +136,17 @@ def hypotheses(
         completeness  faithfulness of all but S is at least `1 - bar`
         minimality    of each member v: m(S) - m(S less v) is not above zero
 
-    Nothing is divided by `m(all) - m(nothing)`, so the tests also hold where that is zero.
+    By edges, S less v is S without the edges of v, and a random circuit has the edges of S between
+    other nodes. Nothing is divided by `m(all) - m(nothing)`, so the tests also hold where that is
+    zero.
 
     Args:
         prompts: held-out prompts (`task.test`).
-        baseline: `corrupted` or `zero`: prompts are tested as independent, which a mean over them
-            is not.
+        ablate: `nodes` (`nodes.ablation`), or `edges` (`edges.ablation`); edges take as much longer
+            as the circuit has nodes with parents of their own.
+        reference: the prompts that supply the baselines `mean` and `resample`, which need them:
+            other prompts than `prompts`, because prompts are tested as independent, and are not
+            where each is part of the others' baseline.
         level: of every test.
         bar: the faithfulness that `bar` and `completeness` are about.
         power: that `smallest` is stated for.
@@ -128,30 +154,36 @@ def hypotheses(
         edges: how many of the circuit's strongest edges are measured; token sources are among them.
 
     Raises:
-        UnknownNameError: another baseline.
-        InputError: the prompts that chose the circuit; a level, bar, power or count out of range.
+        UnknownNameError: another baseline or way to ablate.
+        InputError: the prompts that chose the circuit; a level, bar, power or count out of range;
+            a baseline without its reference.
 
     Source: Shi et al. 2024, arXiv 2410.13032, sections 3.1 (minimality) and 3.2 (sufficiency and
     partial necessity).
     """
-    _check(baseline, level=level, bar=bar, power=power, n_random=n_random, edges=edges)
+    _check(ablate, level=level, bar=bar, power=power, n_random=n_random, edges=edges)
+    _check_reference(baseline, prompts, reference)
     if prompts.digest == circuit.provenance.get("prompts"):
         raise InputError(
             "hypotheses was given the prompts that chose the circuit; give held-out prompts, such "
             "as task.test"
         )
-    units = make_units(prompts, circuit.settings.positions, tokenizer=model.tokenizer)
+    positions = circuit.settings.positions
+    units = make_units(prompts, positions, tokenizer=model.tokenizer)
     batches = contrasts(
         model,
         prompts,
         units,
         baseline=baseline,
+        source=baseline_source(
+            model, prompts, positions, kind=baseline, reference=reference, seed=seed
+        ),
         error_policy=circuit.settings.error_policy,
         batch_size=batch_size,
     )
-    drawn = random_circuits(circuit, count=n_random, seed=seed)
-    kept = node_sets(model, units, circuit.members, drawn)
-    metrics = ablate_all(batches, kept)
+    metrics = metrics_of_sets(
+        circuit, batches, Maker(model, units.names), ablate=ablate, n_random=n_random, seed=seed
+    )
     found = changes(metrics, members=circuit.size)
     tests = verdicts(found, bar=bar, level=level, seed=seed)
     members = pd.DataFrame({"node": list(circuit.members), "drop": found.drops.mean(1)})
@@ -163,6 +195,8 @@ def hypotheses(
         edges=_edge_table(model, circuit, batches, units, count=edges, floor=floor, seed=seed),
         is_circuit=bool(tests.set_index("test").loc[list(DECIDING), "rejected"].all()),
         needed=int((members["p_holm"] <= level).sum()),
+        ablate=ablate,
+        baseline=baseline,
         level=level,
         prompts=len(prompts),
         random=n_random,
@@ -172,9 +206,9 @@ def hypotheses(
     )
 
 
-def _check(baseline: str, **figures: float | int) -> None:
-    if baseline not in get_args(PairedBaseline):
-        raise UnknownNameError("baseline", baseline, get_args(PairedBaseline))
+def _check(ablate: str, **figures: float | int) -> None:
+    if ablate not in get_args(Ablate):
+        raise UnknownNameError("ablate", ablate, get_args(Ablate))
     for name in ("level", "bar", "power"):
         if not 0 < figures[name] < 1:
             raise InputError(f"{name} is {figures[name]}; it must lie between 0 and 1")
@@ -184,26 +218,44 @@ def _check(baseline: str, **figures: float | int) -> None:
         raise InputError(f"edges is {figures['edges']}; ask for 0 or more")
 
 
-def node_sets(
-    model: SplicedModel, units: Units, members: Sequence[str], drawn: Sequence[Sequence[str]]
-) -> list[Kept]:
-    """Everything, nothing, S, all but S, S less each member, every R, all but every R."""
+def _check_reference(baseline: str, prompts: Prompts, reference: Prompts | None) -> None:
+    check_baseline(baseline)
+    if baseline not in ("mean", "resample"):
+        return
+    if reference is None or reference.digest == prompts.digest:
+        what = "no reference" if reference is None else "the tested prompts as their own reference"
+        raise InputError(
+            f"hypotheses was given the baseline {baseline!r} and {what}; give reference= other "
+            "prompts, such as task.train: prompts are tested as independent"
+        )
 
-    def kept(nodes: Sequence[str]) -> Kept:
-        spots = [parse_node_id(model, units.names, node) for node in nodes]
-        return keep_spots(model, len(units), spots)
 
-    circuit, others = kept(members), [kept(nodes) for nodes in drawn]
-    less_one = [kept([node for node in members if node != member]) for member in members]
-    return [
-        keep_all(model, len(units)),
-        keep_none(model, len(units)),
-        circuit,
-        circuit.complement(),
-        *less_one,
-        *others,
-        *(other.complement() for other in others),
-    ]
+def metrics_of_sets(
+    circuit: Circuit,
+    batches: Sequence[Contrast],
+    maker: Maker,
+    *,
+    ablate: Ablate,
+    n_random: int,
+    seed: int,
+) -> Float[NDArray[np.float64], "run prompt"]:
+    """The metric of everything, nothing, S, all but S, S less each member, every R, all but it."""
+    ends = maker.ends()
+    whole_and_empty = ablate_all(batches, [*ends["whole"], *ends["empty"]])
+    draw = {"count": n_random, "seed": seed}
+    if ablate == "nodes":
+        drawn = random_nodes(circuit, maker, **draw)
+        less_one = nodes_less_one(circuit, maker)
+        found = ablate_all(batches, _tested(maker.nodes(circuit.members), less_one, drawn))
+    else:
+        wirings = random_edges(circuit, maker, **draw)
+        cut = edges_less_one(circuit, maker)
+        found = ablate_edges_all(batches, _tested(maker.edges(pairs_of(circuit)), cut, wirings))
+    return np.concatenate([whole_and_empty, found])
+
+
+def _tested(alone: Ablated, less_one: Sequence[Ablated], drawn: Sequence[Ablated]) -> list[Ablated]:
+    return [alone, alone.complement(), *less_one, *drawn, *(one.complement() for one in drawn)]
 
 
 def _edge_table(

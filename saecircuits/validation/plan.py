@@ -82,40 +82,52 @@ def node_sets(
     circuit: Circuit, maker: Maker, *, n_random: int, with_drops: bool, seed: int
 ) -> dict[str, list[Kept]]:
     """The sets of nodes for a report on node ablation."""
-    ranked, members = circuit.candidates, circuit.members
-    drawn = random_circuits(circuit, count=n_random, seed=seed)
-    sets = _sets(ranked, members, maker.nodes, _is_error, Sizes.along(len(ranked)))
-    sets["random"] = [maker.nodes(nodes) for nodes in drawn]
+    ranked = circuit.candidates
+    sets = _sets(ranked, circuit.members, maker.nodes, _is_error, Sizes.along(len(ranked)))
+    sets["random"] = random_nodes(circuit, maker, count=n_random, seed=seed)
     if with_drops:
-        sets["drops"] = [
-            maker.nodes([node for node in members if node != gone]) for gone in members
-        ]
+        sets["drops"] = nodes_less_one(circuit, maker)
     return sets
 
 
 def edge_sets(
     circuit: Circuit, maker: Maker, *, n_random: int, with_drops: bool, seed: int
 ) -> dict[str, list[Wiring]]:
-    """The sets of edges for a report on edge ablation.
-
-    A random circuit has the circuit's edges between other nodes: every member is exchanged for a
-    node drawn at its site.
-    """
+    """The sets of edges for a report on edge ablation."""
     pairs = pairs_of(circuit)
     sets = _sets(
         pairs, pairs, maker.edges, lambda pair: any(map(_is_error, pair)), Sizes.along(len(pairs))
     )
-    sets["random"] = []
-    for nodes in random_circuits(circuit, count=n_random, seed=seed):
-        by_site = dict(zip(sorted(circuit.members, key=site_of), nodes, strict=True))
-        sets["random"].append(
-            maker.edges([(by_site.get(u, u), by_site.get(v, v)) for u, v in pairs])
-        )
+    sets["random"] = random_edges(circuit, maker, count=n_random, seed=seed)
     if with_drops:
-        sets["drops"] = [
-            maker.edges([pair for pair in pairs if gone not in pair]) for gone in circuit.members
-        ]
+        sets["drops"] = edges_less_one(circuit, maker)
     return sets
+
+
+def random_nodes(circuit: Circuit, maker: Maker, *, count: int, seed: int) -> list[Kept]:
+    """The nodes of random circuits."""
+    return [maker.nodes(nodes) for nodes in random_circuits(circuit, count=count, seed=seed)]
+
+
+def random_edges(circuit: Circuit, maker: Maker, *, count: int, seed: int) -> list[Wiring]:
+    """The circuit's edges between other nodes: every member exchanged for one drawn at its site."""
+    pairs, wirings = pairs_of(circuit), []
+    for nodes in random_circuits(circuit, count=count, seed=seed):
+        by_site = dict(zip(sorted(circuit.members, key=site_of), nodes, strict=True))
+        wirings.append(maker.edges([(by_site.get(u, u), by_site.get(v, v)) for u, v in pairs]))
+    return wirings
+
+
+def nodes_less_one(circuit: Circuit, maker: Maker) -> list[Kept]:
+    """The circuit's nodes without each in turn."""
+    members = circuit.members
+    return [maker.nodes([node for node in members if node != gone]) for gone in members]
+
+
+def edges_less_one(circuit: Circuit, maker: Maker) -> list[Wiring]:
+    """The circuit's edges without those of each node in turn."""
+    pairs = pairs_of(circuit)
+    return [maker.edges([pair for pair in pairs if gone not in pair]) for gone in circuit.members]
 
 
 def pairs_of(circuit: Circuit) -> list[Pair]:

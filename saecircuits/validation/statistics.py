@@ -76,7 +76,7 @@ def benjamini_hochberg(
     return stats.false_discovery_control(p_values) if len(p_values) else p_values
 
 
-def sign_stability(
+def sign_resampled(
     values: Float[NDArray[np.float64], "figure prompt"], *, resamples: int = 1000, seed: int = 0
 ) -> Float[NDArray[np.float64], " figure"]:
     """The share of bootstrap resamples over prompts in which the mean keeps its sign.

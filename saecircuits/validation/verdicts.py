@@ -10,13 +10,13 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from saecircuits.nodes.effects import bootstrap_interval
+from saecircuits.nodes.effects import bootstrap_interval, sign_stability
 from saecircuits.validation.statistics import (
     benjamini_hochberg,
     exceedance_p,
     holm,
     sign_flip_p,
-    sign_stability,
+    sign_resampled,
     smallest_effect,
 )
 
@@ -122,7 +122,7 @@ def per_prompt_figures(
     signs: NDArray[np.float64] | float = 1.0,
     seed: int,
 ) -> pd.DataFrame:
-    """Interval, sign stability and p-values of per-prompt figures, corrected for their number.
+    """Interval, how stable the sign is, and corrected p-values of per-prompt figures.
 
     Args:
         signs: the sign that each mean is tested for.
@@ -133,7 +133,8 @@ def per_prompt_figures(
         {
             "low": low,
             "high": high,
-            "sign_stability": sign_stability(values, seed=seed),
+            "sign_stability": sign_stability(values.T),
+            "sign_resampled": sign_resampled(values, seed=seed),
             "p": p_values,
             "p_holm": holm(p_values),
             "p_fdr": benjamini_hochberg(p_values),

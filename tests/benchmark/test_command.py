@@ -15,6 +15,8 @@ BAD = {
     "engine": (["--engine", "factorized"], "did you mean 'factorised'"),
     "threads": (["--threads", "0"], "at least 1"),
     "threads in words": (["--threads", "many"], "'many'"),
+    "only": (["--only", "ablations"], "did you mean 'ablation'"),
+    "nothing left": (["--only", "ablation", "--size", "gpt2-small"], "nothing to measure"),
     "limit": (["--limit", "none"], "--limit"),
 }
 
@@ -31,6 +33,20 @@ def test_bad_arguments_get_one_line(
     assert call(monkeypatch, "bench", *arguments, "--out", str(out)) == 2
     check_one_line(capsys, expected)
     assert not out.exists()
+
+
+def test_one_thing_is_measured_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(running, "measure_elsewhere", carry_out)
+    command = ["bench", "--size", "stories", "--only", "ablation", "--limit", "2", "--json"]
+    assert call(monkeypatch, *command) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["nodes"] == printed["edges"] == printed["parts"] == []
+    (found,) = printed["ablations"]
+    assert (found["prompts"], found["nodes"]) == (2, 200)
+    assert found["passes"] == pytest.approx(found["cpu_seconds"] / found["forward_seconds"])
+    assert [bar["wanted"] for bar in printed["bars"]] == ["at most 60"]
 
 
 def test_a_size_and_an_engine_are_measured_alone(

@@ -24,6 +24,7 @@ JOBS = (
     Job("edges", SMALL, 1, engine="batched-vjp"),
     Job("edges", SMALL, 1, engine="single-vjp"),
     Job("parts", SMALL, 1),
+    Job("ablation", SMALL, 1),
     Job("curve", SMALL, 1, curve="targets", counts=(3, 9, None)),
 )
 
@@ -42,6 +43,9 @@ def test_every_job_has_its_results(found: Benchmark) -> None:
     assert all(one.edges == SMALL.n_edges for one in found.edges)
     assert [one.measured_share for one in found.edges][:2] == [1.0, 1.0]
     assert found.edges[2].measured_share == 64 / 70
+    (ablation,) = found.ablations
+    assert ablation.nodes == 126 and ablation.edges > 1000  # all nodes that there are
+    assert ablation.passes == ablation.cpu_seconds / ablation.forward_seconds > 1
     assert [point.at for point in found.curves] == [6, 18, 70]
     assert agreement(found, found.edges[0]) is None
     assert all((agreement(found, one) or 0.0) < 1e-4 for one in found.edges[1:])
@@ -49,7 +53,7 @@ def test_every_job_has_its_results(found: Benchmark) -> None:
 
 def test_every_bar_has_a_verdict(found: Benchmark) -> None:
     verdicts = bars(found)
-    assert len(verdicts) == 4 + 2 + 1 + 1
+    assert len(verdicts) == 4 + 2 + 1 + 1 + 1
     without = [bar for bar in verdicts if bar.is_met is None]
     assert [bar.wanted for bar in without] == [""]
 
@@ -57,7 +61,7 @@ def test_every_bar_has_a_verdict(found: Benchmark) -> None:
 def test_figures_are_json(found: Benchmark) -> None:
     value = json.loads(json.dumps(to_json(found), allow_nan=False))
     assert set(value) == {
-        "machine", "command", "nodes", "edges", "parts", "curves", "slopes", "bars",
+        "machine", "command", "nodes", "edges", "parts", "ablations", "curves", "slopes", "bars",
     }  # fmt: skip
     assert set(value["edges"][0]) >= {
         "size", "engine", "threads", "edges", "cpu_seconds", "peak_bytes", "measured_share",
@@ -69,8 +73,8 @@ def test_figures_are_json(found: Benchmark) -> None:
 def test_tables_are_rectangular(found: Benchmark) -> None:
     made = sheets(found)
     assert [sheet.title for sheet in made] == [
-        "Edges", "Work behind the edges", "Nodes", "Parts of every edge", "Growth",
-        "What was wanted",
+        "Edges", "Work behind the edges", "Nodes", "Parts of every edge", "Edge ablation",
+        "Growth", "What was wanted",
     ]  # fmt: skip
     for sheet in made:
         assert all(len(row) == len(sheet.header) for row in sheet.rows)

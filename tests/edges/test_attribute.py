@@ -83,6 +83,29 @@ def test_means_lie_in_their_intervals(graph: AttributionGraph) -> None:
         assert (table["effect_low"] < table["effect_high"]).any()
 
 
+def test_signs_are_counted_over_prompts_taken_one_at_a_time(toy_uneven: Toy) -> None:
+    choices = {**GRADIENT, "max_nodes": None}
+    together = attribute(toy_uneven.model, toy_uneven.prompts, batch_size=2, parts=False, **choices)
+    count = len(toy_uneven.prompts)
+    alone = [
+        attribute(toy_uneven.model, toy_uneven.prompts.subset([n]), parts=False, **choices)
+        for n in range(count)
+    ]
+    for name, keys in (("nodes", ["node"]), ("edges", ["source", "target"])):
+        whole = getattr(together, name).set_index(keys)
+        whole = whole[whole["effect"].abs() > 1e-9]  # what is less is rounding on every prompt
+        each = pd.DataFrame(
+            {n: getattr(one, name).set_index(keys)["effect"] for n, one in enumerate(alone)}
+        )
+        each = each.reindex(whole.index).fillna(0.0)
+        np.testing.assert_allclose(each.mean(axis=1), whole["effect"], rtol=1e-9, atol=1e-12)
+        has_effect = each.abs().gt(1e-6 * each.abs().max(axis=1), axis=0)
+        agrees = np.sign(each).eq(np.sign(whole["effect"]), axis=0) & has_effect
+        expected = agrees.sum(axis=1) / has_effect.sum(axis=1)
+        np.testing.assert_array_equal(whole["sign_stability"], expected)
+        assert whole["sign_stability"].dropna().between(0.01, 0.99).any()
+
+
 def test_parts_add_up_to_their_edges(graph: AttributionGraph) -> None:
     ends = ["source", "target"]
     edges = graph.edges.set_index(ends)["effect"]

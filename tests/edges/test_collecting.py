@@ -89,6 +89,15 @@ def test_intervals_are_over_the_prompts_of_all_batches() -> None:
     assert (low != bootstrap_interval(values, seed=4)[0]).all()
 
 
+def test_the_sign_is_counted_over_the_prompts_of_all_batches() -> None:
+    gathered = collector(n_prompt=5)
+    # A: mean -0.2; of four prompts that are not zero, three are negative. B: zero but for rounding.
+    first, second = [[1.0, -1.0], [2.0, 1e-9]], [[0.0, -0.5, -0.5], [-1e-9, 0.0, 1.0]]
+    gathered.add([[block([A, B], [C], [half])] for half in (first, second)])
+    edges = gathered.tables().edges.set_index("source")["sign_stability"]
+    assert (edges["z.a"], edges["y.b"]) == (0.75, 1.0)
+
+
 def test_direct_is_empty_where_an_end_is_an_error_node() -> None:
     gathered = collector(n_prompt=1)
     gathered.add([[block([A, E], None, [[[1.0], [2.0]]], weights=[[[7.0], [8.0]]])]])

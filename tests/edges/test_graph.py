@@ -123,6 +123,7 @@ def test_metric_row_by_hand(toy: Toy) -> None:
     assert (row["node"], row["kind"], row["layer"]) == (METRIC, METRIC, 3)
     assert (row["activation"], row["baseline"], row["effect"]) == (4.0, 1.5, 2.5)
     assert (row["effect_low"], row["effect_high"]) == (2.0, 3.0)
+    assert row["sign_stability"] == 1.0
     assert (row["position"], row["span"]) == (2, "rest")
     assert pd.isna(row["feature"]) and np.isnan(row["left_out"])
     assert table["feature"].dtype == pd.Int64Dtype()

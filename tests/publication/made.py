@@ -32,7 +32,8 @@ def made_circuit(
     def row(node: str, site: str, layer: int, kind: str, feature: int | None, unit: int) -> dict:
         effect = draw.gauss(0, 2)
         values = (node, site, layer, kind, feature, unit, units[unit], tokens[unit])
-        numbers = (draw.random(), draw.random(), effect, effect - 0.1, effect + 0.1, effect / 2)
+        ends = (effect - 0.1, effect + 0.1)
+        numbers = (draw.random(), draw.random(), effect, *ends, draw.random(), effect / 2)
         return dict(zip(NODE_COLUMNS, (*values, *numbers), strict=True))
 
     rows = [
@@ -176,7 +177,8 @@ def _edges(nodes: pd.DataFrame, draw: random.Random, count: int) -> pd.DataFrame
     for source, target, has_error in draw.sample(pairs, min(count, len(pairs))):
         effect = draw.gauss(0, 1)
         direct = float("nan") if has_error else draw.random()
-        rows.append((source, target, effect, direct, effect - 0.1, effect + 0.1))
+        ends = (effect - 0.1, effect + 0.1)
+        rows.append((source, target, effect, direct, *ends, draw.random()))
     rows.sort(key=lambda row: -abs(row[2]))
     return pd.DataFrame(rows, columns=list(EDGE_COLUMNS))
 

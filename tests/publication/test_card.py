@@ -67,6 +67,16 @@ def test_the_figures_are_those_of_the_report(card_of) -> None:
     assert "On 24 held-out prompts" in card
 
 
+def test_the_sign_of_nodes_and_edges_is_told(card_of) -> None:
+    nodes = CIRCUIT.nodes.assign(sign_stability=0.625)
+    edges = CIRCUIT.edges.assign(sign_stability=float("nan"))
+    card = card_of(circuit=replace(CIRCUIT, nodes=nodes, edges=edges))
+    assert "| node | token | label | effect (logits) | 95% interval | sign held |" in card
+    of_nodes, of_edges = card.split("### Strongest edges")
+    assert of_nodes.count("| 62% |") > 1  # Python rounds half to even
+    assert "| sign held |" in of_edges and "% |" not in of_edges.split("## How sure")[0]
+
+
 def test_it_can_be_repeated_from_what_it_says(card_of) -> None:
     card = card_of(report=made_report())
     assert "saecircuits discover pronoun" in card

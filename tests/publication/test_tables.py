@@ -5,6 +5,7 @@ import io
 import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -22,11 +23,11 @@ from saecircuits.publication.tables import (
 from tests.publication.made import made_circuit
 
 NUMBERS = st.floats(allow_infinity=False) | st.just(float("nan"))
-EDGES = st.lists(st.tuples(st.text(), st.text(), NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.booleans()))
+EDGES = st.lists(st.tuples(st.text(), st.text(), *[NUMBERS] * 5, st.booleans()))
 
 
 def edge_frame(rows: list[tuple]) -> pd.DataFrame:
-    types = dict.fromkeys(EDGE_SCHEMA.names[2:6], "float64") | {IN_CIRCUIT: "bool"}
+    types = dict.fromkeys(EDGE_SCHEMA.names[2:7], "float64") | {IN_CIRCUIT: "bool"}
     frame = pd.DataFrame(rows, columns=EDGE_SCHEMA.names)
     return frame.astype({"source": "str", "target": "str", **types})
 
@@ -81,6 +82,13 @@ def test_other_columns_are_refused_by_name() -> None:
     data = to_parquet(made_circuit().edges.assign(**{IN_CIRCUIT: False}), EDGE_SCHEMA)
     with pytest.raises(RunFolderError, match=r"nodes\.parquet has other columns.*source: string"):
         from_parquet(data, NODE_SCHEMA, name="nodes.parquet")
+
+
+def test_a_table_of_an_earlier_version_is_refused() -> None:
+    earlier = pa.schema([field for field in EDGE_SCHEMA if field.name != "sign_stability"])
+    frame = made_circuit().edges.assign(**{IN_CIRCUIT: False}).drop(columns="sign_stability")
+    with pytest.raises(RunFolderError, match=r"lacks sign_stability: double.*earlier version"):
+        from_parquet(to_parquet(frame, earlier), EDGE_SCHEMA, name="edges.parquet")
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"\x80\x04pickle", b"{}" * 50])

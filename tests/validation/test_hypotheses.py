@@ -2,22 +2,27 @@
 
 import json
 from dataclasses import replace
+from functools import cache
+from itertools import product
+from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
 import saecircuits as sc
 from experiments.ground_truth.known import KnownCircuit
-from saecircuits.nodes.ablation import ablate_all
+from saecircuits.nodes.baselines import BaselineKind, baseline_source
 from saecircuits.nodes.contrast import contrasts
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import PromptPair, Prompts, logit_difference, tokenize
 from saecircuits.tasks.nulls import shuffled_labels, unchanged
-from saecircuits.validation.hypotheses import DECIDING, node_sets
-from saecircuits.validation.random_circuits import random_circuits
+from saecircuits.validation.hypotheses import DECIDING, metrics_of_sets
+from saecircuits.validation.plan import Maker
+from saecircuits.validation.validate import Ablate
 from saecircuits.validation.verdicts import Changes, changes, verdicts
 from tests.models import WORDS, Toy
 from tests.toy_models import toy_induction
@@ -63,20 +68,42 @@ def _circuit(model: SplicedModel, prompts: Prompts, nodes: int = 12) -> sc.Circu
     return sc.prune(sc.attribute(model, prompts, max_nodes=40, parts=False), nodes=nodes)
 
 
-def test_figures_are_those_of_validation(toy: Toy, halves: tuple[Prompts, Prompts]) -> None:
+@pytest.mark.parametrize(
+    ("ablate", "baseline"),
+    [*product(("nodes",), get_args(BaselineKind)), ("edges", "corrupted"), ("edges", "mean")],
+)
+def test_figures_are_those_of_validation(
+    toy: Toy, halves: tuple[Prompts, Prompts], ablate: Ablate, baseline: BaselineKind
+) -> None:
     train, test = halves
     circuit = _circuit(toy.model, train)
-    found = sc.hypotheses(toy.model, circuit, test, n_random=19, edges=6)
-    report = sc.validate(toy.model, circuit, test, n_random=19)
+    choices = {"ablate": ablate, "baseline": baseline, "reference": train, "n_random": 19}
+    found = sc.hypotheses(toy.model, circuit, test, edges=6, **choices)
+    report = sc.validate(toy.model, circuit, test, **choices)
+    assert (found.ablate, found.baseline) == (ablate, baseline)
     value = found.tests.set_index("test")["value"]
     assert value["sufficiency"] == pytest.approx(report.faithfulness, rel=1e-9)
     assert value["necessity"] == pytest.approx(1 - report.completeness, rel=1e-9)
     assert value["completeness"] == pytest.approx(report.completeness, rel=1e-9)
     assert value["effect"] == pytest.approx(report.metric_clean - report.metric_baseline)
+    draws = sorted(report.random["values"])
+    p_value = (1 + sum(drawn >= report.faithfulness for drawn in draws)) / 20
+    assert found.tests.set_index("test").loc["sufficiency", "p"] == pytest.approx(p_value)
     # Of 19 draws the 95% quantile is between the largest two.
     against = found.tests.set_index("test").loc["sufficiency", "against"]
-    largest = sorted(report.random["values"])[-2:]
-    assert largest[0] <= against <= largest[1]
+    assert draws[-2] - 1e-9 <= against <= draws[-1] + 1e-9
+
+
+def test_drops_by_edges_are_those_of_validation(toy: Toy, halves: tuple[Prompts, Prompts]) -> None:
+    train, test = halves
+    circuit = _circuit(toy.model, train)
+    found = sc.hypotheses(toy.model, circuit, test, ablate="edges", n_random=1, edges=0)
+    report = sc.validate(toy.model, circuit, test, ablate="edges", n_random=0, with_drops=True)
+    assert report.minimality is not None
+    total = report.metric_clean - report.metric_baseline
+    drops = found.members.set_index("node")["drop"] / total
+    expected = pd.DataFrame(report.minimality["drops"]).set_index("node")["drop"]
+    np.testing.assert_allclose(drops, expected.loc[drops.index], rtol=1e-9, atol=1e-12)
 
 
 def test_the_drop_of_the_weakest_member(toy: Toy, halves: tuple[Prompts, Prompts]) -> None:
@@ -106,6 +133,7 @@ def test_a_circuit_made_by_hand_passes_every_test() -> None:
         assert row.effect == pytest.approx(measured[row.source, row.target], rel=1e-5)
     assert found.edges["p_holm"].ge(found.edges["p"]).all()
     assert found.edges["sign_stability"].between(0.5, 1).all()
+    assert found.edges["sign_resampled"].between(0.5, 1).all()
     json.dumps(found.to_json())
 
 
@@ -136,11 +164,31 @@ def test_no_circuit_is_chosen_where_nothing_changes(
     assert not sc.hypotheses(toy.model, circuit, test, n_random=5, edges=0).is_circuit
 
 
-def _measured(model: SplicedModel, circuit: sc.Circuit, prompts: Prompts) -> Changes:
+def _measured(
+    known: KnownCircuit,
+    circuit: sc.Circuit,
+    prompts: Prompts,
+    ablate: Ablate,
+    baseline: BaselineKind,
+) -> Changes:
     """What the tests of a circuit start from, with thirty random circuits."""
+    model = known.model
     units = make_units(prompts, "span", tokenizer=model.tokenizer)
-    runs = node_sets(model, units, circuit.members, random_circuits(circuit, count=30))
-    return changes(ablate_all(contrasts(model, prompts, units), runs), members=circuit.size)
+    source = baseline_source(model, prompts, "span", kind=baseline, reference=known.task.test)
+    metrics = metrics_of_sets(
+        circuit,
+        contrasts(model, prompts, units, baseline=baseline, source=source),
+        Maker(model, units.names),
+        ablate=ablate,
+        n_random=30,
+        seed=0,
+    )
+    return changes(metrics, members=circuit.size)
+
+
+@cache
+def _measured_by_hand(ablate: Ablate, baseline: BaselineKind) -> Changes:
+    return _measured(*_by_hand(), ablate, baseline)
 
 
 def _turned(found: Changes, is_turned: np.ndarray) -> Changes:
@@ -148,18 +196,26 @@ def _turned(found: Changes, is_turned: np.ndarray) -> Changes:
     return Changes(**{name: values * signs for name, values in vars(found).items()})
 
 
-def test_shuffled_labels_turn_the_signs_of_prompts() -> None:
+@pytest.mark.parametrize(
+    ("ablate", "baseline"), [*product(["nodes"], get_args(BaselineKind)), ("edges", "resample")]
+)
+def test_shuffled_labels_turn_the_signs_of_prompts(ablate: Ablate, baseline: BaselineKind) -> None:
     known, circuit, prompts = _by_hand()
     null = shuffled_labels(prompts, seed=1)
     is_turned = (null.answer_tokens != prompts.answer_tokens)[:, 0].numpy()
-    expected = _turned(_measured(known.model, circuit, prompts), is_turned)
-    found = _measured(known.model, circuit, null)
+    expected = _turned(_measured_by_hand(ablate, baseline), is_turned)
+    found = _measured(known, circuit, null, ablate, baseline)
     for name, values in vars(expected).items():
         np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9, atol=1e-12)
 
 
-def test_shuffled_labels_give_a_circuit_no_more_often_than_stated() -> None:
-    found = _measured(*_by_hand_parts())
+@pytest.mark.parametrize(
+    ("ablate", "baseline"), list(product(get_args(Ablate), get_args(BaselineKind)))
+)
+def test_shuffled_labels_give_a_circuit_no_more_often_than_stated(
+    ablate: Ablate, baseline: BaselineKind
+) -> None:
+    found = _measured_by_hand(ablate, baseline)
     n_prompt, repeats, level = len(found.total), 200, 0.1
     draw = np.random.default_rng(9)
 
@@ -168,13 +224,11 @@ def test_shuffled_labels_give_a_circuit_no_more_often_than_stated() -> None:
         return bool(table.set_index("test").loc[list(DECIDING), "rejected"].all())
 
     called = sum(is_called(draw.random(n_prompt) < 0.5) for _ in range(repeats))
-    assert 0 < called <= stats.binom.ppf(0.99, repeats, level)
-    assert is_called(np.zeros(n_prompt, dtype=bool))  # the behaviour that is there is found
-
-
-def _by_hand_parts() -> tuple[SplicedModel, sc.Circuit, Prompts]:
-    known, circuit, prompts = _by_hand()
-    return known.model, circuit, prompts
+    assert called <= stats.binom.ppf(0.99, repeats, level)
+    if (ablate, baseline) == ("nodes", "corrupted") or ablate == "edges":
+        assert called > 0
+        # The behaviour that is there is found.
+        assert is_called(np.zeros(n_prompt, dtype=bool))
 
 
 def test_circuits_chosen_on_shuffled_labels() -> None:
@@ -211,6 +265,7 @@ def test_the_same_seed_gives_the_same_figures(toy: Toy, halves: tuple[Prompts, P
         ({"power": 2.0}, "power is 2.0"),
         ({"n_random": 0}, "ask for at least 1 random circuit"),
         ({"edges": -1}, "edges is -1"),
+        ({"baseline": "mean"}, "the baseline 'mean' and no reference"),
     ],
 )
 def test_bad_choices_are_refused(
@@ -219,6 +274,14 @@ def test_bad_choices_are_refused(
     circuit = _circuit(toy.model, halves[0], nodes=1)
     with pytest.raises(sc.InputError, match=message):
         sc.hypotheses(toy.model, circuit, halves[1], **choices)
+
+
+def test_the_tested_prompts_are_no_reference(toy: Toy, halves: tuple[Prompts, Prompts]) -> None:
+    circuit = _circuit(toy.model, halves[0], nodes=1)
+    with pytest.raises(sc.InputError, match="the tested prompts as their own reference"):
+        sc.hypotheses(
+            toy.model, circuit, halves[1], baseline="resample", reference=halves[1], n_random=1
+        )
 
 
 def test_the_prompts_that_chose_the_circuit_are_refused(

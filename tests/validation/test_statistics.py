@@ -9,7 +9,7 @@ from saecircuits.validation.statistics import (
     exceedance_p,
     holm,
     sign_flip_p,
-    sign_stability,
+    sign_resampled,
     smallest_effect,
 )
 
@@ -80,9 +80,9 @@ def test_holm_bounds_any_false_finding() -> None:
     assert wrong >= stats.binom.ppf(0.001, 2000, 0.045)
 
 
-def test_sign_stability() -> None:
+def test_sign_resampled() -> None:
     values = np.array([[1.0, 2.0, 3.0, 4.0], [1.0, -1.0, 1.0, -1.0], [0.0] * 4, [-5.0, -1, -1, 1]])
-    always, even, never, mostly = sign_stability(values)
+    always, even, never, mostly = sign_resampled(values)
     assert always == 1.0
     assert even == never == 0.0  # their means are zero and have no sign to keep
     assert 0.8 < mostly < 1.0
