@@ -93,7 +93,11 @@ def test_check_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_label_names_a_feature(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     node = read_run(run).circuit.nodes.query("kind == 'feature'")["node"].iloc[0]
     assert call("label", str(run), node, "the ninth word", "--author", "Ada", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["author"] == "Ada"
+    said = json.loads(capsys.readouterr().out)
+    assert said["author"] == "Ada"
+    assert set(said["refreshed"]) == {"figure.svg", "report.html", "README.md", "graph.json"}
+    for name in said["refreshed"]:
+        assert "the ninth word" in (run / name).read_text(), name
     labels = [label for label in read_run(run).labels if not label.auto]
     assert [label.text for label in labels] == ["the ninth word"]
     assert "labels.jsonl" in (run / "ro-crate-metadata.json").read_text()

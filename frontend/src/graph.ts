@@ -4,14 +4,15 @@ import { select } from "d3-selection";
 import { type D3ZoomEvent, type ZoomTransform, zoom, zoomIdentity } from "d3-zoom";
 import { type Circuit, place, shortTitle, title } from "./circuit";
 import { bdi, clear, h, s } from "./dom";
-import { Ink, edgeAt } from "./ink";
+import { Edges, Ink, type Scene } from "./ink";
 import { type Layout, arrange, neighbour } from "./layout";
 import { background, describe, fitted, nodeMark, palette, label as textLabel, textWidth } from "./marks";
+import { Picker } from "./picking";
 import { type Store, shownEdges, shownNodes } from "./state";
 import { interval, signed } from "./words";
 
 const LIT = 80; // edges of one node that are lit up
-const MOVING = 1500; // edges drawn while the picture is moved
+const MOVING = 600; // edges up to which all is drawn anew while the picture is moved
 
 export class GraphView {
   readonly element: HTMLElement;
@@ -20,8 +21,11 @@ export class GraphView {
   private front = s("svg", { class: "layer front", role: "group", "aria-label": "Nodes of the circuit. Arrow keys move between nodes, Enter opens one." });
   private under = s("g");
   private world = s("g");
+  // Copies of the marks that are lit up, so that one stroke dims all the others.
+  private above = s("svg", { class: "layer above", "aria-hidden": "true" });
+  private bright = s("g");
   private names = s("g", { class: "names", "aria-hidden": "true" });
-  private ink = new Ink(h("canvas", { class: "layer", "aria-hidden": "true" }));
+  private ink = new Edges();
   private lit = new Ink(h("canvas", { class: "layer", "aria-hidden": "true" }));
   private tip = h("div", { class: "tip", "aria-hidden": "true" });
   private behaviour = zoom<HTMLElement, unknown>().scaleExtent([0.15, 8]);
@@ -29,6 +33,7 @@ export class GraphView {
   private layout!: Layout;
   private shown = new Set<number>();
   private edges: number[] = [];
+  private picker: Picker | null = null;
   private marks = new Map<number, SVGGElement>();
   private current: number | null = null;
   private hovered: number | null = null;
@@ -43,7 +48,8 @@ export class GraphView {
   ) {
     this.back.append(this.under);
     this.front.append(this.world, this.names);
-    this.stage.append(this.back, this.ink.canvas, this.lit.canvas, this.front, this.tip);
+    this.above.append(this.bright);
+    this.stage.append(this.back, this.ink.bed.canvas, this.ink.top.canvas, this.lit.canvas, this.front, this.above, this.tip);
     this.element = this.stage;
     const effects = circuit.data.edges.effect;
     for (const value of effects) this.largest = Math.max(this.largest === 1 ? 0 : this.largest, Math.abs(value ?? 0));
@@ -60,24 +66,33 @@ export class GraphView {
     this.front.addEventListener("focusout", () => this.light(null));
     new ResizeObserver(() => this.resize()).observe(this.stage);
     store.listen((changed) => {
-      if (["nodes", "edges", "pins", "groups", "node", "edge", "theme", "view"].some((key) => changed.has(key as "nodes"))) this.update();
+      if (["pins", "groups", "theme", "view"].some((key) => changed.has(key as "pins"))) this.update();
+      else if (["nodes", "edges", "node", "edge"].some((key) => changed.has(key as "nodes"))) this.update(false);
     });
   }
 
-  // Draws everything anew.
-  update(): void {
+  // Draws what has changed, and the nodes in any case if they look otherwise.
+  update(marks = true): void {
     if (!this.stage.isConnected || !this.stage.clientWidth) return;
     const { circuit, store } = this;
     const before = this.shown;
     this.shown = shownNodes(circuit, store.state);
-    this.edges = shownEdges(circuit, store.state, this.shown);
+    const edges = shownEdges(circuit, store.state, this.shown);
+    if (edges.length !== this.edges.length || edges.some((edge, place) => edge !== this.edges[place])) {
+      this.edges = edges;
+      this.picker = null;
+    }
     const same = this.layout && before.size === this.shown.size && [...before].every((node) => this.shown.has(node));
     if (!same) {
       this.layout = arrange(circuit, this.shown, this.room());
+      this.picker = null;
       if (!this.touched) this.fit(false);
     }
-    this.drawNodes();
+    if (marks || !same) this.drawNodes();
+    this.pick();
     this.drawEdges();
+    // Made ready while nothing else is asked for, not when the mouse first moves.
+    later(() => this.pickerNow());
   }
 
   counts(): { nodes: number; edges: number } {
@@ -130,6 +145,7 @@ export class GraphView {
     this.lit.resize(width, height);
     if (this.layout && !this.touched) {
       this.layout = arrange(this.circuit, this.shown, { width, height });
+      this.picker = null;
       this.fit(false);
     }
     this.update();
@@ -144,14 +160,10 @@ export class GraphView {
     this.marks.clear();
     this.under.append(background(this.layout, colours));
     if (this.current === null || !this.layout.at.has(this.current)) this.current = this.circuit.metric;
-    const chosen = state.edge === null ? null : state.edge;
-    const { source, target } = this.circuit.data.edges;
     for (const box of this.layout.placed) {
       const group = state.groups.findIndex((found) => found.nodes.includes(box.node));
       const flags = { pinned: state.pins.includes(box.node), group: group < 0 ? null : group + 1 };
       const mark = nodeMark(this.circuit, box, colours, this.layout.boxes, flags);
-      const picked = box.node === state.node || (chosen !== null && (source[chosen] === box.node || target[chosen] === box.node));
-      if (picked) mark.classList.add("picked");
       // The frame is the button, so that a shortened text beside it is no part of its name.
       const frame = frameOf(mark);
       frame.setAttribute("role", "button");
@@ -163,6 +175,13 @@ export class GraphView {
     }
     if (hadFocus) this.focus(this.current);
     this.drawNames();
+  }
+
+  private pick(): void {
+    const { node, edge } = this.store.state;
+    const { source, target } = this.circuit.data.edges;
+    const picked = new Set([node, ...(edge === null ? [] : [source[edge], target[edge]])]);
+    this.marks.forEach((mark, other) => mark.classList.toggle("picked", picked.has(other)));
   }
 
   // In large graphs, names of the strongest nodes where there is room for them.
@@ -195,9 +214,12 @@ export class GraphView {
     }
   }
 
-  private drawEdges(most = Infinity): void {
-    const colours = palette();
-    this.ink.draw(this.circuit, this.layout, this.edges, this.transform, colours, this.largest, most);
+  private scene(edges: number[]): Scene {
+    return { circuit: this.circuit, layout: this.layout, edges, colours: palette(), largest: this.largest };
+  }
+
+  private drawEdges(): void {
+    this.ink.draw(this.scene(this.edges), this.transform);
     this.light(this.hovered, true);
   }
 
@@ -207,13 +229,20 @@ export class GraphView {
     this.under.setAttribute("transform", value);
     this.world.setAttribute("transform", value);
     this.names.setAttribute("transform", value);
+    this.bright.setAttribute("transform", value);
     if (!this.quiet) this.touched = true;
     if (!this.layout) return;
-    this.drawEdges(MOVING);
+    const live = this.edges.length <= MOVING;
+    if (live) this.drawEdges();
+    else {
+      this.ink.move(this.transform);
+      this.lit.move(this.transform);
+      this.showTip(this.hovered);
+    }
     clearTimeout(this.settle);
     this.settle = window.setTimeout(() => {
       this.drawNames();
-      if (this.edges.length > MOVING) this.drawEdges();
+      if (!live) this.drawEdges();
     }, 120);
   }
 
@@ -236,11 +265,15 @@ export class GraphView {
     }
     for (const edge of edges) near.add(source[edge]).add(target[edge]);
     this.stage.classList.toggle("dimmed", near.size > 0);
-    this.marks.forEach((mark, other) => mark.classList.toggle("near", near.has(other)));
+    clear(this.bright);
+    for (const other of near) {
+      const mark = this.marks.get(other);
+      if (mark) this.bright.append(brightCopy(mark, other === node));
+    }
     if (edges.length) {
       const { effect } = this.circuit.data.edges;
       edges.sort((a, b) => Math.abs(effect[b] ?? 0) - Math.abs(effect[a] ?? 0));
-      this.lit.draw(this.circuit, this.layout, edges, this.transform, palette(), this.largest);
+      this.lit.draw({ ...this.scene(edges), bold: true }, this.transform);
     } else this.lit.clear();
     this.showTip(node);
   }
@@ -273,10 +306,14 @@ export class GraphView {
     return mark ? Number(mark.getAttribute("data-node")) : null;
   }
 
+  private pickerNow(): Picker {
+    return (this.picker ??= new Picker(this.circuit, this.layout, this.edges));
+  }
+
   private edgeOf(event: MouseEvent): number | null {
     const box = this.stage.getBoundingClientRect();
     const [x, y] = this.transform.invert([event.clientX - box.left, event.clientY - box.top]);
-    return edgeAt(this.circuit, this.layout, this.edges, x, y, 6 / this.transform.k);
+    return this.pickerNow().at(x, y, 6 / this.transform.k);
   }
 
   private pointed(event: PointerEvent): void {
@@ -338,6 +375,22 @@ export class GraphView {
     if (x > 20 && y > 20 && x < width - 20 && y < height - 20) return;
     select(this.stage as HTMLElement).call(this.behaviour.translateTo, box.x + box.w / 2, box.y + box.h / 2);
   }
+}
+
+function later(act: () => void): void {
+  if ("requestIdleCallback" in window) requestIdleCallback(act);
+  else setTimeout(act, 300);
+}
+
+// For the eye alone; the mark itself stays the button.
+function brightCopy(mark: SVGGElement, pointed: boolean): SVGGElement {
+  const copy = mark.cloneNode(true) as SVGGElement;
+  const frame = frameOf(copy);
+  for (const name of ["role", "tabindex", "aria-label"]) frame.removeAttribute(name);
+  copy.removeAttribute("data-node");
+  copy.classList.add("near", ...(pointed ? ["picked"] : []));
+  copy.classList.toggle("focused", frameOf(mark).matches(":focus-visible"));
+  return copy;
 }
 
 function frameOf(mark: SVGGElement): SVGElement {

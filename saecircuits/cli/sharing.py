@@ -63,17 +63,17 @@ def label(
     date: Annotated[str | None, typer.Option(help="Year-month-day; today by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Name a feature; kept apart from automatic labels, and shown in their place."""
-    from saecircuits.publication import add_label, read_record, write_crate
+    """Name a feature; kept apart from automatic labels, and shown in their place at once."""
+    from saecircuits.publication import add_label, read_record, refresh_views
 
     made = add_label(run, read_record(run), node, text, author=author, date=date)
-    write_crate(run)
+    written = refresh_views(run)
     if as_json:
-        print_json(made)
+        print_json({**made.model_dump(), "refreshed": written})
         return
+    where = f"{', '.join(written)} and exports" if written else "Exports"
     OUT.print(
-        f"{made.site}.f{made.feature}: {made.text} ({made.author}, {made.date}). Exports show it "
-        "now; picture, card and graph.json when the run is published again (discover --resume).",
+        f"{made.site}.f{made.feature}: {made.text} ({made.author}, {made.date}). {where} show it.",
         markup=False,
         soft_wrap=True,
     )

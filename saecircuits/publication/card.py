@@ -257,7 +257,7 @@ def _made(
     names = {"by": "method"}
     choices = ", ".join(
         f"{names.get(key, key)}={value!r}"
-        for key, value in circuit.selection.items()
+        for key, value in sorted(circuit.selection.items())
         if (key, value) != ("by", "effect")
     )
     task = "the_task" if record.task is None else repr(visible(record.task.name))

@@ -6,17 +6,9 @@ from pathlib import Path
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
-from saecircuits.publication.card import write_card
-from saecircuits.publication.crate import stored_licence, write_crate
 from saecircuits.publication.dashboard_making import describe_features
 from saecircuits.publication.dashboards import Dashboard, write_dashboards
-from saecircuits.publication.figure import draw_figure
-from saecircuits.publication.files import to_json, write_together
 from saecircuits.publication.folder import (
-    CARD,
-    FIGURE,
-    GRAPH,
-    PAGE,
     PATHS,
     REPORT,
     is_run,
@@ -24,15 +16,11 @@ from saecircuits.publication.folder import (
     remove_files,
     run_identity,
 )
-from saecircuits.publication.human_labels import merged, read_human_labels
-from saecircuits.publication.interchange.graph_file import graph_file
-from saecircuits.publication.interchange.viewers import viewer_document
 from saecircuits.publication.looks import looks_of_heads
-from saecircuits.publication.page_data import page_data
 from saecircuits.publication.reading import read_record
 from saecircuits.publication.records import Example, FeatureLabel, TaskRecord
-from saecircuits.publication.report import write_page
 from saecircuits.publication.texts import Contexts, generated_contexts
+from saecircuits.publication.views import write_views
 from saecircuits.publication.writing import (
     circuit_digest,
     write_circuit,
@@ -108,44 +96,18 @@ def publish(
         write_paths(path, routes)
     else:
         remove_files(path, [PATHS])
-    model_name = circuit.provenance.get("model", "model")
-    title = f"{name} in {model_name}" if name else f"A circuit in {model_name}"
-    example = about.example if about is not None else None
-    record = read_record(path)
-    labels = merged(labels, read_human_labels(path), record.dictionaries)
-    figure = draw_figure(circuit, labels, report, title=title, example=example)
-    licence = licence or stored_licence(path)
-    card = write_card(
-        circuit,
-        labels,
-        report,
-        record=record,
-        title=title,
-        routes=routes,
-        corpus=dashboards[0].saecircuits.corpus if dashboards else None,
-        licence=licence,
-    )
     looks = () if task is None or model is None else looks_of_heads(model, task, circuit)
-    page = page_data(
+    write_views(
+        path,
         circuit,
-        labels,
         report,
-        record=record,
-        title=title,
-        dashboards=dashboards,
+        labels,
         graph=graph,
         routes=routes,
+        dashboards=dashboards,
         looks=looks,
+        licence=licence,
     )
-    shared = graph_file(circuit, labels=labels, report=report, task=about, routes=routes)
-    files = {
-        FIGURE: figure.encode(),
-        GRAPH: to_json(viewer_document(shared), indent=None),
-        PAGE: write_page(page),
-        CARD: card.encode(),
-    }
-    write_together({path / name: data for name, data in files.items()})
-    write_crate(path, title=title, licence=licence)
     return path
 
 

@@ -1,4 +1,4 @@
-"""`write_page`: `report.html`, one file that opens from disk and asks for nothing.
+"""`write_page` and `read_page`: `report.html`, one file that opens from disk and asks for nothing.
 
 Style, code and data are inside the file. A content security policy forbids every request and every
 script and style but these two, by their digest. The data stand in a block that no browser runs,
@@ -8,16 +8,20 @@ with each `<` escaped, so that no label can end it.
 import base64
 import hashlib
 import html
+import re
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Final
 
-from saecircuits.publication.files import to_json
+from saecircuits.errors import RunFolderError
+from saecircuits.publication.files import parse_json, read_bytes, to_json
 from saecircuits.publication.page_shape import PageData
 
 BUNDLE: Final = "bundle"
 CODE: Final = "report.js"
 STYLE: Final = "report.css"
+_DATA: Final = re.compile(rb'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 _PAGE: Final = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -61,6 +65,18 @@ def write_page(data: PageData) -> bytes:
         code=code,
     )
     return page.encode("utf-8", errors="replace")
+
+
+def read_page(path: Path) -> PageData:
+    """What a page shows, from its file.
+
+    Raises:
+        RunFolderError: a file that cannot be read, or holds no such data.
+    """
+    block = _DATA.search(read_bytes(path))
+    if block is None:
+        raise RunFolderError(f"{path} holds no data of a report; publish the run again")
+    return parse_json(block[1], PageData, path=path)
 
 
 @cache

@@ -23,9 +23,18 @@ class Opened:
     def __init__(self, driver: Any, downloads: Path, logs: tuple[str, ...] = ()) -> None:
         self.logs = logs
         self.driver = driver
+        self._held = False
         self.downloads = downloads
 
-    def open(self, file: Path, *, fragment: str, size: tuple[int, int], dark: bool) -> None:
+    def open(
+        self,
+        file: Path,
+        *,
+        fragment: str,
+        size: tuple[int, int],
+        dark: bool,
+        seconds: float = 10,
+    ) -> None:
         width, height = size
         run = self.driver.execute_cdp_cmd
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -36,7 +45,7 @@ class Opened:
         for kind in self.logs:
             self.driver.get_log(kind)
         self.driver.get(f"{file.as_uri()}{fragment}")
-        self.wait(lambda: self.run("return document.documentElement.dataset.ready"))
+        self.wait(lambda: self.run("return document.documentElement.dataset.ready"), seconds)
 
     def run(self, script: str, *values: Any) -> Any:
         return self.driver.execute_script(script, *values)
@@ -65,6 +74,22 @@ class Opened:
             "document.querySelector(arguments[0])"
             ".dispatchEvent(new MouseEvent('click', { bubbles: true, cancelable: true }))",
             selector,
+        )
+
+    def mouse(self, what: str, x: float, y: float) -> None:
+        """Moves or presses the mouse itself: `mouseMoved`, `mousePressed` or `mouseReleased`."""
+        held = what == "mousePressed" or self._held
+        self._held = held and what != "mouseReleased"
+        self.driver.execute_cdp_cmd(
+            "Input.dispatchMouseEvent",
+            {
+                "type": what,
+                "x": x,
+                "y": y,
+                "button": "left" if held else "none",
+                "buttons": int(self._held),
+                "clickCount": int(what != "mouseMoved"),
+            },
         )
 
     @property

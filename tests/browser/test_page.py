@@ -90,9 +90,76 @@ def test_thresholds_change_what_is_drawn(opened: Open) -> None:
     assert drawn_edges(page) < before
     slide(page, "edges", 0)
     assert drawn_edges(page) == 0
-    ink = page.run("const c = document.querySelector('canvas'); return c.getContext('2d')"
-                   ".getImageData(0, 0, c.width, c.height).data.some((v) => v)")  # fmt: skip
-    assert not ink
+    page.wait(lambda: inked(page) == [False, False])
+
+
+def inked(page: Opened) -> list[bool]:
+    """Whether something is drawn on the canvas of the weaker edges, and of the strongest."""
+    return page.run(
+        "return [...document.querySelectorAll('canvas.edges')].map((c) => {"
+        "const copy = new OffscreenCanvas(c.width, c.height).getContext('2d');"
+        "copy.drawImage(c, 0, 0);"
+        "return copy.getImageData(0, 0, c.width, c.height).data.some((v) => v); })"
+    )
+
+
+def times_drawn(page: Opened) -> int:
+    return page.run("return performance.getEntriesByName('edges-drawn').length")
+
+
+def middle_of(page: Opened, node: int) -> tuple[float, float]:
+    return tuple(page.run(
+        "const b = document.querySelector(`.front [data-node='${arguments[0]}'] > path`)"
+        ".getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]", node
+    ))  # fmt: skip
+
+
+def test_thousands_of_edges_are_drawn_once_and_moved_as_a_picture(opened: Open) -> None:
+    page = opened(fragment="#nodes=120&edges=3000", n_nodes=120, n_edges=3000, n_layers=6)
+    page.wait(lambda: times_drawn(page) > 0)
+    assert drawn_edges(page) == 3000 and inked(page) == [True, True]
+    page.run("performance.clearMarks()")
+    page.mouse("mouseMoved", *middle_of(page, 5))
+    page.wait(lambda: page.text(".tip"))
+    assert page.count(".above .near") > 2
+    assert page.count(".above [role], .above [tabindex], .above [data-node]") == 0
+    page.click('.front .node[data-node="2"]')
+    page.wait(lambda: page.text(".panel h2"))
+    page.run("return new Promise((done) => setTimeout(done, 300))")
+    assert times_drawn(page) == 0  # neither hover nor a click draws the edges again
+    moved = "return [...document.querySelectorAll('canvas.edges')].map((c) => c.style.transform)"
+    page.run(
+        "document.querySelector('.stage').dispatchEvent(new WheelEvent('wheel',"
+        "{ deltaY: -200, clientX: 800, clientY: 400, bubbles: true, cancelable: true }))"
+    )
+    assert all("scale(" in value for value in page.run(moved))
+    page.wait(lambda: times_drawn(page) == 1)
+    assert page.run(moved) == ["", ""] and inked(page) == [True, True]
+    slide(page, "edges", 0)
+    page.wait(lambda: inked(page) == [False, False])
+    assert page.messages() == []
+
+
+def test_the_mouse_finds_an_edge(opened: Open) -> None:
+    page = opened(fragment="#edges=1")
+    source, target = page.run(
+        "const d = JSON.parse(document.getElementById('data').textContent);"
+        "const shown = (n) => document.querySelector(`.front [data-node='${n}']`);"
+        "const order = d.edges.effect.map((v, i) => [Math.abs(v), i]).sort((a, b) => b[0] - a[0]);"
+        "const [, e] = order.find(([, i]) => shown(d.edges.source[i]) && shown(d.edges.target[i]));"
+        "return [d.edges.source[e], d.edges.target[e]]"
+    )
+    (x0, y0), (x1, y1) = middle_of(page, source), middle_of(page, target)
+    high = page.run("return document.querySelector('.front .node > path')"
+                    ".getBoundingClientRect().height")  # fmt: skip
+    # Half-way along the curve, which runs from upper to lower edge of its ends.
+    x, y = (x0 + x1) / 2, (y0 - high / 2 + y1 + high / 2) / 2
+    page.mouse("mouseMoved", x, y)
+    page.wait(lambda: page.count(".over-edge"))
+    page.mouse("mousePressed", x, y)
+    page.mouse("mouseReleased", x, y)
+    assert page.wait(lambda: page.text(".panel h2")) == "Edge"
+    assert page.count(".node.picked") >= 2
 
 
 def test_hover_lights_up_neighbours(opened: Open) -> None:

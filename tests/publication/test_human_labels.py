@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from saecircuits.errors import InputError, RunFolderError, UnknownNameError
-from saecircuits.publication import add_label, publish, read_human_labels, read_record, read_run
+from saecircuits.publication import (
+    add_label,
+    publish,
+    read_human_labels,
+    read_record,
+    read_run,
+    refresh_views,
+    write_circuit,
+)
 from saecircuits.publication.interchange import read_graph_file
 from tests.publication.conftest import Found
 
@@ -62,6 +70,42 @@ def test_overwriting_keeps_them_and_card_and_picture_show_them(run: Path, found:
     assert "names of girls" in (run / "graph.json").read_text()
     assert all(label["auto"] for label in json.loads((run / "features.json").read_text())["labels"])
     assert "labels.jsonl" in (run / "ro-crate-metadata.json").read_text()
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize("with_graph", [True, False])
+def test_a_refresh_gives_what_publishing_gives(found: Found, out: Path, with_graph: bool) -> None:
+    def publish_it(*, resume: bool = False) -> Path:
+        return publish(
+            found.circuit, found.report, out, graph=found.graph if with_graph else None,
+            model=found.model, task=found.task, licence="CC0-1.0", resume=resume,
+        )  # fmt: skip
+
+    run = publish_it()
+    before = contents(run)
+    assert refresh_views(run) == ("figure.svg", "report.html", "README.md", "graph.json")
+    assert contents(run) == before
+    named(run, feature(found), "names of girls", date="2024-02-29")
+    assert refresh_views(run)
+    refreshed = contents(run)
+    for name in ("figure.svg", "report.html", "README.md", "graph.json"):
+        assert b"names of girls" in refreshed[name] and refreshed[name] != before[name], name
+    for name in ("circuit.json", "features.json", "nodes.parquet", "validation.json"):
+        assert refreshed[name] == before[name]
+    publish_it(resume=True)
+    assert contents(run) == refreshed
+
+
+def test_what_was_not_published_is_not_refreshed(found: Found, out: Path) -> None:
+    out.mkdir()
+    write_circuit(out, found.circuit)
+    named(out, feature(found), "names of girls")
+    assert refresh_views(out) == ()
+    assert not (out / "figure.svg").exists()
+    assert "labels.jsonl" in (out / "ro-crate-metadata.json").read_text()
 
 
 def test_a_label_of_another_dictionary_is_passed_by(run: Path, found: Found) -> None:
