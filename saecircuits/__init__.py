@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from saecircuits.nonlinearity import Linearity as Linearity
     from saecircuits.nonlinearity import interactions as interactions
     from saecircuits.nonlinearity import linearity as linearity
+    from saecircuits.publication import Figure as Figure
     from saecircuits.publication import GraphFile as GraphFile
     from saecircuits.publication import check_graph as check_graph
+    from saecircuits.publication import draw as draw
     from saecircuits.publication import export as export
     from saecircuits.publication import publish as publish
     from saecircuits.publication import read_graph_file as read_graph_file
@@ -69,6 +71,7 @@ _HOMES = {
     "Circuit": "circuits",
     "Comparison": "circuits",
     "Expansion": "expansion",
+    "Figure": "publication",
     "Hypotheses": "validation",
     "GraphFile": "publication",
     "InputError": "errors",
@@ -88,6 +91,7 @@ _HOMES = {
     "compare": "circuits",
     "composition": "heads",
     "discover": "discovery",
+    "draw": "publication",
     "expand": "expansion",
     "hypotheses": "validation",
     "export": "publication",

@@ -32,6 +32,7 @@ from saecircuits.publication import (
     publish,
     read_graph,
     run_identity,
+    suggest_groups,
     write_graph,
 )
 from saecircuits.splicing import SplicedModel
@@ -135,6 +136,7 @@ def discover(
         baseline=[settings.baseline, *(others if thorough else ())],
         reference=task.train,
         with_drops=thorough,
+        groups=[group.nodes for group in suggest_groups(circuit)],
     )
     progress("publication", 0.0)
     report = replace(report, calibration=calibration)

@@ -10,11 +10,13 @@ from saecircuits.publication.card import write_card
 from saecircuits.publication.crate import stored_licence, write_crate
 from saecircuits.publication.dashboard_making import describe_features
 from saecircuits.publication.dashboards import Dashboard, write_dashboards
+from saecircuits.publication.drawing import Figure, Groups, groups_of, title_of
 from saecircuits.publication.figure import draw_figure
 from saecircuits.publication.files import to_json, write_together
 from saecircuits.publication.folder import (
     CARD,
     FIGURE,
+    FIGURE_PDF,
     GRAPH,
     PAGE,
     PATHS,
@@ -59,6 +61,7 @@ def publish(
     routes: Routes | None = None,
     command: str | None = None,
     licence: str | None = None,
+    groups: Groups = "suggested",
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
@@ -79,6 +82,7 @@ def publish(
         routes: from `paths`, of the same graph.
         command: the command line that repeats the run.
         licence: of the run's files, for `ro-crate-metadata.json`.
+        groups: of the picture, see `draw`.
         overwrite: remove a run that is there.
         resume: replace another circuit of the same graph that is there.
 
@@ -90,6 +94,8 @@ def publish(
         raise InputError("publish was given a task but no model to spell it out; give model too")
     about = describe_task(task, model) if task is not None and model is not None else None
     name = about.name if about is not None else None
+    # What cannot be drawn is refused before anything is written.
+    groups_of(circuit, groups)
     path = _opened(folder, circuit, name, overwrite=overwrite, resume=resume)
     if labels is None:
         labels = ()
@@ -108,12 +114,14 @@ def publish(
         write_paths(path, routes)
     else:
         remove_files(path, [PATHS])
-    model_name = circuit.provenance.get("model", "model")
-    title = f"{name} in {model_name}" if name else f"A circuit in {model_name}"
     example = about.example if about is not None else None
     record = read_record(path)
+    title = title_of(record)
     labels = merged(labels, read_human_labels(path), record.dictionaries)
-    figure = draw_figure(circuit, labels, report, title=title, example=example)
+    drawn = groups_of(circuit, groups, labels)
+    figure = Figure(
+        draw_figure(circuit, labels, report, title=title, example=example, groups=drawn)
+    )
     licence = licence or stored_licence(path)
     card = write_card(
         circuit,
@@ -139,7 +147,8 @@ def publish(
     )
     shared = graph_file(circuit, labels=labels, report=report, task=about, routes=routes)
     files = {
-        FIGURE: figure.encode(),
+        FIGURE: figure.svg.encode(),
+        FIGURE_PDF: figure.pdf(),
         GRAPH: to_json(viewer_document(shared), indent=None),
         PAGE: write_page(page),
         CARD: card.encode(),

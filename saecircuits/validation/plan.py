@@ -59,6 +59,16 @@ class Maker:
         }
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a report is to hold beyond its fixed figures; see `validate`."""
+
+    n_random: int
+    with_drops: bool
+    groups: Sequence[Sequence[str]]
+    seed: int
+
+
 @dataclass(frozen=True, eq=False)
 class Sizes:
     """Sizes along a ranking at which faithfulness is measured.
@@ -78,24 +88,24 @@ class Sizes:
         return cls(curve, tuple(sizes_of(FRACTIONS, total)))
 
 
-def node_sets(
-    circuit: Circuit, maker: Maker, *, n_random: int, with_drops: bool, seed: int
-) -> dict[str, list[Kept]]:
+def node_sets(circuit: Circuit, maker: Maker, wanted: Wanted) -> dict[str, list[Kept]]:
     """The sets of nodes for a report on node ablation."""
     ranked, members = circuit.candidates, circuit.members
-    drawn = random_circuits(circuit, count=n_random, seed=seed)
+    drawn = random_circuits(circuit, count=wanted.n_random, seed=wanted.seed)
     sets = _sets(ranked, members, maker.nodes, _is_error, Sizes.along(len(ranked)))
     sets["random"] = [maker.nodes(nodes) for nodes in drawn]
-    if with_drops:
+    if wanted.with_drops:
         sets["drops"] = [
             maker.nodes([node for node in members if node != gone]) for gone in members
         ]
+    sets["groups"] = [
+        maker.nodes([node for node in members if node not in gone])
+        for gone in map(set, wanted.groups)
+    ]
     return sets
 
 
-def edge_sets(
-    circuit: Circuit, maker: Maker, *, n_random: int, with_drops: bool, seed: int
-) -> dict[str, list[Wiring]]:
+def edge_sets(circuit: Circuit, maker: Maker, wanted: Wanted) -> dict[str, list[Wiring]]:
     """The sets of edges for a report on edge ablation.
 
     A random circuit has the circuit's edges between other nodes: every member is exchanged for a
@@ -106,15 +116,19 @@ def edge_sets(
         pairs, pairs, maker.edges, lambda pair: any(map(_is_error, pair)), Sizes.along(len(pairs))
     )
     sets["random"] = []
-    for nodes in random_circuits(circuit, count=n_random, seed=seed):
+    for nodes in random_circuits(circuit, count=wanted.n_random, seed=wanted.seed):
         by_site = dict(zip(sorted(circuit.members, key=site_of), nodes, strict=True))
         sets["random"].append(
             maker.edges([(by_site.get(u, u), by_site.get(v, v)) for u, v in pairs])
         )
-    if with_drops:
+    if wanted.with_drops:
         sets["drops"] = [
             maker.edges([pair for pair in pairs if gone not in pair]) for gone in circuit.members
         ]
+    sets["groups"] = [
+        maker.edges([pair for pair in pairs if gone.isdisjoint(pair)])
+        for gone in map(set, wanted.groups)
+    ]
     return sets
 
 
