@@ -29,6 +29,7 @@ from saecircuits.publication import (
     describe_task,
     nothing_left_behind,
     open_folder,
+    page_in_frame,
     publish,
     read_graph,
     run_identity,
@@ -51,6 +52,9 @@ class Run:
     report: ValidationReport
     routes: Routes
     folder: Path
+
+    def _repr_html_(self) -> str | None:
+        return page_in_frame(self.folder)
 
 
 def discover(

@@ -27,9 +27,13 @@ from saecircuits.publication.interchange import check_graph as check_graph
 from saecircuits.publication.interchange import export as export
 from saecircuits.publication.interchange import read_graph_file as read_graph_file
 from saecircuits.publication.labels import label_features as label_features
+from saecircuits.publication.notebook import Page as Page
+from saecircuits.publication.notebook import show as show
+from saecircuits.publication.notebook import widget as widget
 from saecircuits.publication.publish import describe_task as describe_task
 from saecircuits.publication.publish import publish as publish
 from saecircuits.publication.reading import StoredRun as StoredRun
+from saecircuits.publication.reading import page_in_frame as page_in_frame
 from saecircuits.publication.reading import read_circuit as read_circuit
 from saecircuits.publication.reading import read_graph as read_graph
 from saecircuits.publication.reading import read_labels as read_labels
