@@ -39,12 +39,17 @@ if TYPE_CHECKING:
     from saecircuits.nonlinearity import Linearity as Linearity
     from saecircuits.nonlinearity import interactions as interactions
     from saecircuits.nonlinearity import linearity as linearity
+    from saecircuits.publication import Figure as Figure
     from saecircuits.publication import GraphFile as GraphFile
+    from saecircuits.publication import Page as Page
     from saecircuits.publication import check_graph as check_graph
+    from saecircuits.publication import draw as draw
     from saecircuits.publication import export as export
     from saecircuits.publication import publish as publish
     from saecircuits.publication import read_graph_file as read_graph_file
     from saecircuits.publication import read_run as read_run
+    from saecircuits.publication import show as show
+    from saecircuits.publication import widget as widget
     from saecircuits.splicing import SplicedModel as SplicedModel
     from saecircuits.splicing import splice as splice
     from saecircuits.splicing.loading import load_model as load_model
@@ -69,12 +74,14 @@ _HOMES = {
     "Circuit": "circuits",
     "Comparison": "circuits",
     "Expansion": "expansion",
+    "Figure": "publication",
     "Hypotheses": "validation",
     "GraphFile": "publication",
     "InputError": "errors",
     "Routes": "circuits",
     "Interactions": "nonlinearity",
     "Linearity": "nonlinearity",
+    "Page": "publication",
     "Run": "discovery",
     "SaecircuitsError": "errors",
     "SplicedModel": "splicing",
@@ -88,6 +95,7 @@ _HOMES = {
     "compare": "circuits",
     "composition": "heads",
     "discover": "discovery",
+    "draw": "publication",
     "expand": "expansion",
     "hypotheses": "validation",
     "export": "publication",
@@ -103,10 +111,12 @@ _HOMES = {
     "publish": "publication",
     "read_graph_file": "publication",
     "read_run": "publication",
+    "show": "publication",
     "splice": "splicing",
     "task_names": "tasks",
     "treeify": "expansion",
     "validate": "validation",
+    "widget": "publication",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -115,6 +125,11 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'saecircuits' has no attribute {name!r}")
     return getattr(importlib.import_module(f"saecircuits.{_HOMES[name]}"), name)
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """What `%load_ext saecircuits` calls: notebooks then show circuits and graphs as pages."""
+    importlib.import_module("saecircuits.publication.notebook").register(ipython)
 
 
 def __dir__() -> list[str]:

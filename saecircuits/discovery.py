@@ -29,9 +29,11 @@ from saecircuits.publication import (
     describe_task,
     nothing_left_behind,
     open_folder,
+    page_in_frame,
     publish,
     read_graph,
     run_identity,
+    suggest_groups,
     write_graph,
 )
 from saecircuits.splicing import SplicedModel
@@ -50,6 +52,9 @@ class Run:
     report: ValidationReport
     routes: Routes
     folder: Path
+
+    def _repr_html_(self) -> str | None:
+        return page_in_frame(self.folder)
 
 
 def discover(
@@ -135,6 +140,7 @@ def discover(
         baseline=[settings.baseline, *(others if thorough else ())],
         reference=task.train,
         with_drops=thorough,
+        groups=[group.nodes for group in suggest_groups(circuit)],
     )
     progress("publication", 0.0)
     report = replace(report, calibration=calibration)

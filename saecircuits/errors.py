@@ -44,5 +44,15 @@ class RunFolderError(InputError):
     """A run's folder that is missing, incomplete, or in the way."""
 
 
+class MissingExtraError(InputError, ImportError):
+    """Something that needs a package which a plain installation does not bring."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the package {package!r}, which is not installed; install it with "
+            f"pip install 'saecircuits[{extra}]'"
+        )
+
+
 class ModelError(InputError):
     """A model that cannot be loaded, or whose files are not what their manifest says."""

@@ -83,6 +83,7 @@ def test_discover_then_validate(
         "validation.json",
         "paths.json",
         "figure.svg",
+        "figure.pdf",
         "report.html",
         "README.md",
     }
@@ -167,11 +168,11 @@ def test_equal_inputs_give_equal_bytes_also_when_resumed(
     other = out.with_name("other")
     assert call(monkeypatch, *base, "--out", str(out)) == 0
     whole = _contents(out)
-    for name in ("validation.json", "README.md", "figure.svg", "report.html", *lost):
+    for name in ("validation.json", "README.md", "figure.svg", "figure.pdf", *lost):
         (out / name).unlink()
     assert call(monkeypatch, *base, "--out", str(out), "--resume") == 0
     assert call(monkeypatch, *base, "--out", str(other)) == 0
-    tables = ("nodes.parquet", "edges.parquet", "edge_parts.parquet")
+    tables = ("nodes.parquet", "edges.parquet", "edge_parts.parquet", "figure.pdf")
     for name in (*tables, "validation.json", "figure.svg", "features.json", "graph.json"):
         assert (out / name).read_bytes() == whole[name]
         assert (other / name).read_bytes() == whole[name]

@@ -1,6 +1,8 @@
 """Commands that hand a run on: what they print, write and refuse."""
 
+import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,6 +68,62 @@ def test_export_then_check(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
     assert call("export", "--check", str(out), "--target", "neuronpedia") == 0
     assert "nothing found" in capsys.readouterr().out
+
+
+def test_draw_then_draw_with_groups_of_one_s_own(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, task = run.parent / "tiny", run.parent / "words.jsonl"
+    stored = read_run(run)
+    assert stored.report is not None
+    before = {name: (run / name).read_bytes() for name in ("figure.svg", "figure.pdf")}
+    assert call("draw", str(run)) == 0
+    assert {name: (run / name).read_bytes() for name in before} == before
+    nodes = [node for node in stored.circuit.members if ".error@" not in node][:2]
+    asked = tmp_path / "groups.json"
+    asked.write_text(json.dumps({"these two": nodes}))
+    files = [tmp_path / "mine.svg", tmp_path / "mine.pdf"]
+    out = [part for file in files for part in ("--out", str(file))]
+    capsys.readouterr()
+    assert call("draw", str(run), "--groups", str(asked), *out, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "files": [str(file) for file in files], "groups": [{"name": "these two", "nodes": nodes}],
+    }  # fmt: skip
+    plain = files[0].read_text()
+    assert "these two" in plain and "when it is ablated" not in plain
+    measuring = ["--measure", "--model", str(model), "--task", str(task)]
+    assert call("draw", str(run), "--groups", str(asked), *out, *measuring) == 0
+    measured = files[0].read_text()
+    assert "these two" in measured and "faithfulness loses" in measured
+    assert files[1].read_bytes().startswith(b"%PDF")
+    assert {name: (run / name).read_bytes() for name in before} == before
+
+
+def test_a_run_s_own_figure_can_be_replaced(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert call("draw", str(copy), "--groups", "none") == 0
+    for name in ("figure.svg", "figure.pdf"):
+        data = (copy / name).read_bytes()
+        crate = json.loads((copy / "ro-crate-metadata.json").read_text())["@graph"]
+        about = {one["@id"]: one for one in crate}[name]
+        assert about["sha256"] == hashlib.sha256(data).hexdigest()
+        assert about["encodingFormat"] in ("image/svg+xml", "application/pdf")
+    assert "nodes, together" not in (copy / "figure.svg").read_text()
+
+
+def test_what_cannot_be_drawn_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for bad, message in (
+        (["--groups", str(tmp_path / "nowhere.json")], "nowhere.json"),
+        (["--groups", "report.html#view=groups"], "holds no groups"),
+        (["--out", str(tmp_path / "x.png")], ".svg or .pdf, not '.png'"),
+    ):
+        assert call("draw", str(run), *bad) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_export_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import typer
 from saecircuits.cli.explaining import attention, expand, interactions, linearity, paths
 from saecircuits.cli.finding import attribute, compare, discover, validate
 from saecircuits.cli.listing import bench, models, tasks
-from saecircuits.cli.sharing import export, label
+from saecircuits.cli.sharing import draw, export, label
 from saecircuits.cli.testing import baselines, hypotheses
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for command in (
     attention,
     expand,
     linearity,
+    draw,
     export,
     label,
     models,

@@ -1,13 +1,75 @@
 """Commands that hand a run on: to other programs, and to people who name its features."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.options import AsJson
-from saecircuits.cli.showing import OUT, print_json
+from saecircuits.cli.asked import load, task_of
+from saecircuits.cli.options import AsJson, ModelName, Release, Sites
+from saecircuits.cli.showing import OUT, print_json, shown_progress
 from saecircuits.errors import InputError
+
+
+def draw(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="A .svg or .pdf file; may be given again. Default: the run's own two."),
+    ] = None,
+    groups: Annotated[
+        str,
+        typer.Option(
+            help='suggested, none, a JSON file {"name": ["id", ...]}, or the address of the run\'s '
+            "page with groups made there."
+        ),
+    ] = "suggested",
+    measure: Annotated[
+        bool,
+        typer.Option(
+            help="Ablate circuit and groups once more on held-out prompts; loads the model."
+        ),
+    ] = False,
+    task: Annotated[
+        str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
+    ] = None,
+    model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a published circuit with groups, as SVG and PDF for papers."""
+    with shown_progress(as_json) as progress:
+        import saecircuits as sc
+        from saecircuits.publication import groups_of, read_groups, replace_figure
+
+        stored = sc.read_run(run)
+        wanted: Any = groups if groups in ("suggested", "none") else read_groups(groups)
+        drawn = groups_of(stored.circuit, wanted)
+        report = stored.report
+        if measure:
+            progress("loading", 0.0)
+            spliced = load(model, sites=sites, release=release)
+            asked = sc.load_task(task_of(stored.task_name, run, task), spliced)
+            progress("ablation", 0.0)
+            kind: Any = "corrupted" if report is None else report.baseline
+            report = sc.validate(
+                spliced,
+                stored.circuit,
+                asked.test,
+                baseline=kind,
+                reference=asked.train,
+                with_drops=report is not None and report.minimality is not None,
+                groups=[group.nodes for group in drawn],
+            )
+        figure = sc.draw(stored, groups=wanted, report=report)
+        paths = [figure.save(path) for path in out] if out else replace_figure(run, figure)
+    if as_json:
+        shown = [{"name": group.name, "nodes": group.nodes} for group in drawn]
+        print_json({"files": [str(path) for path in paths], "groups": shown})
+        return
+    for path in paths:
+        OUT.print(f"{len(drawn)} groups: {path}", markup=False, soft_wrap=True)
 
 
 def export(

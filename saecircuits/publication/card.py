@@ -20,6 +20,7 @@ from saecircuits.publication.folder import (
     EDGES,
     FEATURES,
     FIGURE,
+    FIGURE_PDF,
     GRAPH,
     HUMAN_LABELS,
     LABELS,
@@ -109,7 +110,7 @@ _FILES: Final = f"""\
 - `{HUMAN_LABELS}`: labels that people wrote, if any (`saecircuits label`)
 - `{GRAPH}`: the circuit as attribution-graph JSON, for other viewers (`saecircuits export`)
 - `{CRATE}`: all files with their digests, and how they were made, as RO-Crate
-- `{FIGURE}`: the picture above"""
+- `{FIGURE}`, `{FIGURE_PDF}`: the picture above"""
 _PATHS_FILE: Final = f"- `{PATHS}`: the strongest paths, and what all paths carry"
 
 

@@ -28,6 +28,7 @@ _FORMATS: Final = {
     ".jsonl": "application/jsonl",
     ".parquet": "application/vnd.apache.parquet",
     ".svg": "image/svg+xml",
+    ".pdf": "application/pdf",
     ".md": "text/markdown",
     ".html": "text/html",
 }

@@ -3,7 +3,8 @@
 The prompt runs from left to right and computation upwards: tokens at the bottom, one row for each
 spliced site, the metric on top (`layout` says what is shown and where, `frame` draws what stands
 around). Sign is coded twice, by colour and by dash, in two colours that colour-blind readers tell
-apart. The picture says what it leaves out and how faithful the circuit is, so that it is not
+apart. Groups are single boxes with their strongest members. The picture says what it leaves out and
+how faithful the circuit is, and what ablating its parts did (`measured`), so that it is not
 mistaken for the model.
 """
 
@@ -13,7 +14,17 @@ from typing import Final
 
 from saecircuits.circuits import Circuit
 from saecircuits.edges.graph import METRIC
-from saecircuits.publication.boxes import NORMAL, SMALL, Box, Layout, Link
+from saecircuits.publication.boxes import (
+    LINE_HEIGHT,
+    NORMAL,
+    SMALL,
+    TITLE_HEIGHT,
+    Box,
+    Layout,
+    Link,
+)
+from saecircuits.publication.collapse import GROUP
+from saecircuits.publication.fonts import font_faces
 from saecircuits.publication.frame import (
     AGAINST,
     DARK,
@@ -27,7 +38,9 @@ from saecircuits.publication.frame import (
     header,
     legend,
 )
+from saecircuits.publication.grouping import Group
 from saecircuits.publication.layout import arrange
+from saecircuits.publication.measured import drop_bar, findings, largest_drop, measured_drops
 from saecircuits.publication.phrases import effect_number
 from saecircuits.publication.records import Example, FeatureLabel
 from saecircuits.publication.svg import FONT, escape, fitted, tag, text, text_width
@@ -46,36 +59,48 @@ def draw_figure(
     *,
     title: str,
     example: Example | None = None,
+    groups: Sequence[Group] = (),
 ) -> str:
     """The picture as SVG text, complete in itself. Effects are in logits, means over prompts.
 
+    Its font is inside it, cut down to the characters that occur; text stays text.
+
     Args:
         labels: of some or all of the circuit's features; the others go by their number.
-        report: faithfulness to print; None prints that none was measured.
+        report: what ablation found, to draw; None prints that nothing was measured.
         example: a prompt pair to print.
+        groups: from `suggest_groups` or `given_groups`; each is drawn as one box.
     """
-    layout = arrange(circuit, labels)
+    layout = arrange(circuit, labels, groups=groups, drops=measured_drops(report))
     width = max(layout.width, _NARROWEST)
     above = header(circuit, layout, report, title=title, example=example, width=width)
     below = legend(circuit, layout, width)
+    found = findings(report, width)
     top = above.height + 20
-    bottom = top + layout.height + 30
+    middle = top + layout.height + 34
+    bottom = middle + found.height + 10
+    largest = largest_drop(layout.boxes)
     drawing = [
         *background(layout, width),
         *(_link(link, layout) for link in layout.links),
-        *(_node(box, circuit) for box in layout.boxes),
+        *(_node(box, circuit, largest) for box in layout.boxes),
         *(_note(f"+{more.count} more", more.x, more.y) for more in layout.more),
     ]
     height = bottom + below.height + MARGIN
+    body = [
+        tag("rect", width=width, height=height, fill="#fff"),
+        *above.elements,
+        tag("g", drawing, transform=f"translate(0 {top:.1f})"),
+        tag("g", found.elements, transform=f"translate(0 {middle:.1f})"),
+        tag("g", below.elements, transform=f"translate(0 {bottom:.1f})"),
+    ]
     return tag(
         "svg",
         [
             tag("title", escape(title), id="title"),
             tag("desc", escape(description(circuit, layout, report)), id="desc"),
-            tag("rect", width=width, height=height, fill="#fff"),
-            *above.elements,
-            tag("g", drawing, transform=f"translate(0 {top:.1f})"),
-            tag("g", below.elements, transform=f"translate(0 {bottom:.1f})"),
+            tag("style", font_faces("".join(body))),
+            *body,
         ],
         xmlns="http://www.w3.org/2000/svg",
         role="img",
@@ -89,10 +114,12 @@ def draw_figure(
 
 def _link(link: Link, layout: Layout) -> str:
     largest = max(abs(other.effect) for other in layout.links)
-    path = _path(link.source, link.target)
+    is_upwards = link.target.cell[1] <= link.source.cell[0]
+    path = (_path if is_upwards else _sideways)(link.source, link.target)
     supports = link.effect >= 0
     dash = {} if supports else {"stroke_dasharray": DASH}
-    note = f"{link.source.node} \u2192 {link.target.node}: {effect_number(link.effect)}"
+    ends = f"{_name(link.source)} \u2192 {_name(link.target)}"
+    note = f"{ends}: {effect_number(link.effect)}"
     return tag(
         "path",
         tag("title", escape(note)),
@@ -103,6 +130,10 @@ def _link(link: Link, layout: Layout) -> str:
         stroke_opacity=0.6,
         **dash,
     )
+
+
+def _name(box: Box) -> str:
+    return box.title if box.kind == GROUP else box.node
 
 
 def _path(source: Box, target: Box) -> str:
@@ -129,16 +160,72 @@ def _path(source: Box, target: Box) -> str:
     )
 
 
+def _sideways(source: Box, target: Box) -> str:
+    """A curve from side to side, for groups that are not above each other."""
+    is_right = target.centre >= source.centre
+    x1 = source.x + (source.width if is_right else 0)
+    x2 = target.x + (0 if is_right else target.width)
+    y1, y2 = (box.y + box.height / 2 for box in (source, target))
+    bend = (1 if is_right else -1) * max(24.0, 0.4 * abs(x2 - x1))
+    return f"M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+
+
 def _edge_width(share: float) -> float:
     # By the square root: the strongest edge is often a hundred times the weakest shown one.
     return _THINNEST + (_WIDEST - _THINNEST) * math.sqrt(share)
 
 
-def _node(box: Box, circuit: Circuit) -> str:
+def _node(box: Box, circuit: Circuit, largest: float) -> str:
     low, high = box.interval
     interval = "" if math.isnan(low) else f" [{effect_number(low)}, {effect_number(high)}]"
-    note = f"{box.node}: effect {effect_number(box.effect)}{interval}; {box.title}"
-    return tag("g", [tag("title", escape(note)), _shape(box), *_writing(box, circuit)])
+    note = f"{_name(box)}: effect {effect_number(box.effect)}{interval}"
+    if box.kind == GROUP:
+        note += f", the sum of {box.count} nodes: "
+        note += ", ".join(
+            f"{member.title} {effect_number(member.effect)}" for member in box.members
+        )
+        note += ", ..." if box.count > len(box.members) else ""
+    else:
+        note += f"; {box.title}"
+    if box.drop is not None:
+        spread = "" if math.isnan(box.drop.low) else (
+            f" [{box.drop.low:.3f}, {box.drop.high:.3f}]"
+        )  # fmt: skip
+        note += f"; faithfulness loses {box.drop.value:.3f}{spread} without it"
+    words = _group_writing(box) if box.kind == GROUP else _writing(box, circuit)
+    parts = [tag("title", escape(note)), _shape(box), *words, *drop_bar(box, largest)]
+    return tag("g", parts)
+
+
+def _group_writing(box: Box) -> list[str]:
+    """Its name, its strongest members with their effects, and what they come to together."""
+    left, right = box.x + 8, box.x + box.width - 8
+    room = box.width - 16
+    y = box.y + 13
+    found = [
+        text(left, y, fitted(box.title, room, NORMAL, bold=True), size=NORMAL, fill=DARK,
+             font_weight="bold")
+    ]  # fmt: skip
+    y = box.y + TITLE_HEIGHT - 2
+    for member in box.members:
+        y += LINE_HEIGHT
+        number = effect_number(member.effect)
+        title = fitted(member.title, room - text_width(number, SMALL) - 6, SMALL)
+        colour = SUPPORTS if member.effect >= 0 else AGAINST
+        found.append(text(left, y, title, size=SMALL, fill="#333"))
+        found.append(text(right, y, number, size=SMALL, fill=colour, text_anchor="end"))
+    if box.count > len(box.members):
+        y += LINE_HEIGHT
+        words = f"and {box.count - len(box.members)} more"
+        found.append(text(left, y, words, size=SMALL, fill=GREY))
+    y += LINE_HEIGHT
+    total = effect_number(box.effect)
+    found.append(text(left, y, f"{box.count} nodes, together", size=SMALL, fill=GREY))
+    colour = SUPPORTS if box.effect >= 0 else AGAINST
+    found.append(
+        text(right, y, total, size=SMALL, fill=colour, text_anchor="end", font_weight="bold")
+    )
+    return found
 
 
 def _note(words: str, x: float, y: float) -> str:
@@ -152,6 +239,11 @@ def _shape(box: Box) -> str:
     stroke = SUPPORTS if box.effect >= 0 else AGAINST
     dash = {} if box.effect >= 0 else {"stroke_dasharray": DASH}
     fill = _FILLS[box.effect >= 0]
+    if box.kind == GROUP:
+        return tag(
+            "rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=9, fill="#fff",
+            stroke=stroke, stroke_width=2, **dash,
+        )  # fmt: skip
     if box.kind == "feature":
         return tag(
             "rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=4, fill=fill,

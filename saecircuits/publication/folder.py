@@ -11,6 +11,7 @@
     paths.json          the strongest paths through the graph
     graph.json          the circuit as other programs' attribution-graph JSON
     figure.svg          the circuit as a picture
+    figure.pdf          the same picture for papers
     report.html         the circuit as a page to look around in
     README.md           the card
     ro-crate-metadata.json  what the files are, with digests, and how they came about
@@ -46,11 +47,13 @@ GRAPH: Final = "graph.json"
 FEATURES: Final = "features"
 HUMAN_LABELS: Final = "labels.jsonl"
 FIGURE: Final = "figure.svg"
+FIGURE_PDF: Final = "figure.pdf"
 PAGE: Final = "report.html"
 CARD: Final = "README.md"
 CRATE: Final = "ro-crate-metadata.json"
 # The record last: until everything else is gone, the folder is still known to be a run.
-FILES: Final = (*TABLES, REPORT, LABELS, PATHS, GRAPH, FIGURE, PAGE, CARD, CRATE, RECORD)
+FILES: Final = (*TABLES, REPORT, LABELS, PATHS, GRAPH, FIGURE, FIGURE_PDF, PAGE, CARD, CRATE,
+                RECORD)  # fmt: skip
 
 
 def open_folder(

@@ -99,6 +99,16 @@ def legend(circuit: Circuit, layout: Layout, width: float) -> Part:
         ),
         (tag("rect", x=5, y=-9, width=22, height=11, rx=5.5, fill="#fff", **outline), "token"),
     ]
+    if layout.groups[0]:
+        heavy = {"stroke": DARK, "stroke_width": 2}
+        sample = tag("rect", x=6, y=-9, width=20, height=11, rx=4, fill="#fff", **heavy)
+        entries.append((sample, "group: its nodes as one, edges summed"))
+    if any(box.drop is not None for box in layout.boxes):
+        falls = tag("rect", x=2, y=-7, width=13, height=6, fill=SUPPORTS)
+        rises = tag("rect", x=18, y=-7, width=12, height=6, fill="#fff", stroke=AGAINST,
+                    stroke_width=1, stroke_dasharray="3 1.5")  # fmt: skip
+        words = "measured: faithfulness falls (filled), rises (open) when it is ablated"
+        entries.append((falls + rises, words))
     elements, x, y = [], MARGIN, 10.0
     for sample, words in entries:
         used = 38 + text_width(words, NORMAL) + 14
@@ -137,9 +147,11 @@ def description(circuit: Circuit, layout: Layout, report: ValidationReport | Non
 def shown_phrase(layout: Layout) -> str:
     """What of the circuit is shown, in one line."""
     nodes, edges = layout.shown_nodes, layout.shown_edges
+    groups, grouped = layout.groups
+    inside = f", {grouped:,} of them in {groups:,} groups," if groups else ""
     return (
-        f"Showing {nodes[0]:,} of {nodes[1]:,} nodes ({nodes[2]:.0%} of their summed |effect|) and "
-        f"{edges[0]:,} of {edges[1]:,} edges ({edges[2]:.0%})."
+        f"Showing {nodes[0]:,} of {nodes[1]:,} nodes ({nodes[2]:.0%} of their summed |effect|)"
+        f"{inside} and {edges[0]:,} of {edges[1]:,} edges ({edges[2]:.0%})."
     )
 
 

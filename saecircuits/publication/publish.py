@@ -8,6 +8,7 @@ from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
 from saecircuits.publication.dashboard_making import describe_features
 from saecircuits.publication.dashboards import Dashboard, write_dashboards
+from saecircuits.publication.drawing import Groups, groups_of
 from saecircuits.publication.folder import (
     PATHS,
     REPORT,
@@ -47,6 +48,7 @@ def publish(
     routes: Routes | None = None,
     command: str | None = None,
     licence: str | None = None,
+    groups: Groups = "suggested",
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
@@ -67,6 +69,7 @@ def publish(
         routes: from `paths`, of the same graph.
         command: the command line that repeats the run.
         licence: of the run's files, for `ro-crate-metadata.json`.
+        groups: of the picture, see `draw`.
         overwrite: remove a run that is there.
         resume: replace another circuit of the same graph that is there.
 
@@ -78,6 +81,8 @@ def publish(
         raise InputError("publish was given a task but no model to spell it out; give model too")
     about = describe_task(task, model) if task is not None and model is not None else None
     name = about.name if about is not None else None
+    # What cannot be drawn is refused before anything is written.
+    groups_of(circuit, groups)
     path = _opened(folder, circuit, name, overwrite=overwrite, resume=resume)
     if labels is None:
         labels = ()
@@ -106,6 +111,7 @@ def publish(
         routes=routes,
         dashboards=dashboards,
         looks=looks,
+        groups=groups,
         licence=licence,
     )
     return path

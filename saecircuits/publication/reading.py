@@ -11,11 +11,13 @@ import pandas as pd
 from saecircuits.circuits import Circuit, Routes, parts_of
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import RunFolderError
+from saecircuits.publication.embedding import framed
 from saecircuits.publication.files import parse_json, read_bytes, sha256
 from saecircuits.publication.folder import (
     EDGES,
     LABELS,
     NODES,
+    PAGE,
     PARTS,
     PATHS,
     RECORD,
@@ -56,6 +58,7 @@ class StoredRun:
         labels: with those that people wrote in the place of automatic ones; empty if the features
             were not labelled.
         routes: the strongest paths; None if none were looked for.
+        folder: where it was read from; notebooks show its `report.html`.
     """
 
     record: CircuitRecord
@@ -64,11 +67,15 @@ class StoredRun:
     report: ValidationReport | None
     labels: tuple[FeatureLabel, ...]
     routes: Routes | None
+    folder: Path | None = None
 
     @property
     def task_name(self) -> str | None:
         """The name of the task; None if the graph was made without one."""
         return self.record.task_name
+
+    def _repr_html_(self) -> str | None:
+        return page_in_frame(self.folder)
 
 
 def read_run(folder: str | Path) -> StoredRun:
@@ -87,7 +94,16 @@ def read_run(folder: str | Path) -> StoredRun:
         report=read_report(path) if (path / REPORT).exists() else None,
         labels=read_labels_if_any(path),
         routes=read_paths(path) if (path / PATHS).exists() else None,
+        folder=path,
     )
+
+
+def page_in_frame(folder: Path | None) -> str | None:
+    """A run's page as notebooks show it; None, for them to show plain text, where there is none."""
+    if folder is None or not (folder / PAGE).is_file():
+        return None
+    page = read_bytes(folder / PAGE).decode("utf-8")
+    return framed(page, title=f"The run in {folder.name}")
 
 
 def read_record(folder: str | Path) -> CircuitRecord:

@@ -182,6 +182,15 @@ class Minimality(Record):
     drops: tuple[Drop, ...]
 
 
+class GroupDrop(Record):
+    """What faithfulness loses without a group of members, with its interval."""
+
+    nodes: tuple[str, ...]
+    drop: Number
+    low: Number
+    high: Number
+
+
 class RandomCircuits(Record):
     """Faithfulness of random circuits; `size` is left out where it is the circuit's own."""
 
@@ -282,6 +291,7 @@ class ReportRecord(Record):
     ablations: tuple[AblationRow, ...] | None = None
     areas: Areas | None = None
     minimality: Minimality | None = None
+    groups: tuple[GroupDrop, ...] | None = None
 
 
 class PathRecord(Record):

@@ -1,6 +1,7 @@
 """Pieces of SVG text, and how wide text will be where nobody can measure it.
 
-Widths are those of a wide sans font, so that text that fits here fits in the reader's font too.
+Widths are those of a wide sans font or more, so that text that fits here fits in the font that the
+picture carries (`fonts`), and in the reader's own where a program does not use that one.
 """
 
 import unicodedata
@@ -10,7 +11,7 @@ from typing import Final
 
 from saecircuits.publication.tokens import shortened, visible
 
-FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+FONT: Final = "'DejaVu Sans', Verdana, system-ui, sans-serif"
 _BOLD: Final = 1.12
 # Advance in units of the font size.
 _WIDTHS: Final = {

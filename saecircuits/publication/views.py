@@ -1,6 +1,6 @@
 """What readers open of a run: picture, page, card and the graph for other programs.
 
-`write_views` makes all four from finished values; `refresh_views` makes them again from what the
+`write_views` makes them all from finished values; `refresh_views` makes them again from what the
 folder holds, so that a label that a person wrote is in all of them at once.
 """
 
@@ -12,9 +12,10 @@ from saecircuits.edges.graph import AttributionGraph
 from saecircuits.publication.card import write_card
 from saecircuits.publication.crate import stored_licence, write_crate
 from saecircuits.publication.dashboards import Dashboard, read_dashboards
+from saecircuits.publication.drawing import Figure, Groups, groups_of, title_of
 from saecircuits.publication.figure import draw_figure
 from saecircuits.publication.files import to_json, write_together
-from saecircuits.publication.folder import CARD, FIGURE, GRAPH, PAGE
+from saecircuits.publication.folder import CARD, FIGURE, FIGURE_PDF, GRAPH, PAGE
 from saecircuits.publication.human_labels import merged, read_human_labels
 from saecircuits.publication.interchange.graph_file import graph_file
 from saecircuits.publication.interchange.viewers import viewer_document
@@ -25,7 +26,7 @@ from saecircuits.publication.records import FeatureLabel
 from saecircuits.publication.report import read_page, write_page
 from saecircuits.validation import ValidationReport
 
-VIEWS = (FIGURE, PAGE, CARD, GRAPH)
+VIEWS = (FIGURE, FIGURE_PDF, PAGE, CARD, GRAPH)
 
 
 def write_views(
@@ -38,13 +39,15 @@ def write_views(
     routes: Routes | None,
     dashboards: Sequence[Dashboard],
     looks: Sequence[HeadLook],
+    groups: Groups = "suggested",
     licence: str | None = None,
 ) -> None:
-    """Writes `figure.svg`, `report.html`, `README.md` and `graph.json`, and the metadata about all.
+    """Writes the figure (SVG and PDF), `report.html`, `README.md`, `graph.json`, and the metadata.
 
     Args:
         folder: holds the circuit's record; labels that people wrote there take the place of
             automatic ones.
+        groups: of the picture, see `draw`.
         licence: of the run's files; what the metadata named before if None.
 
     Raises:
@@ -53,10 +56,12 @@ def write_views(
     record = read_record(folder)
     labels = merged(labels, read_human_labels(folder), record.dictionaries)
     licence = licence or stored_licence(folder)
-    model = circuit.provenance.get("model", "model")
-    name = record.task_name
-    title = f"{name} in {model}" if name else f"A circuit in {model}"
+    title = title_of(record)
     example = None if record.task is None else record.task.example
+    drawn = groups_of(circuit, groups, labels)
+    figure = Figure(
+        draw_figure(circuit, labels, report, title=title, example=example, groups=drawn)
+    )
     card = write_card(
         circuit,
         labels,
@@ -80,7 +85,8 @@ def write_views(
     )
     shared = graph_file(circuit, labels=labels, report=report, task=record.task, routes=routes)
     files = {
-        FIGURE: draw_figure(circuit, labels, report, title=title, example=example).encode(),
+        FIGURE: figure.svg.encode(),
+        FIGURE_PDF: figure.pdf(),
         GRAPH: to_json(viewer_document(shared), indent=None),
         PAGE: write_page(page),
         CARD: card.encode(),
@@ -90,7 +96,7 @@ def write_views(
 
 
 def refresh_views(folder: str | Path) -> tuple[str, ...]:
-    """Makes the four files again with the labels that the folder now holds; names of what it wrote.
+    """Makes these files again with the labels that the folder now holds; names of what it wrote.
 
     Nothing is computed: what needs the model is taken from the page that is there. A folder that
     was not published yet has no such files, and gets none; its metadata are written all the same.

@@ -59,6 +59,16 @@ class Maker:
         }
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a report is to hold beyond its fixed figures; see `validate`."""
+
+    n_random: int
+    with_drops: bool
+    groups: Sequence[Sequence[str]]
+    seed: int
+
+
 @dataclass(frozen=True, eq=False)
 class Sizes:
     """Sizes along a ranking at which faithfulness is measured.
@@ -78,29 +88,33 @@ class Sizes:
         return cls(curve, tuple(sizes_of(FRACTIONS, total)))
 
 
-def node_sets(
-    circuit: Circuit, maker: Maker, *, n_random: int, with_drops: bool, seed: int
-) -> dict[str, list[Kept]]:
+def node_sets(circuit: Circuit, maker: Maker, wanted: Wanted) -> dict[str, list[Kept]]:
     """The sets of nodes for a report on node ablation."""
     ranked = circuit.candidates
     sets = _sets(ranked, circuit.members, maker.nodes, _is_error, Sizes.along(len(ranked)))
-    sets["random"] = random_nodes(circuit, maker, count=n_random, seed=seed)
-    if with_drops:
+    sets["random"] = random_nodes(circuit, maker, count=wanted.n_random, seed=wanted.seed)
+    if wanted.with_drops:
         sets["drops"] = nodes_less_one(circuit, maker)
+    sets["groups"] = [
+        maker.nodes([node for node in circuit.members if node not in gone])
+        for gone in map(set, wanted.groups)
+    ]
     return sets
 
 
-def edge_sets(
-    circuit: Circuit, maker: Maker, *, n_random: int, with_drops: bool, seed: int
-) -> dict[str, list[Wiring]]:
+def edge_sets(circuit: Circuit, maker: Maker, wanted: Wanted) -> dict[str, list[Wiring]]:
     """The sets of edges for a report on edge ablation."""
     pairs = pairs_of(circuit)
     sets = _sets(
         pairs, pairs, maker.edges, lambda pair: any(map(_is_error, pair)), Sizes.along(len(pairs))
     )
-    sets["random"] = random_edges(circuit, maker, count=n_random, seed=seed)
-    if with_drops:
+    sets["random"] = random_edges(circuit, maker, count=wanted.n_random, seed=wanted.seed)
+    if wanted.with_drops:
         sets["drops"] = edges_less_one(circuit, maker)
+    sets["groups"] = [
+        maker.edges([pair for pair in pairs if gone.isdisjoint(pair)])
+        for gone in map(set, wanted.groups)
+    ]
     return sets
 
 

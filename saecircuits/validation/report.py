@@ -1,6 +1,6 @@
 """What validation found, as one frozen value; `validation.json` has the same keys."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -50,6 +50,8 @@ class ValidationReport:
             are the integrals over that range: 0.999 times these.
         minimality: the `least` drop of faithfulness when one member goes, the `node`, and all
             `drops`, node by node from the least; None where it was not measured.
+        groups: for each group of members that was asked for, its `nodes`, the `drop` of
+            faithfulness when they all go, and its interval (`low`, `high`); None where none was.
     """
 
     ablate: str
@@ -75,6 +77,7 @@ class ValidationReport:
     ablations: pd.DataFrame | None = None
     areas: Mapping[str, Any] | None = None
     minimality: Mapping[str, Any] | None = None
+    groups: Sequence[Mapping[str, Any]] | None = None
 
     def faithfulness_of(self, ablate: str, baseline: str | None = None) -> float | None:
         """Node or edge faithfulness under a baseline (the report's own if None), if measured."""

@@ -25,8 +25,23 @@ from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.inference import full_precision
 from saecircuits.tasks import Prompts
-from saecircuits.validation.figures import areas, faithfulness_interval, minimality, spread
-from saecircuits.validation.plan import Maker, Runs, Sizes, edge_sets, node_sets, pairs_of, run_sets
+from saecircuits.validation.figures import (
+    areas,
+    faithfulness_interval,
+    group_drops,
+    minimality,
+    spread,
+)
+from saecircuits.validation.plan import (
+    Maker,
+    Runs,
+    Sizes,
+    Wanted,
+    edge_sets,
+    node_sets,
+    pairs_of,
+    run_sets,
+)
 from saecircuits.validation.report import ValidationReport
 
 Ablate: TypeAlias = Literal["nodes", "edges"]
@@ -43,6 +58,7 @@ def validate(
     reference: Prompts | None = None,
     n_random: int = 20,
     with_drops: bool = False,
+    groups: Sequence[Sequence[str]] = (),
     resamples: int = 2000,
     batch_size: int = 32,
     seed: int = 0,
@@ -63,11 +79,14 @@ def validate(
         n_random: random circuits of the same size and layer profile.
         with_drops: also measure what each member adds (`report.minimality`): one run of the circuit
             for each.
+        groups: ids of members that are ablated together, each group from the whole circuit
+            (`report.groups`): one run for each.
         resamples: of the bootstrap over prompts.
         seed: of the bootstrap, the random circuits and the baseline `resample`.
 
     Raises:
-        UnknownNameError: a baseline, ablation, site or span that does not exist.
+        UnknownNameError: a baseline, ablation, site or span that does not exist, or a group's node
+            that is no member.
         InputError: prompts that chose the circuit, or on which the metric does not change.
     """
     if ablate not in get_args(Ablate):
@@ -82,6 +101,8 @@ def validate(
             "validate was given the prompts that chose the circuit; give held-out prompts, such "
             "as task.test"
         )
+    for node in {node for group in groups for node in group} - set(circuit.members):
+        raise UnknownNameError("member of the circuit", node, circuit.members)
     units = make_units(prompts, circuit.settings.positions, tokenizer=model.tokenizer)
     maker = Maker(model, units.names)
 
@@ -104,11 +125,11 @@ def validate(
             batch_size=batch_size,
         )
 
-    choices = {"n_random": n_random, "with_drops": with_drops, "seed": seed}
+    wanted = Wanted(n_random=n_random, with_drops=with_drops, groups=groups, seed=seed)
     alone_by_nodes = {"alone": [maker.nodes(circuit.members)]}
     alone_by_edges = {"alone": [maker.edges(pairs_of(circuit))]}
-    by_nodes = node_sets(circuit, maker, **choices) if ablate == "nodes" else alone_by_nodes
-    by_edges = edge_sets(circuit, maker, **choices) if ablate == "edges" else alone_by_edges
+    by_nodes = node_sets(circuit, maker, wanted) if ablate == "nodes" else alone_by_nodes
+    by_edges = edge_sets(circuit, maker, wanted) if ablate == "edges" else alone_by_edges
     ends = maker.ends()
     runs = run_sets(batches(kinds[0]), {**ends, **by_nodes}, by_edges)
     _check_changes(runs[0], kinds[0])
@@ -121,6 +142,7 @@ def validate(
         circuit,
         ablate=ablate,
         baseline=kinds[0],
+        groups=groups,
         ablations=pd.DataFrame(rows),
         resamples=resamples,
         seed=seed,
@@ -174,6 +196,7 @@ def _report(
     *,
     ablate: Ablate,
     baseline: str,
+    groups: Sequence[Sequence[str]],
     ablations: pd.DataFrame,
     resamples: int,
     seed: int,
@@ -227,6 +250,11 @@ def _report(
         areas=areas([of(kept) for kept in found["areas"]], sizes.areas),
         minimality=minimality(found["drops"], circuit.members, alone, whole, empty)
         if "drops" in found
+        else None,
+        groups=group_drops(
+            found["groups"], groups, alone, whole, empty, resamples=resamples, seed=seed
+        )
+        if groups
         else None,
     )
 

@@ -4,12 +4,15 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
+from saecircuits.publication import read_groups, suggest_groups
+from saecircuits.publication.report import write_page
 from tests.browser.conftest import as_page
 from tests.browser.opened import ARROWS, ENTER, ESCAPE, TAB, Opened
-from tests.publication.made import made_circuit
+from tests.publication.made import made_circuit, made_labels
 
 AXE = Path(__file__).resolve().parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 Open = Callable[..., Opened]
@@ -298,6 +301,25 @@ def test_pictures_and_data_are_saved(opened: Open) -> None:
     page.click(buttons.format(5))
     assert len(page.saved(f"{name}-edges.csv").decode().splitlines()) == 1 + 500
     assert page.messages() == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_page_and_the_figure_suggest_the_same_groups(
+    browser: Opened, tmp_path: Path, seed: int
+) -> None:
+    circuit = made_circuit(n_units=2, n_nodes=110, n_edges=160, n_layers=2, seed=seed)
+    # Many nodes with one edge each, of cosine 1: ties, which have to fall alike.
+    file = tmp_path / "report.html"
+    file.write_bytes(write_page(as_page(circuit, tmp_path / "run", "girl, woman | +She")))
+    browser.open(file, fragment="#view=groups", size=(1440, 900), dark=False)
+    browser.click(".groups .primary")
+    entries = parse_qs(browser.address.removeprefix("#")).get("group", [])
+    on_page = [json.loads(entry) for entry in entries]
+    expected = suggest_groups(circuit, made_labels(circuit))
+    assert len(expected) >= 3
+    assert on_page == [["~", group.name, *group.nodes] for group in expected]
+    read = read_groups(f"{file.as_uri()}{browser.address}")
+    assert list(read.values()) == [list(group.nodes) for group in expected]
 
 
 def test_groups_are_suggested_named_and_dissolved(opened: Open) -> None:

@@ -1,10 +1,12 @@
 """The picture is well-formed whatever it is given, readable, and says what it leaves out."""
 
+import random
 import re
 import xml.etree.ElementTree as ET
 from itertools import combinations
 
 import hypothesis.strategies as st
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 
@@ -13,7 +15,7 @@ from saecircuits.publication import Example, draw_figure
 from saecircuits.publication.svg import fitted, text_width, wrapped
 from tests.publication.conftest import Found
 from tests.publication.made import made_circuit, made_labels, made_report
-from tests.publication.test_layout import CIRCUITS
+from tests.publication.test_layout import CIRCUITS, made_groups
 
 SVG = "{http://www.w3.org/2000/svg}"
 EXAMPLE = Example(clean="A girl", corrupted="A boy", answer=(" She",), wrong=(" He", " It"))
@@ -53,9 +55,36 @@ def text_boxes(picture: ET.Element) -> list[tuple[float, float, float, float, st
     return found
 
 
+def measured_report(circuit: Circuit):
+    """With every figure that a picture draws; drops of either sign."""
+    draw = random.Random(3)
+    members = circuit.nodes.loc[circuit.nodes["kind"].isin(["feature", "error"]), "node"]
+    drops = [{"node": node, "drop": draw.uniform(-0.2, 0.6)} for node in members]
+    rows = [
+        {"baseline": baseline, "ablate": ablate, "faithfulness": draw.uniform(-0.3, 1.2),
+         "faithfulness_low": -0.4, "faithfulness_high": 1.25}
+        for baseline in ("corrupted", "mean", "zero", "resample")
+        for ablate in ("nodes", "edges")
+    ]  # fmt: skip
+    groups = [
+        {"nodes": list(group.nodes), "drop": 0.5 - number, "low": 0.4 - number, "high": 0.6}
+        for number, group in enumerate(made_groups(circuit))
+    ]
+    return made_report(
+        minimality={"least": 0.0, "node": None, "drops": drops},
+        ablations=pd.DataFrame(rows),
+        groups=groups,
+    )
+
+
+@pytest.mark.parametrize("how", ["plain", "groups", "measured"])
 @pytest.mark.parametrize("name", CIRCUITS)
-def test_no_text_overlaps_or_leaves_the_picture(name: str) -> None:
-    picture = drawn(CIRCUITS[name], example=EXAMPLE)
+def test_no_text_overlaps_or_leaves_the_picture(name: str, how: str) -> None:
+    circuit = CIRCUITS[name]
+    more = {} if how == "plain" else {"groups": made_groups(circuit)}
+    if how == "measured":
+        more["report"] = measured_report(circuit)
+    picture = drawn(circuit, example=EXAMPLE, **more)
     boxes = text_boxes(picture)
     assert len(boxes) > 15
     for a, b in combinations(boxes, 2):
@@ -92,6 +121,55 @@ def test_sign_is_coded_by_colour_and_by_dash() -> None:
         is_positive = effects[source, target] >= 0
         assert (path.get("stroke-dasharray") is None) == is_positive
         assert path.get("stroke") == ("#0072b2" if is_positive else "#c64f00")
+
+
+def bars(picture: ET.Element) -> list[tuple[str, ET.Element]]:
+    """Tooltip and bar of every box that has one."""
+    found = []
+    for group in picture.iter(f"{SVG}g"):
+        title = group.find(f"{SVG}title")
+        for bar in group.findall(f"{SVG}rect"):
+            if title is not None and bar.get("height") == "6":
+                found.append((title.text or "", bar))
+    return found
+
+
+def test_what_ablation_measured_is_drawn_with_its_sign() -> None:
+    circuit = CIRCUITS["deep"]
+    report = measured_report(circuit)
+    found = bars(drawn(circuit, report=report, groups=made_groups(circuit)))
+    assert len(found) > 5
+    drops = []
+    for title, bar in found:
+        drop = float(re.search(r"faithfulness loses (\S+)", title)[1])
+        drops.append((abs(drop), float(bar.get("width"))))
+        assert (bar.get("fill") == "#0072b2") == (drop >= 0)
+        assert (bar.get("fill") == "#fff" and bar.get("stroke-dasharray") is not None) == (drop < 0)
+    groups = {row["drop"] for row in report.groups}
+    assert {drop for drop, _ in drops} >= {abs(round(drop, 3)) for drop in groups}
+    assert bars(drawn(circuit, groups=made_groups(circuit))) == []
+
+
+def test_faithfulness_by_nodes_and_by_edges_is_drawn_on_one_scale() -> None:
+    circuit = CIRCUITS["usual"]
+    table = pd.DataFrame(
+        [("corrupted", "nodes", 0.5, 0.25, 0.75), ("corrupted", "edges", 0.0, -0.5, 0.5)],
+        columns=["baseline", "ablate", "faithfulness", "faithfulness_low", "faithfulness_high"],
+    )
+    picture = drawn(circuit, report=made_report(ablations=table))
+    assert "\u25cf nodes 0.50 [0.25, 0.75]; \u25c7 edges 0.00 [\u22120.50, 0.50]" in words(picture)
+    ends = [
+        tuple(map(float, match.groups()))
+        for path in picture.iter(f"{SVG}path")
+        if (match := re.fullmatch(r"M(\S+) \S+L(\S+) \S+", path.get("d", "")))
+    ]
+    lines = {(a, b) for a, b in ends if b > a}
+    # The scale runs from -0.5 to 1; thirds of it are half a unit.
+    left, right = min(a for a, _ in lines if a > 150), max(b for _, b in lines)
+    third = (right - left) / 3
+    expected = {(left + 1.5 * third, left + 2.5 * third), (left, left + 2 * third)}
+    for low, high in expected:
+        assert any(abs(a - low) < 0.2 and abs(b - high) < 0.2 for a, b in lines), (low, high)
 
 
 def test_wider_edges_are_stronger() -> None:
@@ -162,8 +240,10 @@ def test_equal_inputs_give_equal_pictures() -> None:
 
 def test_nothing_is_fetched_and_nothing_runs() -> None:
     raw = draw_figure(CIRCUITS["usual"], (), made_report(), title="t")
-    assert "href" not in raw and "<script" not in raw and "url(" not in raw
-    assert raw.count("http") == 1  # the name of SVG itself
+    # Only in markup: a font's base64 may spell anything.
+    markup = re.sub(r"url\(data:font/woff;base64,[A-Za-z0-9+/=]+\)", "", raw)
+    assert "href" not in markup and "<script" not in markup and "url(" not in markup
+    assert markup.count("http") == 1  # the name of SVG itself
 
 
 @given(text=st.text(max_size=80), width=st.floats(20, 400))

@@ -6,7 +6,8 @@ from itertools import combinations
 import pytest
 
 from saecircuits.circuits import Circuit
-from saecircuits.publication.boxes import Box
+from saecircuits.publication.boxes import Box, Drop
+from saecircuits.publication.grouping import Group
 from saecircuits.publication.layout import arrange
 from tests.publication.made import made_circuit, made_labels
 
@@ -37,6 +38,57 @@ def overlap(one: Box, other: Box) -> bool:
 def test_no_two_boxes_overlap(circuit: Circuit) -> None:
     boxes = arrange(circuit, made_labels(circuit)).boxes
     assert not [(a.node, b.node) for a, b in combinations(boxes, 2) if overlap(a, b)]
+
+
+@pytest.mark.parametrize("has_drops", [False, True])
+def test_no_two_boxes_overlap_with_groups(circuit: Circuit, has_drops: bool) -> None:
+    groups = made_groups(circuit)
+    drops = {frozenset([node]): Drop(0.1) for node in circuit.members}
+    drops |= {frozenset(group.nodes): Drop(0.5, 0.4, 0.6) for group in groups}
+    layout = arrange(circuit, made_labels(circuit), groups=groups, drops=drops if has_drops else {})
+    boxes = layout.boxes
+    assert not [(a.node, b.node) for a, b in combinations(boxes, 2) if overlap(a, b)]
+    for box in boxes:
+        assert box.x >= 0 and box.x + box.width <= layout.width
+        assert box.y >= 0 and box.y + box.height <= layout.height
+    drawn = [box for box in boxes if box.kind == "group"]
+    assert sorted(box.count for box in drawn) == sorted(len(group.nodes) for group in groups)
+    assert all((box.drop is not None) == has_drops for box in drawn)
+    assert layout.groups == (len(groups), sum(len(group.nodes) for group in groups))
+
+
+def test_a_group_stands_for_its_nodes() -> None:
+    circuit = CIRCUITS["deep"]
+    groups = made_groups(circuit)
+    layout = arrange(circuit, (), groups=groups)
+    effect = circuit.nodes.set_index("node")["effect"]
+    boxes = {box.title: box for box in layout.boxes if box.kind == "group"}
+    for group in groups:
+        box = boxes[group.name]
+        assert box.effect == pytest.approx(effect[list(group.nodes)].sum())
+        strongest = effect[list(group.nodes)].abs().sort_values(ascending=False)
+        assert [abs(member.effect) for member in box.members] == list(strongest.head(3))
+    home = {node: group.name for group in groups for node in group.nodes}
+    shown = layout.shown_nodes[0] - len(home)
+    assert shown == len([box for box in layout.boxes if box.kind in ("feature", "error")])
+    summed: dict[tuple[str, str], float] = {}
+    for source, target, value in circuit.edges[["source", "target", "effect"]].to_numpy().tolist():
+        ends = home.get(source, source), home.get(target, target)
+        summed[ends] = summed.get(ends, 0.0) + value
+    for link in layout.links:
+        ends = tuple(b.title if b.kind == "group" else b.node for b in (link.source, link.target))
+        assert link.effect == pytest.approx(summed[ends])
+
+
+def made_groups(circuit: Circuit) -> list[Group]:
+    """Up to four groups of unequal sizes, each of one site and place, the last of several."""
+    members = circuit.nodes[circuit.nodes["kind"].isin(["feature", "error"])]
+    cells = [list(cell["node"]) for _, cell in members.groupby(["site", "position"])]
+    large = sorted((cell for cell in cells if len(cell) > 2), key=len)[-3:]
+    groups = [Group(f"girl, woman | +She {n}", tuple(cell)) for n, cell in enumerate(large)]
+    taken = {node for group in groups for node in group.nodes}
+    left = [node for node in members["node"] if node not in taken][:3]
+    return [*groups, Group("anywhere", tuple(left))] if left else groups
 
 
 def test_everything_is_inside_the_picture(circuit: Circuit) -> None:

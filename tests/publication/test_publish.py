@@ -29,6 +29,7 @@ FILES = {
     "features.json",
     "graph.json",
     "figure.svg",
+    "figure.pdf",
     "report.html",
     "README.md",
     "ro-crate-metadata.json",
@@ -61,6 +62,17 @@ def test_everything_published_can_be_read(found: Found, out: Path) -> None:
     assert run.labels == found.labels
     ET.fromstring((out / "figure.svg").read_text())
     assert (out / "README.md").read_text().startswith("# toy in toy\n")
+
+
+def test_groups_can_be_given_and_are_refused_before_anything_is_written(
+    found: Found, out: Path, tmp_path: Path
+) -> None:
+    nodes = [node for node in found.circuit.members if ".error@" not in node][:3]
+    published(found, out, groups={"mine, and nobody's": nodes})
+    assert "mine, and nobody&#x27;s" in (out / "figure.svg").read_text()
+    with pytest.raises(InputError, match="in the groups"):
+        published(found, tmp_path / "other", groups={"x": nodes, "y": nodes})
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_same_run_gives_the_same_bytes(found: Found, out: Path, tmp_path: Path) -> None:
@@ -124,7 +136,7 @@ def test_no_file_holds_a_time_or_a_path_of_this_machine(found: Found, out: Path)
     published(found, out)
     dated = "ro-crate-metadata.json"
     for name in {name for name in FILES if not name.endswith(".parquet")}:
-        text = (out / name).read_text()
+        text = (out / name).read_text(errors="replace")
         assert str(out) not in text and str(Path.home()) not in text
         assert (re.search(r"20\d\d-\d\d-\d\d", text) is not None) == (name == dated)
     assert "time" not in json.loads((out / "circuit.json").read_text())

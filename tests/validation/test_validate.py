@@ -10,7 +10,7 @@ import torch
 from saecircuits.circuits import Circuit, prune
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
-from saecircuits.errors import InputError
+from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.validation import ValidationReport, validate
 from saecircuits.validation.figures import FRACTIONS, areas, faithfulness_interval, sizes_of
 from saecircuits.validation.random_circuits import random_circuits
@@ -185,6 +185,40 @@ def test_what_each_node_adds(toy: Toy, graph: AttributionGraph) -> None:
         alone = validate(toy.model, replace(circuit, nodes=rest), held_out)
         assert drops[gone] == pytest.approx(report.faithfulness - alone.faithfulness, abs=1e-9)
     assert report.minimality["least"] == min(drops.values()) == drops[report.minimality["node"]]
+
+
+@pytest.mark.parametrize("ablate", ["nodes", "edges"])
+def test_what_groups_add(toy: Toy, graph: AttributionGraph, ablate) -> None:
+    circuit, held_out = prune(graph, nodes=9), toy.prompts.subset([3, 4])
+    first, *others = circuit.members
+    groups = [[first], others[:3], others[::2]]
+    report = validate(
+        toy.model, circuit, held_out, ablate=ablate, with_drops=True, groups=groups, n_random=0
+    )
+    assert report.minimality is not None and report.groups is not None
+    drops = {row["node"]: row["drop"] for row in report.minimality["drops"]}
+    assert report.groups[0]["drop"] == pytest.approx(drops[first], abs=1e-12)
+    for group, row in zip(groups, report.groups, strict=True):
+        assert row["nodes"] == group
+        assert row["low"] <= row["drop"] <= row["high"]
+        ends = circuit.edges[["source", "target"]].isin(group).any(axis=1)
+        rest = replace(
+            circuit,
+            nodes=circuit.nodes[~circuit.nodes["node"].isin(group)],
+            edges=circuit.edges[~ends],
+        )
+        without = validate(toy.model, rest, held_out, n_random=0).faithfulness_of(ablate)
+        whole = report.faithfulness_of(ablate)
+        assert whole is not None and without is not None
+        assert row["drop"] == pytest.approx(whole - without, abs=1e-9)
+    assert ValidationReport.from_json(report.to_json()).groups == report.groups
+
+
+def test_a_group_is_of_members(toy: Toy, graph: AttributionGraph) -> None:
+    circuit = prune(graph, nodes=5)
+    with pytest.raises(UnknownNameError, match="unknown member of the circuit 'metric'"):
+        validate(toy.model, circuit, toy.prompts.subset([3, 4]), groups=[["metric"]])
+    assert validate(toy.model, circuit, toy.prompts.subset([3, 4])).groups is None
 
 
 def test_divergence_is_kl_of_the_next_token(toy: Toy, graph: AttributionGraph) -> None:
