@@ -5,15 +5,25 @@ from pathlib import Path
 import pandas as pd
 
 
-def write_table(table: pd.DataFrame, folder: Path, *, name: str) -> None:
-    """Writes `<name>.csv` and `<name>.md` into a folder, and prints the last row."""
+def write_table(table: pd.DataFrame, folder: Path, *, name: str, digits: int = 3) -> None:
+    """Writes `<name>.csv` and `<name>.md` into a folder, and prints the last row.
+
+    Args:
+        digits: of fractions after the point in the Markdown, where a dash stands for what is not
+            known.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{name}.csv", index=False)
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.to_numpy()]
+    for row in table.astype(object).to_numpy():
+        lines.append("| " + " | ".join(_cell(cell, digits) for cell in row) + " |")
     (folder / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(lines[-1], flush=True)
 
 
-def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _cell(value: object, digits: int) -> str:
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return "-"
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)

@@ -153,7 +153,13 @@ def test_label_names_a_feature(run: Path, capsys: pytest.CaptureFixture[str]) ->
     assert call("label", str(run), node, "the ninth word", "--author", "Ada", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["author"] == "Ada"
-    assert set(said["refreshed"]) == {"figure.svg", "report.html", "README.md", "graph.json"}
+    assert set(said["refreshed"]) == {
+        "figure.svg",
+        "figure.pdf",
+        "report.html",
+        "README.md",
+        "graph.json",
+    }
     for name in said["refreshed"]:
         assert "the ninth word" in (run / name).read_text(), name
     labels = [label for label in read_run(run).labels if not label.auto]

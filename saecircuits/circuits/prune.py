@@ -54,9 +54,9 @@ def prune(
             by factors of 1.25 and then between the last two.
         paths: keep the nodes of this many paths, the strongest from tokens to the metric, and as
             edges the steps of these paths alone.
-        method: how nodes are ranked (`circuits.selection`): `effect`; `paths`; or, for a wanted
-            faithfulness only, `greedy` and `masks`, which measure and learn on the prompts that
-            the graph was computed from.
+        method: how nodes are ranked (`circuits.selection`): `effect`; `signed`, which is effect
+            with its sign; `paths`; or, for a wanted faithfulness only, `greedy` and `masks`, which
+            measure and learn on the prompts that the graph was computed from.
         with_errors: False to keep no error nodes.
 
     Raises:
@@ -84,6 +84,8 @@ def prune(
     members = table[table["kind"].isin(["feature", "error"])]
     allowed = members if with_errors else members[members["kind"] == "feature"]
     ranked: list[str] = allowed["node"].tolist()
+    if method == "signed":
+        ranked = allowed.sort_values("effect", ascending=False, kind="stable")["node"].tolist()
     if method == "paths":
         ranked = by_paths(graph, ranked)
     if faithfulness is not None:
@@ -156,7 +158,8 @@ def check_method(
 
     Raises:
         UnknownNameError: no such method.
-        InputError: `greedy` or `masks` without a wanted faithfulness; a threshold for `paths`.
+        InputError: `greedy` or `masks` without a wanted faithfulness; a threshold for `signed`
+            or `paths`.
     """
     if method not in get_args(Method):
         raise UnknownNameError("method", method, get_args(Method))
@@ -165,8 +168,10 @@ def check_method(
             f"method {method!r} needs a wanted faithfulness; a number of nodes or a threshold goes "
             "with 'effect'"
         )
-    if method == "paths" and node_threshold is not None:
-        raise InputError("node_threshold is of effects; method 'paths' takes nodes or faithfulness")
+    if method in ("signed", "paths") and node_threshold is not None:
+        raise InputError(
+            f"node_threshold is of |effect|; method {method!r} takes nodes or faithfulness"
+        )
 
 
 def _chosen(
@@ -174,7 +179,7 @@ def _chosen(
 ) -> list[str]:
     """The smallest set found by a method that has the wanted faithfulness."""
     found: list[str] | None
-    if method in ("effect", "paths"):
+    if method in ("effect", "signed", "paths"):
         if graph.faithfulness is None:
             raise InputError(
                 "this graph was read from disk and cannot measure faithfulness; choose by nodes or "

@@ -1,10 +1,13 @@
 """Ways to choose a circuit's nodes: an order of all nodes, and the smallest part that will do.
 
-    effect   by |effect|, as estimated
+    effect   by |effect|, as estimated: what a threshold on effects keeps
+    signed   by effect with its sign, so that nodes which work against the metric come last
     paths    as the strongest paths through the graph come to them (`paths`); the rest by |effect|
     greedy   by |effect| to twice what is needed; then again and again by what each member is
              measured to add, until no fewer will do
-    masks    by learned masks (`masks`), or by |effect| if that needs fewer; then as `greedy`
+    masks    by learned masks (`masks`), or by |effect| if that needs fewer; then the exact check:
+             exchange of members for outsiders (`exchange`), and what each member is measured
+             to add, as `greedy`
 
 Whatever the order, the circuit is its smallest tried prefix (`smallest_prefix`) with the wanted
 faithfulness, measured by node ablation on the graph's own prompts. By node ablation is by edge
@@ -14,12 +17,14 @@ ablation of all edges between them.
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
+from saecircuits.circuits.exchange import exchanged
 from saecircuits.circuits.masks import rank_by_masks
 from saecircuits.circuits.measuring import Measured
 from saecircuits.circuits.paths import paths
+from saecircuits.circuits.soft_ablation import Marginals
 from saecircuits.edges.graph import AttributionGraph
 
-Method: TypeAlias = Literal["effect", "paths", "greedy", "masks"]
+Method: TypeAlias = Literal["effect", "signed", "paths", "greedy", "masks"]
 _PATHS = 1000
 
 
@@ -65,16 +70,32 @@ def greedily(ranked: Sequence[str], wanted: float, measured: Measured) -> list[s
 
 
 def by_masks(ranked: Sequence[str], wanted: float, measured: Measured) -> list[str] | None:
-    """The smallest prefix by learned masks, less members that need not be there.
+    """The smallest prefix by learned masks, searched on for smaller ones (`refined`).
 
-    Where the masks' is no shorter than that of `ranked`, that one is taken.
+    Where the masks' is no shorter than that of `ranked`, the search begins there.
     """
     prefixes = [
         order[:count]
         for order in (rank_by_masks(measured, ranked, wanted), list(ranked))
         if (count := smallest_prefix(order, wanted, measured.faithfulness)) is not None
     ]
-    return thinned(min(prefixes, key=len), wanted, measured) if prefixes else None
+    return refined(min(prefixes, key=len), ranked, wanted, measured) if prefixes else None
+
+
+def refined(
+    members: Sequence[str], ranked: Sequence[str], wanted: float, measured: Measured
+) -> list[str]:
+    """Members exchanged for outsiders while fewer do (`exchange`), and then `thinned`.
+
+    Never more nodes than it was given.
+
+    Args:
+        members: a set that reaches `wanted`.
+        ranked: all nodes that may be kept.
+    """
+    adds = Marginals(measured, ranked).of
+    found = exchanged(members, wanted, adds=adds, measure=measured.faithfulness)
+    return thinned(found, wanted, measured)
 
 
 def thinned(members: Sequence[str], wanted: float, measured: Measured) -> list[str]:

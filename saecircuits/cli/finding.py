@@ -44,7 +44,7 @@ def discover(
     nodes: Annotated[int | None, typer.Option(help="Keep this many nodes instead.")] = None,
     edges: Annotated[int | None, typer.Option(help="Keep at most this many edges.")] = None,
     method: Annotated[
-        str, typer.Option(help="How nodes are chosen: effect, paths, greedy, or masks.")
+        str, typer.Option(help="How nodes are chosen: effect, signed, paths, greedy, or masks.")
     ] = "effect",
     errors: Annotated[bool, typer.Option(help="Error nodes may be kept.")] = True,
     thorough: Annotated[

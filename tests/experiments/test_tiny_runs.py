@@ -47,6 +47,32 @@ def test_selection(tmp_path: Path) -> None:
     assert (table["by edges"].dropna() >= 0.3).all()
 
 
+def test_selection_goes_on_with_the_rows_it_has(tmp_path: Path) -> None:
+    known = {
+        "effect": [60, 80, float("nan"), 40],
+        "masks": [30, 60, float("nan"), float("nan")],
+    }
+    tasks = ["agreement", "agreement", "pronoun", "pronoun"]
+    rows = [
+        {"task": task, "method": method, "with_errors": allowed, "nodes": nodes, "by edges": 0.81}
+        for method, sizes in known.items()
+        for task, allowed, nodes in zip(tasks, [True, False] * 2, sizes, strict=True)
+    ]
+    pd.DataFrame(rows[::-1]).to_csv(tmp_path / "selection.csv", index=False)
+    asked = ["--tasks", "pronoun", "agreement", "--methods", "effect", "masks"]
+    selection.main([*asked, "--out", str(tmp_path)])
+    lines = (tmp_path / "selection.md").read_text(encoding="utf-8").splitlines()[2:]
+    assert lines[:2] == [
+        "| pronoun | effect | True | - | 0.81 |",
+        "| pronoun | masks | True | - | 0.81 |",
+    ]
+    assert len(lines) == len(rows)
+    found = pd.read_csv(tmp_path / "selection_shares.csv")
+    assert found["task"].tolist() == ["pronoun", "pronoun", "agreement", "agreement"]
+    assert found["masks"].tolist()[2:] == [0.5, 0.75]
+    assert found["masks"].isna().tolist() == [True, True, False, False]
+
+
 @pytest.mark.slow
 def test_estimators(tmp_path: Path) -> None:
     small = ["--nodes", "8", "--edges", "8", "--joint-nodes", "4"]
