@@ -34,6 +34,7 @@ from saecircuits.publication.frame import (
     PALE,
     SUPPORTS,
     background,
+    box_name,
     description,
     header,
     legend,
@@ -118,7 +119,7 @@ def _link(link: Link, layout: Layout) -> str:
     path = (_path if is_upwards else _sideways)(link.source, link.target)
     supports = link.effect >= 0
     dash = {} if supports else {"stroke_dasharray": DASH}
-    ends = f"{_name(link.source)} \u2192 {_name(link.target)}"
+    ends = f"{box_name(link.source)} \u2192 {box_name(link.target)}"
     note = f"{ends}: {effect_number(link.effect)}"
     return tag(
         "path",
@@ -130,10 +131,6 @@ def _link(link: Link, layout: Layout) -> str:
         stroke_opacity=0.6,
         **dash,
     )
-
-
-def _name(box: Box) -> str:
-    return box.title if box.kind == GROUP else box.node
 
 
 def _path(source: Box, target: Box) -> str:
@@ -178,7 +175,7 @@ def _edge_width(share: float) -> float:
 def _node(box: Box, circuit: Circuit, largest: float) -> str:
     low, high = box.interval
     interval = "" if math.isnan(low) else f" [{effect_number(low)}, {effect_number(high)}]"
-    note = f"{_name(box)}: effect {effect_number(box.effect)}{interval}"
+    note = f"{box_name(box)}: effect {effect_number(box.effect)}{interval}"
     if box.kind == GROUP:
         note += f", the sum of {box.count} nodes: "
         note += ", ".join(

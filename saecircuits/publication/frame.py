@@ -3,7 +3,8 @@
 from typing import Final, NamedTuple
 
 from saecircuits.circuits import Circuit
-from saecircuits.publication.boxes import LEFT, NORMAL, SMALL, Layout
+from saecircuits.publication.boxes import LEFT, NORMAL, SMALL, Box, Layout
+from saecircuits.publication.collapse import GROUP
 from saecircuits.publication.phrases import effect_number, faithfulness_phrase, pair_phrase
 from saecircuits.publication.records import Example
 from saecircuits.publication.svg import fitted, tag, text, text_width, wrapped
@@ -107,7 +108,7 @@ def legend(circuit: Circuit, layout: Layout, width: float) -> Part:
         falls = tag("rect", x=2, y=-7, width=13, height=6, fill=SUPPORTS)
         rises = tag("rect", x=18, y=-7, width=12, height=6, fill="#fff", stroke=AGAINST,
                     stroke_width=1, stroke_dasharray="3 1.5")  # fmt: skip
-        words = "measured: faithfulness falls (filled), rises (open) when it is ablated"
+        words = "measured: change of faithfulness when it is ablated (filled: falls, open: rises)"
         entries.append((falls + rises, words))
     elements, x, y = [], MARGIN, 10.0
     for sample, words in entries:
@@ -131,10 +132,10 @@ def legend(circuit: Circuit, layout: Layout, width: float) -> Part:
 def description(circuit: Circuit, layout: Layout, report: ValidationReport | None) -> str:
     """The picture in words, for readers who do not see it."""
     boxes = sorted(layout.boxes, key=lambda box: -abs(box.effect))
-    strongest = [box for box in boxes if box.kind in ("feature", "error")][:5]
-    nodes = "; ".join(f"{box.node} ({box.title}) {effect_number(box.effect)}" for box in strongest)
+    strongest = [box for box in boxes if box.kind in ("feature", "error", GROUP)][:5]
+    nodes = "; ".join(map(_described, strongest))
     edges = "; ".join(
-        f"{link.source.node} to {link.target.node} {effect_number(link.effect)}"
+        f"{box_name(link.source)} to {box_name(link.target)} {effect_number(link.effect)}"
         for link in layout.links[:-6:-1]
     )
     return (
@@ -142,6 +143,19 @@ def description(circuit: Circuit, layout: Layout, report: ValidationReport | Non
         f"{len(layout.rows)} rows from the tokens up to the metric. {shown_phrase(layout)} "
         f"{faithfulness_phrase(report)} Strongest nodes: {nodes}. Strongest edges: {edges}."
     )
+
+
+def box_name(box: Box) -> str:
+    """What a box is called in words: the id of a node, the name of a group."""
+    return box.title if box.kind == GROUP else box.node
+
+
+def _described(box: Box) -> str:
+    what = f"group of {box.count}" if box.kind == GROUP else box.title
+    drop = ""
+    if box.drop is not None:
+        drop = f", faithfulness {effect_number(-box.drop.value)} when it is ablated"
+    return f"{box_name(box)} ({what}) {effect_number(box.effect)}{drop}"
 
 
 def shown_phrase(layout: Layout) -> str:

@@ -216,6 +216,17 @@ def test_readers_who_do_not_see_it_get_title_and_description() -> None:
     assert strongest in by_id[ids[1]]
 
 
+def test_groups_and_what_they_are_worth_are_in_the_description() -> None:
+    circuit = CIRCUITS["deep"]
+    groups = made_groups(circuit)
+    picture = drawn(circuit, groups=groups, report=measured_report(circuit))
+    about = next(element.text for element in picture if element.get("id") == "desc")
+    effect = circuit.nodes.set_index("node")["effect"]
+    strongest = max(groups, key=lambda group: abs(effect[list(group.nodes)].sum()))
+    assert f"{strongest.name} (group of {len(strongest.nodes)})" in about
+    assert "when it is ablated" in about and "group 0" not in about
+
+
 def test_error_nodes_tokens_and_the_metric_have_shapes_of_their_own(found: Found) -> None:
     picture = drawn(found.circuit, labels=found.labels, report=found.report)
     groups = {
