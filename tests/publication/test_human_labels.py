@@ -16,6 +16,7 @@ from saecircuits.publication import (
     write_circuit,
 )
 from saecircuits.publication.interchange import read_graph_file
+from saecircuits.publication.views import VIEWS
 from tests.publication.conftest import Found
 
 
@@ -86,13 +87,15 @@ def test_a_refresh_gives_what_publishing_gives(found: Found, out: Path, with_gra
 
     run = publish_it()
     before = contents(run)
-    assert refresh_views(run) == ("figure.svg", "report.html", "README.md", "graph.json")
+    assert refresh_views(run) == VIEWS
     assert contents(run) == before
     named(run, feature(found), "names of girls", date="2024-02-29")
     assert refresh_views(run)
     refreshed = contents(run)
-    for name in ("figure.svg", "report.html", "README.md", "graph.json"):
-        assert b"names of girls" in refreshed[name] and refreshed[name] != before[name], name
+    for name in VIEWS:
+        assert refreshed[name] != before[name], name
+        # What stands in a PDF is compressed.
+        assert name == "figure.pdf" or b"names of girls" in refreshed[name], name
     for name in ("circuit.json", "features.json", "nodes.parquet", "validation.json"):
         assert refreshed[name] == before[name]
     publish_it(resume=True)
