@@ -180,3 +180,32 @@ def to_transformers(model: LanguageModel) -> GPT2LMHeadModel:
                 state[f"transformer.h.{index}.{name}.{kind}"] = getattr(getattr(block, name), kind)
     target.load_state_dict({name: value.detach().clone() for name, value in state.items()})
     return target
+
+
+def from_transformers(source: GPT2LMHeadModel, model: LanguageModel) -> None:
+    """Give the model the weights of a `GPT2LMHeadModel` of its shape: `to_transformers` undone."""
+    state = source.state_dict()
+
+    def copy(target: nn.Module, name: str) -> None:
+        for kind in ("weight", "bias"):
+            if hasattr(target, kind):
+                getattr(target, kind).data.copy_(state[f"transformer.{name}.{kind}"])
+
+    for target, name in ((model.tokens, "wte"), (model.positions, "wpe"), (model.ln_f, "ln_f")):
+        copy(target, name)
+    for index, block in enumerate(model.blocks):
+        prefix = f"transformer.h.{index}"
+        for name in ("ln_1", "ln_2"):
+            copy(getattr(block, name), f"h.{index}.{name}")
+        layers = {
+            "attn.c_attn": (block.query, block.key, block.value),
+            "attn.c_proj": (block.merge,),
+            "mlp.c_fc": (block.up,),
+            "mlp.c_proj": (block.down,),
+        }
+        for name, parts in layers.items():
+            weights = state[f"{prefix}.{name}.weight"].T.chunk(len(parts))
+            biases = state[f"{prefix}.{name}.bias"].chunk(len(parts))
+            for part, weight, bias in zip(parts, weights, biases, strict=True):
+                part.weight.data.copy_(weight)
+                part.bias.data.copy_(bias)

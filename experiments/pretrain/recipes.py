@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from architecture import Shape
 from dictionaries import DictionaryRecipe
@@ -31,6 +31,7 @@ class Recipes:
     story_rows: int = 400
     dictionary_story_rows: int = 150
     mixture_rows: int = 1600
+    command: str = "python experiments/pretrain/run.py --corpus DIR --out DIR"
 
     @classmethod
     def tiny(cls) -> Recipes:
@@ -46,4 +47,22 @@ class Recipes:
             test_prompts=20,
             story_rows=32,
             mixture_rows=64,
+        )
+
+    @classmethod
+    def reseeded(cls, seed: int, *, tiny: bool = False) -> Recipes:
+        """A recipe for the stream's dictionaries alone, with another seed and less text.
+
+        They are tuned together on 1 million tokens, the shipped ones on 13 million; both end with
+        16 active features.
+        """
+        base = cls.tiny() if tiny else cls()
+        joint = base.joint[0] if tiny else JointRecipe(tokens=1_000_000, active=16)
+        script = "experiments/pretrain/reseeded.py"
+        return replace(
+            base,
+            stream=replace(base.stream, seed=seed, samples=min(base.stream.samples, 250_000)),
+            parts=replace(base.parts, seed=seed),
+            joint=(replace(joint, seed=seed),),
+            command=f"python {script} --corpus DIR --out DIR --seeds {seed}",
         )

@@ -213,7 +213,7 @@ class Pretraining:
             "architecture": self.recipes.shape.facts(),
             "tokens_seen": recipe.steps * recipe.batch_rows * ROW,
             "generated_share": self._rows(recipe.seed).generated / CHUNK_ROWS,
-            "command": "python experiments/pretrain/run.py --corpus DIR --out DIR",
+            "command": self.recipes.command,
             "seeds": {
                 "language_model": recipe.seed,
                 "dictionaries": self.recipes.parts.seed,

@@ -237,18 +237,19 @@ def sign_stability(
     Returns:
         `[n_column]`; NaN where every value, or the mean, is zero.
     """
-    table = sparse.csr_matrix(per_prompt)
-    n_column, filled = int(table.get_shape()[1]), table.tocoo()
-    size, largest = np.abs(filled.data), np.zeros(n_column)
-    np.maximum.at(largest, filled.col, size)
-    own = np.sign(np.asarray(table.sum(axis=0)).ravel())
-    counts = size > ROUNDING * largest[filled.col]
-    column = filled.col[counts]
-    agree = np.sign(filled.data[counts]) == own[column]
-    total = np.bincount(column, minlength=n_column)
-    same = np.bincount(column[agree], minlength=n_column)
-    has_sign = (total > 0) & (own != 0)
-    return np.divide(same, total, out=np.full(n_column, np.nan), where=has_sign)
+    is_dense = isinstance(per_prompt, np.ndarray)
+    shape = per_prompt.shape if is_dense else per_prompt.get_shape()
+    found = np.full(int(shape[1]), np.nan)
+    for start in range(0, len(found), 1024):
+        columns = slice(start, min(start + 1024, len(found)))
+        values = per_prompt[:, columns] if is_dense else per_prompt[:, columns].toarray()
+        size = np.abs(values)
+        counts = size > ROUNDING * size.max(axis=0, initial=0.0)
+        own = np.sign(values.sum(axis=0))
+        same = (counts & (np.sign(values) == own)).sum(axis=0)
+        total = counts.sum(axis=0)
+        np.divide(same, total, out=found[columns], where=(total > 0) & (own != 0))
+    return found
 
 
 def resample_counts(n_prompt: int, *, resamples: int, seed: int = 0) -> NDArray[np.int64]:

@@ -200,10 +200,9 @@ def test_redundancy(tmp_path: Path) -> None:
     assert "agreement" in (tmp_path / "redundancy.svg").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
-def test_pretraining(tmp_path: Path) -> None:
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
+def _corpus(folder: Path) -> Path:
+    """A few made-up stories, to train and to measure on."""
+    folder.mkdir()
     choose = random.Random(0).choice
     for name, count in (("corpus.txt", 300), ("corpus_valid.txt", 60)):
         stories = [
@@ -212,8 +211,13 @@ def test_pretraining(tmp_path: Path) -> None:
             f"It was a {choose(['good', 'long', 'warm'])} day and they were glad."
             for _ in range(count)
         ]
-        (corpus / name).write_text("\n<|endoftext|>\n".join(stories), encoding="utf-8")
-    out = tmp_path / "tiny"
+        (folder / name).write_text("\n<|endoftext|>\n".join(stories), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_pretraining(tmp_path: Path) -> None:
+    corpus, out = _corpus(tmp_path / "corpus"), tmp_path / "tiny"
     command = ["experiments/pretrain/run.py", "--corpus", str(corpus), "--out", str(out), "--tiny"]
     subprocess.run(
         [sys.executable, *command, "--threads", "1"], cwd=ROOT, check=True, capture_output=True
@@ -223,6 +227,27 @@ def test_pretraining(tmp_path: Path) -> None:
     assert json.dumps(manifest)
     model = load_model(out)
     assert model.hooks == tuple(manifest["default_sites"])
+
+
+@pytest.mark.slow
+def test_dictionaries_of_another_seed(tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path / "corpus")
+    command = ["experiments/pretrain/reseeded.py", "--corpus", str(corpus), "--out", str(tmp_path)]
+    subprocess.run(
+        [sys.executable, *command, "--seeds", "3", "--tiny", "--threads", "1"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    made, shipped = load_model(tmp_path / "seed_3"), load_model("stories")
+    assert made.describe()["model_digest"] == shipped.describe()["model_digest"]
+    assert made.hooks == shipped.hooks
+    manifest = read_manifest(tmp_path / "seed_3")
+    assert manifest["command"].endswith("--seeds 3")
+    # Measured by the training code on the shipped weights: it has read them rightly.
+    loss = read_manifest("stories")["language_model"]["constructions"]["agreement"]
+    found = manifest["language_model"]["constructions"]["agreement"]
+    assert found["logit_difference"] == pytest.approx(loss["logit_difference"], rel=0.2)
 
 
 @pytest.mark.slow

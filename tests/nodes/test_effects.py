@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from saecircuits.nodes.contrast import TOKENS
-from saecircuits.nodes.effects import NodeIndex, bootstrap_interval, node_effects, node_index
+from saecircuits.nodes.effects import (
+    NodeIndex,
+    bootstrap_interval,
+    node_effects,
+    node_index,
+    sign_stability,
+)
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, node_change
 from tests.models import D_SAE, Toy, make_contrast
@@ -126,3 +133,15 @@ def test_sparse_and_dense_agree(toy: Toy) -> None:
 def test_equal_values_have_no_width() -> None:
     low, high = bootstrap_interval(np.full((6, 2), 1.25))
     np.testing.assert_allclose([low, high], 1.25, rtol=1e-15)
+
+
+def test_sign_stability_by_hand() -> None:
+    # Mean 1, two of three above zero; all zero; one zero, means 2/3; a mean of zero; rounding.
+    values = np.array(
+        [[1.0, 0.0, 0.0, 1.0, 5.0], [-1.0, 0.0, 3.0, -1.0, -1e-9], [3.0, 0.0, -1.0, 0.0, 2.0]]
+    )
+    expected = [2 / 3, np.nan, 0.5, np.nan, 1.0]
+    for given in (values, sparse.csr_matrix(values)):
+        np.testing.assert_allclose(sign_stability(given), expected)
+    many = np.tile(values, 700)  # more columns than are taken at once
+    np.testing.assert_allclose(sign_stability(many), np.tile(expected, 700))
