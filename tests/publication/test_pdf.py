@@ -103,7 +103,9 @@ def test_foreign_text_stays_text(text: str) -> None:
     objects = map(reader.get_object, range(1, reader.trailer["/Size"]))
     names = {name for each in objects if isinstance(each, dict) for name in each}
     assert "/MediaBox" in names
-    assert not names & {"/JavaScript", "/JS", "/URI", "/Launch", "/OpenAction"}
+    assert not names & {"/JavaScript", "/JS", "/URI", "/Launch", "/AA"}
+    # Where it opens: a place on the page, not an action.
+    assert isinstance(reader.trailer["/Root"].get("/OpenAction", []), list)
     assert "/Annots" not in page
     found = squeezed(page.extract_text())
     for char in text[:1]:
