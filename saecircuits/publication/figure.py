@@ -24,7 +24,7 @@ from saecircuits.publication.boxes import (
     Link,
 )
 from saecircuits.publication.collapse import GROUP
-from saecircuits.publication.fonts import font_faces
+from saecircuits.publication.fonts import STACK, font_faces
 from saecircuits.publication.frame import (
     AGAINST,
     DARK,
@@ -44,7 +44,7 @@ from saecircuits.publication.layout import arrange
 from saecircuits.publication.measured import drop_bar, findings, largest_drop, measured_drops
 from saecircuits.publication.phrases import effect_number
 from saecircuits.publication.records import Example, FeatureLabel
-from saecircuits.publication.svg import FONT, escape, fitted, tag, text, text_width
+from saecircuits.publication.svg import escape, fitted, tag, text, text_width
 from saecircuits.validation import ValidationReport
 
 _FILLS: Final = {True: "#eaf3fa", False: "#fdf0e6"}
@@ -109,7 +109,7 @@ def draw_figure(
         viewBox=f"0 0 {width:.1f} {height:.1f}",
         width=width,
         height=height,
-        font_family=FONT,
+        font_family=STACK,
     )  # fmt: skip
 
 

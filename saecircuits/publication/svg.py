@@ -11,7 +11,7 @@ from typing import Final
 
 from saecircuits.publication.tokens import shortened, visible
 
-FONT: Final = "'DejaVu Sans', Verdana, system-ui, sans-serif"
+FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 _BOLD: Final = 1.12
 # Advance in units of the font size.
 _WIDTHS: Final = {

@@ -16,6 +16,8 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 
 FAMILY: Final = "DejaVu Sans"
+# Where the font inside a picture is not used, one that is about as wide.
+STACK: Final = f"'{FAMILY}', Verdana, system-ui, sans-serif"
 FILES: Final = {"normal": "DejaVuSans.ttf", "bold": "DejaVuSans-Bold.ttf"}
 
 
