@@ -14,11 +14,17 @@ def write_table(table: pd.DataFrame, folder: Path, *, name: str, digits: int = 3
     """
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{name}.csv", index=False)
+    text = markdown_table(table, digits=digits)
+    (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    print(text.splitlines()[-1], flush=True)
+
+
+def markdown_table(table: pd.DataFrame, *, digits: int = 3) -> str:
+    """The table in Markdown, a dash where a value is not known."""
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
     for row in table.astype(object).to_numpy():
         lines.append("| " + " | ".join(_cell(cell, digits) for cell in row) + " |")
-    (folder / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(lines[-1], flush=True)
+    return "\n".join(lines)
 
 
 def _cell(value: object, digits: int) -> str:
