@@ -84,7 +84,9 @@ def test_means_lie_in_their_intervals(graph: AttributionGraph) -> None:
 
 
 def test_signs_are_counted_over_prompts_taken_one_at_a_time(toy_uneven: Toy) -> None:
-    choices = {**GRADIENT, "max_nodes": None}
+    # With thresholds crossed, what error nodes take over depends on which features are targets, and
+    # one prompt alone has fewer.
+    choices = {**GRADIENT, "max_nodes": None, "thresholds": "held"}
     together = attribute(toy_uneven.model, toy_uneven.prompts, batch_size=2, parts=False, **choices)
     count = len(toy_uneven.prompts)
     alone = [
