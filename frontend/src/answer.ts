@@ -5,7 +5,7 @@ import { type Circuit, edgeBetween, title } from "./circuit";
 import type { Path } from "./data";
 import { bdi, h } from "./dom";
 import { lookView } from "./looks";
-import { calibrationPlot, curvePlot, faithfulnessBar } from "./plots";
+import { calibrationPlot, curvePlot, degreePlot, faithfulnessBar } from "./plots";
 import type { Store } from "./state";
 import { count, percent, plain, shownToken, signed, visible } from "./words";
 
@@ -18,6 +18,7 @@ export function answer(circuit: Circuit, store: Store): HTMLElement[] {
     strongestPaths(circuit, store),
     whyHeads(circuit, store),
     carriers(circuit),
+    byDegree(circuit),
     figuresOf(circuit),
     limits(circuit),
     made(circuit),
@@ -151,6 +152,11 @@ function whyHeads(circuit: Circuit, store: Store): HTMLElement | null {
   }
   box.append(...looks.map((look) => lookView(circuit, store, look)));
   return box;
+}
+
+function byDegree(circuit: Circuit): HTMLElement | null {
+  const { degrees } = circuit.data;
+  return degrees ? h("section", {}, h("h2", {}, "The model by degree"), degreePlot(degrees)) : null;
 }
 
 function figuresOf(circuit: Circuit): HTMLElement | null {

@@ -62,6 +62,7 @@ export interface Data {
   labels: Label[];
   paths: null | { paths: Path[]; account: string };
   looks: Look[];
+  degrees?: null | Degrees; // not in pages of earlier versions
   report: null | Report;
   circuit_digest: string;
   tables: Record<string, string>;
@@ -112,6 +113,16 @@ export interface Look {
   keys: { token: string; pattern: number }[];
   pairs: { query_term: string; key_term: string; contrast: number; share: number }[];
   n_pairs: number;
+}
+
+// The metric by degree: paths that pass so many components.
+export interface Degrees {
+  operator: string;
+  prompts: number;
+  value: number;
+  constant: number;
+  degrees: { degree: number; paths: number; effect: number; effect_low: Num; effect_high: Num; share: number }[];
+  note: string;
 }
 
 export interface Agreement {

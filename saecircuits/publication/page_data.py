@@ -12,6 +12,7 @@ import pandas as pd
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import METRIC, AttributionGraph
 from saecircuits.publication.dashboards import Dashboard
+from saecircuits.publication.degrees import DegreesRecord
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.looks import HeadLook
 from saecircuits.publication.page_shape import (
@@ -47,6 +48,7 @@ def page_data(
     report: ValidationReport | None,
     *,
     dashboards: Sequence[Dashboard] = (),
+    degrees: DegreesRecord | None = None,
     record: CircuitRecord,
     title: str,
     graph: AttributionGraph | None = None,
@@ -59,6 +61,7 @@ def page_data(
         labels: of some or all of the circuit's features.
         report: None says that nothing was validated.
         dashboards: of the features that are labelled, or of some.
+        degrees: the metric by degree, if it was expanded.
         record: what the run's `circuit.json` holds.
         graph: what the circuit was chosen from, for what pruning left behind.
         routes: the strongest paths, if they were looked for.
@@ -91,6 +94,7 @@ def page_data(
         labels=_labels(labels, dashboards),
         paths=None if routes is None else _paths(routes),
         looks=tuple(looks),
+        degrees=degrees,
         report=None if report is None else _report(report),
         circuit_digest=circuit_digest(circuit),
         tables=record.files,

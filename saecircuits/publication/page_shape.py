@@ -7,6 +7,7 @@ forty thousand edges stay small; nodes and edges are named by their row.
 from typing import Any, Final, Literal
 
 from saecircuits.publication.dashboards import Histogram, Neighbour
+from saecircuits.publication.degrees import DegreesRecord
 from saecircuits.publication.looks import HeadLook
 from saecircuits.publication.records import (
     Calibration,
@@ -174,6 +175,7 @@ class PageData(Record):
         limits: what the circuit does not show, in sentences.
         looks: why the heads that carry the strongest edges look where they look; empty where the
             model was not at hand.
+        degrees: the metric by degree; None where the model was not at hand or is not covered.
         circuit_digest, tables: as in `circuit.json`: which circuit this page shows.
     """
 
@@ -198,6 +200,7 @@ class PageData(Record):
     labels: tuple[PageLabel, ...]
     paths: PagePaths | None
     looks: tuple[HeadLook, ...]
+    degrees: DegreesRecord | None = None
     report: PageReport | None
     circuit_digest: Sha256
     tables: dict[str, Sha256]

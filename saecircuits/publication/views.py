@@ -12,6 +12,7 @@ from saecircuits.edges.graph import AttributionGraph
 from saecircuits.publication.card import write_card
 from saecircuits.publication.crate import stored_licence, write_crate
 from saecircuits.publication.dashboards import Dashboard, read_dashboards
+from saecircuits.publication.degrees import read_degrees
 from saecircuits.publication.figure import draw_figure
 from saecircuits.publication.files import to_json, write_together
 from saecircuits.publication.folder import CARD, FIGURE, GRAPH, PAGE
@@ -43,8 +44,8 @@ def write_views(
     """Writes `figure.svg`, `report.html`, `README.md` and `graph.json`, and the metadata about all.
 
     Args:
-        folder: holds the circuit's record; labels that people wrote there take the place of
-            automatic ones.
+        folder: holds the circuit's record and the metric by degree; labels that people wrote
+            there take the place of automatic ones.
         licence: of the run's files; what the metadata named before if None.
 
     Raises:
@@ -71,6 +72,7 @@ def write_views(
         circuit,
         labels,
         report,
+        degrees=read_degrees(folder),
         record=record,
         title=title,
         dashboards=dashboards,

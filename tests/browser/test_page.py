@@ -41,6 +41,31 @@ def test_it_opens_on_an_answer_and_asks_for_nothing(opened: Open) -> None:
     assert page.messages() == []
 
 
+def test_degrees_and_faithfulness_are_plotted_with_their_tables(opened: Open) -> None:
+    page = opened()
+    columns = page.run(
+        "return [...document.querySelectorAll('.column')].map((c) =>"
+        "[c.classList.contains('against'), c.getBoundingClientRect().height])"
+    )
+    # Degrees 0 to 2 and the constant: 1, -2, 4.5 and -0.5 logits.
+    assert [against for against, _ in columns] == [False, True, False, True]
+    unit = columns[0][1]
+    assert [high / unit for _, high in columns] == pytest.approx([1, 2, 4.5, 0.5], rel=0.02)
+    story = page.text(".story")
+    assert "add up to +3.00" in story and "Exact for the frozen operator." in story
+    page.run("document.querySelector('.twin summary').focus()")
+    page.keys(ENTER)
+    caption, *rows = page.text(".twin table").splitlines()
+    assert caption == "The metric by degree"
+    assert rows[0].split() == ["degree", "paths", "logits", "95%", "|share|"]
+    assert rows[2].split() == ["1", "4", "\u22122.00", "\u22122.25", "to", "\u22121.75", "25%"]
+    assert rows[-1].split() == ["all", "11", "+3.00"]
+    curve = "document.querySelectorAll('.twin')[1]"
+    page.run(f"{curve}.querySelector('summary').click()")
+    assert "2\t0.50\t0.25 to 0.75\t0.25" in page.run(f"return {curve}.innerText")
+    assert page.messages() == []
+
+
 def test_the_policy_really_blocks(opened: Open) -> None:
     page = opened()
     page.run("const i = new Image(); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i)")
@@ -219,7 +244,7 @@ def test_the_address_keeps_the_view(opened: Open) -> None:
     assert again.count(".front .node") == shown
     assert again.address == address
     other = opened(fragment="#view=table&table=edges&nodes=x&pin=nothing&group=[1&theme=dark")
-    assert other.count("table caption") == 1 and "Edges" in other.text("caption")
+    assert "Edges" in other.text(".view caption")
     assert other.run("return document.documentElement.dataset.theme") == "dark"
     assert other.messages() == []
 
@@ -276,7 +301,7 @@ def test_labels_are_text(opened: Open, text: str) -> None:
                       ".map((n) => n.getAttribute('aria-label'))")  # fmt: skip
     assert any(text in label for label in labels)
     page.click('[data-view="table"]')
-    assert text in page.text("tbody")
+    assert text in page.text(".view tbody")
     assert page.messages() == []
 
 
@@ -370,3 +395,11 @@ def test_a_phone_shows_all_without_sideways_scrolling(opened: Open) -> None:
     page = opened(size=(390, 844))
     assert page.run("return document.documentElement.scrollWidth") <= 390
     assert page.count(".front .node") > 20
+
+
+@pytest.mark.parametrize("fragment", ["", "#view=table", "#view=groups", "#view=compare"])
+def test_the_window_itself_never_scrolls(opened: Open, fragment: str) -> None:
+    page = opened(fragment=fragment)
+    page.run("document.querySelectorAll('details.twin').forEach((part) => { part.open = true; })")
+    high = "return [document.documentElement.scrollHeight, innerHeight]"
+    assert page.run(high) == [900, 900]

@@ -15,6 +15,7 @@ from saecircuits.publication.dashboards import (
     Neighbour,
     OwnDashboard,
 )
+from saecircuits.publication.degrees import DegreeRow, DegreesRecord
 from saecircuits.validation import ValidationReport
 
 SITES = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
@@ -102,6 +103,26 @@ def made_report(**changes: object) -> ValidationReport:
         "calibration": None,
     }
     return ValidationReport(**{**figures, **changes})
+
+
+def made_degrees() -> DegreesRecord:
+    """A metric of 3 logits: 1 - 2 + 4.5 by degree, and a constant of -0.5."""
+    rows = ((1, 1.0, 0.125), (4, -2.0, 0.25), (6, 4.5, 0.625))
+    return DegreesRecord(
+        operator="secant",
+        prompts=16,
+        prompts_digest=DIGEST,
+        value=3.0,
+        constant=-0.5,
+        degrees=tuple(
+            DegreeRow(
+                degree=degree, paths=paths, effect=effect, effect_low=effect - 0.25,
+                effect_high=effect + 0.25, share=share,
+            )
+            for degree, (paths, effect, share) in enumerate(rows)
+        ),
+        note="Exact for the frozen operator.",
+    )  # fmt: skip
 
 
 def made_labels(circuit: Circuit, text: str = "girl, woman | +She") -> tuple[FeatureLabel, ...]:
