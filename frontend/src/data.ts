@@ -93,6 +93,8 @@ export interface Label {
   // The largest cosines between decoder rows of the dictionary.
   neighbours: { feature: number; cosine: number }[];
   neuronpedia: string | null;
+  // Contexts by quarters of the active tokens, strongest first; not in pages of earlier versions.
+  strengths?: { share_low: number; share_high: number; low: number; high: number; contexts: { tokens: string[]; peak: number; active: [number, number][] }[] }[];
 }
 
 export interface Path {

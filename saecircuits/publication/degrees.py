@@ -17,8 +17,8 @@ from saecircuits.tasks import Task
 PROMPTS: Final = 16
 NOTE: Final = (
     "Exact for each prompt's frozen operator (attention patterns, norm scales and secant gates "
-    "held at their values there), and of the whole model, not of the circuit. Degrees may have opposite "
-    "signs: a sum that stops early is no estimate."
+    "held at their values there), and of the whole model, not of the circuit. Degrees may have "
+    "opposite signs: a sum that stops early is no estimate."
 )
 
 

@@ -232,6 +232,33 @@ def test_a_feature_shows_its_dashboard_and_who_named_it(opened: Open) -> None:
     assert seen == {0, 1}
 
 
+def test_a_feature_shows_contexts_of_every_strength(opened: Open) -> None:
+    page = opened()
+    page.click('.front .node[data-node]:not([data-node="0"])')
+    for node in range(1, 20):
+        if page.count(".strength"):
+            break
+        page.click(f'.front .node[data-node="{node}"]')
+    heads = page.run("return [...document.querySelectorAll('.strength h5')].map(e => e.innerText)")
+    assert [" ".join(head.split()) for head in heads] == [
+        "Strongest quarter activation 2.00 to 4.00",
+        "Second quarter activation 1.00 to 2.00",
+        "Third quarter activation 0.50 to 1.00",
+        "Weakest quarter activation 0.10 to 0.50",
+    ]
+    peaks = page.run(
+        "return [...document.querySelectorAll('.strength .peak')]"
+        ".map((e) => [e.textContent, Number(e.style.getPropertyValue('--heat'))])"
+    )
+    # Of the largest activation, 4; only five tokens beside the peak are shown.
+    assert peaks == [[" peak", 0.75], [" peak", 0.38], [" peak", 0.19], [" peak", 0.06]]
+    assert page.text(".strength .context") == "word6 word7 word8 word9 word10 peak."
+    page.run("document.querySelector('.strengths').scrollIntoView()")
+    page.run("document.querySelector('.panel h2').focus()")
+    page.keys(ESCAPE)
+    assert page.count(".panel:not([hidden])") == 0
+
+
 def test_the_address_keeps_the_view(opened: Open) -> None:
     page = opened()
     slide(page, "nodes", 20)

@@ -9,11 +9,15 @@ from saecircuits.edges.graph import EDGE_COLUMNS, METRIC, NODE_COLUMNS, PART_COL
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.publication import FeatureLabel
 from saecircuits.publication.dashboards import (
+    QUARTERS,
     CorpusRecord,
     Dashboard,
     Histogram,
     Neighbour,
     OwnDashboard,
+    Quantile,
+    ShownContext,
+    quarter_name,
 )
 from saecircuits.publication.degrees import DegreeRow, DegreesRecord
 from saecircuits.validation import ValidationReport
@@ -155,7 +159,19 @@ def made_dashboards(circuit: Circuit) -> tuple[Dashboard, ...]:
         Dashboard(
             index=label.feature,
             transcoder_id=label.site,
-            examples_quantiles=(),
+            examples_quantiles=tuple(
+                Quantile(
+                    quantile_name=quarter_name(low, high),
+                    examples=(
+                        ShownContext(
+                            tokens=("far", *(f" word{place}" for place in range(11)), " peak", "."),
+                            tokens_acts_list=(9.0, *[0.0] * 11, peak, 0.0),
+                            train_token_ind=12,
+                        ),
+                    ),
+                )
+                for (low, high), peak in zip(QUARTERS, (3.0, 1.5, 0.75, 0.25), strict=True)
+            ),
             top_logits=(),
             bottom_logits=(),
             act_min=0.0,
