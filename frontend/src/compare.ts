@@ -45,7 +45,7 @@ export function compareView(circuit: Circuit, again: () => void): HTMLElement {
 function dataIn(text: string): string {
   if (!text.trimStart().startsWith("<")) return text;
   // No `<` stands in the data; and a parser would want to apply the file's style.
-  const block = /<script type="application\/json" id="data">([^<]*)<\/script>/.exec(text);
+  const block = / type="application\/json" id="data">([^<]*)</.exec(text);
   if (!block) throw new Error("This file holds no report's data.");
   return block[1];
 }
