@@ -5,7 +5,7 @@ import { type Circuit, edgeBetween, title } from "./circuit";
 import type { Path } from "./data";
 import { bdi, h } from "./dom";
 import { lookView } from "./looks";
-import { calibrationPlot, curvePlot, faithfulnessBar } from "./plots";
+import { calibrationPlot, curvePlot, degreePlot, faithfulnessBar } from "./plots";
 import type { Store } from "./state";
 import { count, percent, plain, shownToken, signed, visible } from "./words";
 
@@ -18,6 +18,7 @@ export function answer(circuit: Circuit, store: Store): HTMLElement[] {
     strongestPaths(circuit, store),
     whyHeads(circuit, store),
     carriers(circuit),
+    byDegree(circuit),
     figuresOf(circuit),
     limits(circuit),
     made(circuit),
@@ -153,12 +154,20 @@ function whyHeads(circuit: Circuit, store: Store): HTMLElement | null {
   return box;
 }
 
+function byDegree(circuit: Circuit): HTMLElement | null {
+  const { degrees } = circuit.data;
+  return degrees ? h("section", {}, h("h2", {}, "The model by degree"), degreePlot(degrees)) : null;
+}
+
 function figuresOf(circuit: Circuit): HTMLElement | null {
   const { report } = circuit.data;
   if (!report) return null;
   const box = h("section", {}, h("h2", {}, "How sure"));
   if (report.curve.length > 1) box.append(curvePlot(report, circuit.data.pruning.members));
-  if (report.calibration) box.append(calibrationPlot(report.calibration.nodes));
+  if (report.calibration) {
+    box.append(calibrationPlot(report.calibration.nodes));
+    box.append(...report.calibration.warnings.map(({ text }) => h("p", { class: "warning" }, text)));
+  }
   const rows: [string, string][] = [
     ["Completeness: everything but this circuit", plain(report.completeness)],
     ["All features, all error nodes at baseline", plain(report.all_features_without_errors)],

@@ -16,7 +16,7 @@ export function carriers(circuit: Circuit): HTMLElement | null {
   const whole = sizes.reduce((sum, size) => sum + size, 0) || 1;
   const byDegree = new Map<string, number>();
   degrees.forEach((degree, name) => {
-    const key = degree === null ? "not told apart" : degree === 0 ? "none: the residual stream" : degree === 1 ? "one" : String(degree);
+    const key = names[name] === "threshold" ? "the target\u2019s threshold" : degree === null ? "not told apart" : degree === 0 ? "none: the residual stream" : degree === 1 ? "one" : String(degree);
     byDegree.set(key, (byDegree.get(key) ?? 0) + sizes[name]);
   });
   const degreesFound = [...byDegree].sort((a, b) => order(a[0]) - order(b[0]));

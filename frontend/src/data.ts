@@ -62,6 +62,7 @@ export interface Data {
   labels: Label[];
   paths: null | { paths: Path[]; account: string };
   looks: Look[];
+  degrees?: null | Degrees; // not in pages of earlier versions
   report: null | Report;
   circuit_digest: string;
   tables: Record<string, string>;
@@ -92,6 +93,8 @@ export interface Label {
   // The largest cosines between decoder rows of the dictionary.
   neighbours: { feature: number; cosine: number }[];
   neuronpedia: string | null;
+  // Contexts by quarters of the active tokens, strongest first; not in pages of earlier versions.
+  strengths?: { share_low: number; share_high: number; low: number; high: number; contexts: { tokens: string[]; peak: number; active: [number, number][] }[] }[];
 }
 
 export interface Path {
@@ -112,6 +115,16 @@ export interface Look {
   keys: { token: string; pattern: number }[];
   pairs: { query_term: string; key_term: string; contrast: number; share: number }[];
   n_pairs: number;
+}
+
+// The metric by degree: paths that pass so many components.
+export interface Degrees {
+  operator: string;
+  prompts: number;
+  value: number;
+  constant: number;
+  degrees: { degree: number; paths: number; effect: number; effect_low: Num; effect_high: Num; share: number }[];
+  note: string;
 }
 
 export interface Agreement {
@@ -144,7 +157,7 @@ export interface Report {
     faithfulness_without_errors: Num;
   }[];
   accuracy: Record<string, Num>;
-  calibration: null | { nodes: Agreement; edges: Agreement };
+  calibration: null | { nodes: Agreement; edges: Agreement; warnings: { text: string }[] };
 }
 
 export const FORMAT = "saecircuits-page/1";

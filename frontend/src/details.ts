@@ -154,8 +154,12 @@ function partTable(circuit: Circuit, rows: number[], whole: number): HTMLElement
       }),
     ),
   );
-  const note = "Shares of the edge's effect; all components together make 100%. A head passes on by its value (what it copies), or by its key or query (the source moves where it looks).";
-  return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Components of this edge" }, table, h("p", { class: "note" }, heads ? note : note.split(" A head")[0]));
+  const note = [
+    "Shares of the edge's effect; all components together make 100%.",
+    heads ? "A head passes on by its value (what it copies), or by its key or query (the source moves where it looks)." : "",
+    rows.some((row) => parts.names[parts.part[row]] === "threshold") ? "threshold: the target goes off, or wakes up, when the source goes." : "",
+  ];
+  return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Components of this edge" }, table, h("p", { class: "note" }, note.filter(Boolean).join(" ")));
 }
 
 export function looksOf(circuit: Circuit, names: string[]): Look[] {
@@ -177,6 +181,7 @@ function dashboard(circuit: Circuit, node: number, label: Label | null): HTMLEle
     h("h4", {}, "Strongest contexts"),
     ...(label.contexts.length ? label.contexts.map(context) : [h("p", { class: "note" }, "No contexts are in this run.")]),
     histogram(label),
+    strengths(label),
     label.neighbours.length ? neighbours(label) : null,
     label.neuronpedia ? h("p", {}, h("a", { href: label.neuronpedia, rel: "noreferrer noopener", target: "_blank" }, "Its page on Neuronpedia")) : null,
   ].filter((part) => part !== null);
@@ -196,6 +201,38 @@ function neighbours(label: Label): HTMLElement {
 function histogram(label: Label): HTMLElement {
   if (!label.histogram?.counts.length) return h("p", { class: "note" }, "A histogram of its activations is not in this run.");
   return h("div", {}, h("h4", {}, "Activations"), histogramPlot(label.histogram));
+}
+
+// Contexts of every strength: whether the label holds for weak activations too.
+function strengths(label: Label): HTMLElement | null {
+  const groups = label.strengths ?? [];
+  if (!groups.length) return null;
+  const largest = Math.max(...groups.map((group) => group.high), 1e-9);
+  const names = ["Strongest quarter", "Second quarter", "Third quarter", "Weakest quarter"];
+  return h(
+    "section",
+    { class: "strengths", "aria-label": "Contexts by strength" },
+    h("h4", {}, "Contexts by strength"),
+    h("p", { class: "note" }, "Quarters of the tokens of text on which it is active, by activation; the darker, the nearer to the largest."),
+    ...groups.map((group) =>
+      h(
+        "div",
+        { class: "strength" },
+        h(
+          "h5",
+          {},
+          names[Math.round(4 * (1 - group.share_high))],
+          h("span", { class: "quiet" }, `activation ${plain(group.low, 2)} to ${plain(group.high, 2)}`),
+        ),
+        h("ul", {}, ...group.contexts.map((found) => h("li", {}, shortContext(found, largest)))),
+      ),
+    ),
+  );
+}
+
+function shortContext(found: { tokens: string[]; peak: number; active: [number, number][] }, largest: number): HTMLElement {
+  const active = new Map(found.active);
+  return heated(found.tokens, (place) => active.get(place) ?? 0, found.peak, largest);
 }
 
 function firesOn(label: Label): HTMLElement {
@@ -220,13 +257,19 @@ function tokenList(words: string, tokens: TokenScore[], sign: number): HTMLEleme
 
 function context(found: Label["contexts"][number]): HTMLElement {
   const most = Math.max(...found.activations, 1e-9);
+  const text = heated(found.tokens, (place) => found.activations[place] ?? 0, found.peak, most);
+  const where = found.origin === "task" ? "in a prompt of the task" : "in text";
+  return h("div", { class: "context-row" }, text, h("small", { class: "quiet" }, `${where}, at most ${plain(most, 2)}`));
+}
+
+// Tokens, the darker the more active.
+function heated(tokens: string[], activation: (place: number) => number, peak: number, most: number): HTMLElement {
   const text = h("p", { class: "context", dir: "auto" });
-  found.tokens.forEach((token, place) => {
-    const share = (found.activations[place] ?? 0) / most;
-    const piece = h("span", { class: place === found.peak ? "peak" : null, title: share > 0 ? plain(found.activations[place], 3) : null }, visible(token));
+  tokens.forEach((token, place) => {
+    const share = Math.min(1, activation(place) / most);
+    const piece = h("span", { class: place === peak ? "peak" : null, title: share > 0 ? plain(activation(place), 3) : null }, visible(place ? token : token.replace(/^ (?=.)/, "")));
     if (share > 0) piece.style.setProperty("--heat", String(Math.round(share * 100) / 100));
     text.append(piece);
   });
-  const where = found.origin === "task" ? "in a prompt of the task" : "in text";
-  return h("div", { class: "context-row" }, text, h("small", { class: "quiet" }, `${where}, at most ${plain(most, 2)}`));
+  return text;
 }

@@ -12,6 +12,7 @@ const KEYS: [string, string][] = [
   ["/", "search"],
   ["p", "pin or unpin the node"],
   ["g", "put the node into a group"],
+  ["x", "in a comparison: to the same node in the other picture"],
   ["1 2 3 4", "graph, groups, table, compare"],
   ["+ \u2212 0", "zoom in, zoom out, show all"],
   ["?", "this list"],

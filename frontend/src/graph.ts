@@ -2,11 +2,12 @@
 
 import { select } from "d3-selection";
 import { type D3ZoomEvent, type ZoomTransform, zoom, zoomIdentity } from "d3-zoom";
-import { type Circuit, place, shortTitle, title } from "./circuit";
+import { type Circuit, place, title } from "./circuit";
 import { bdi, clear, h, s } from "./dom";
 import { Edges, Ink, type Scene } from "./ink";
 import { type Layout, arrange, neighbour } from "./layout";
-import { background, describe, fitted, nodeMark, palette, label as textLabel, textWidth } from "./marks";
+import { background, describe, nodeMark, palette } from "./marks";
+import { namesBeside } from "./names";
 import { Picker } from "./picking";
 import { type Store, shownEdges, shownNodes } from "./state";
 import { interval, signed } from "./words";
@@ -188,30 +189,7 @@ export class GraphView {
   private drawNames(): void {
     clear(this.names);
     if (this.layout.boxes) return;
-    const colours = palette();
-    const size = 11 / this.transform.k;
-    const taken = this.layout.placed.map((box) => [box.x - 1, box.y, box.x + box.w + 1, box.y + box.h]);
-    const { effect } = this.circuit.data.nodes;
-    const order = [...this.layout.placed].sort((a, b) => Math.abs(effect[b.node] ?? 0) - Math.abs(effect[a.node] ?? 0));
-    for (const box of order.slice(0, 150)) {
-      const text = fitted(shortTitle(this.circuit, box.node), 130, 11);
-      const w = textWidth(text, 11) / this.transform.k + 2;
-      const spots = [
-        [box.x + box.w + 3, box.y + box.h / 2 - size / 2, "start"],
-        [box.x - 3 - w, box.y + box.h / 2 - size / 2, "start"],
-        [box.x + box.w / 2 - w / 2, box.y - size - 3, "start"],
-      ] as [number, number, string][];
-      const free = spots.find(([x, y]) => taken.every(([a, b, c, d]) => x + w < a || x > c || y + size < b || y > d) && x > 100 && x + w < this.layout.width);
-      if (!free) continue;
-      const [x, y] = free;
-      taken.push([x, y, x + w, y + size]);
-      this.names.append(
-        textLabel(x, y + size * 0.85, text, {
-          "font-size": size, fill: colours.ink, stroke: colours.ground, "stroke-width": 3 / this.transform.k,
-          "paint-order": "stroke", "stroke-linejoin": "round",
-        }),
-      ); // prettier-ignore
-    }
+    this.names.append(...namesBeside(this.circuit, this.layout, this.transform.k));
   }
 
   private scene(edges: number[]): Scene {

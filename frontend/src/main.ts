@@ -174,6 +174,7 @@ function start(): void {
       else button.removeAttribute("aria-current");
     });
     stage.className = `view view-${view}`;
+    main.classList.toggle("wide-view", view === "compare");
     clear(stage);
     if (view === "graph") {
       stage.append(graph.element, controls.element);
@@ -181,7 +182,7 @@ function start(): void {
       controls.show();
     } else if (view === "groups") stage.append(groupView(circuit, store));
     else if (view === "table") stage.append(tableView(circuit, store));
-    else stage.append(compareView(circuit, store, showView));
+    else stage.append(compareView(circuit, showView));
   }
 
   function showPanel(): void {

@@ -1,8 +1,8 @@
 // Small plots beside the figures that they show.
 
-import type { Agreement, Report } from "./data";
+import type { Agreement, Degrees, Report } from "./data";
 import { h, s } from "./dom";
-import { plain } from "./words";
+import { count, interval, percent, plain, signed } from "./words";
 
 const WIDTH = 320;
 const HEIGHT = 132;
@@ -66,7 +66,81 @@ export function curvePlot(report: Report, size: number): HTMLElement {
   plot.append(s("line", { x1: across(size), x2: across(size), y1: EDGE.top, y2: HEIGHT - EDGE.bottom, class: "here" }));
   plot.append(s("path", { d: line("faithfulness_without_errors"), class: "line dashed" }), s("path", { d: line("faithfulness"), class: "line" }));
   for (const row of rows) plot.append(s("circle", { cx: across(row.nodes), cy: y(row.faithfulness as number), r: 2.6, class: "point" }));
-  return h("figure", {}, plot, h("figcaption", { class: "note" }, `Faithfulness of the strongest nodes, by how many are kept (95% band; dashed: error nodes at baseline). The upright line is this circuit, ${size} nodes.`));
+  return h(
+    "figure",
+    {},
+    plot,
+    h("figcaption", { class: "note" }, `Faithfulness of the strongest nodes, by how many are kept (95% band; dashed: error nodes at baseline). The upright line is this circuit, ${size} nodes.`),
+    twin(
+      "Faithfulness by nodes kept",
+      ["nodes", "faithfulness", "95%", "no errors"],
+      report.curve.map((row) => [count(row.nodes), plain(row.faithfulness), interval(row.faithfulness_low, row.faithfulness_high, plain), plain(row.faithfulness_without_errors)]),
+    ),
+  );
+}
+
+// The same figures for readers who do not see the plot.
+function twin(caption: string, heads: string[], rows: string[][]): HTMLElement {
+  const cell = (text: string) => h("td", { class: "number" }, text);
+  return h(
+    "details",
+    { class: "twin" },
+    h("summary", {}, "As a table"),
+    h(
+      "table",
+      { class: "parts" },
+      h("caption", { class: "hidden" }, caption),
+      h("thead", {}, h("tr", {}, ...heads.map((name, place) => h("th", { scope: "col", class: place ? "number" : null }, name)))),
+      h("tbody", {}, ...rows.map(([first, ...rest]) => h("tr", {}, h("th", { scope: "row" }, first), ...rest.map(cell)))),
+    ),
+  );
+}
+
+function hatching(): SVGElement {
+  const lines = s("pattern", { id: "hatch", width: 4, height: 4, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, s("line", { x1: 1, x2: 1, y1: 0, y2: 4, class: "hatch" }));
+  return s("defs", {}, lines);
+}
+
+// What paths that pass so many components give to the metric, bar by bar; signs by shape too.
+export function degreePlot(found: Degrees): HTMLElement {
+  const rows = found.degrees;
+  const ends = rows.flatMap((row) => [row.effect, row.effect_low, row.effect_high]).filter((value): value is number => value !== null);
+  const [from, to] = [Math.min(0, found.constant, ...ends), Math.max(0, found.constant, ...ends)];
+  const x = scale(-0.5, rows.length + 0.7, EDGE.left, WIDTH - EDGE.right);
+  const y = scale(from, to, HEIGHT - EDGE.bottom, EDGE.top);
+  const every = Math.ceil(rows.length / 12);
+  const named = rows.map((row) => row.degree).filter((degree) => degree % every === 0);
+  const plot = frame("The metric by degree, in logits", x, y, named, ticks(from, to), "");
+  plot.append(hatching());
+  const half = Math.min(11, (0.36 * (WIDTH - EDGE.left - EDGE.right)) / rows.length);
+  const bar = (at: number, value: number, low: number | null, high: number | null) => {
+    const [top, bottom] = [Math.min(y(0), y(value)), Math.max(y(0), y(value))];
+    if (signed(value) !== "0") plot.append(s("rect", { x: x(at) - half, width: 2 * half, y: top, height: Math.max(0.6, bottom - top), class: value < 0 ? "column against" : "column" }));
+    if (low !== null && high !== null) plot.append(s("line", { x1: x(at), x2: x(at), y1: y(low), y2: y(high), class: "whisker" }));
+  };
+  for (const row of rows) bar(row.degree, row.effect, row.effect_low, row.effect_high);
+  bar(rows.length + 0.2, found.constant, null, null);
+  plot.append(s("text", { x: WIDTH - EDGE.right, y: HEIGHT - 11, class: "tick end" }, "const."));
+  plot.append(s("line", { x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(0), y2: y(0), class: "axis" }));
+  return h(
+    "figure",
+    {},
+    plot,
+    h(
+      "figcaption",
+      { class: "note" },
+      `Logits of the metric by how many attention layers and MLPs a path passes; mean over ${count(found.prompts)} clean training prompts, with 95% intervals; hatched: against the answer. With the constant (biases of the readout) they add up to ${signed(found.value)}. ${found.note}`,
+    ),
+    twin(
+      "The metric by degree",
+      ["degree", "paths", "logits", "95%", "|share|"],
+      [
+        ...rows.map((row) => [String(row.degree), count(row.paths), signed(row.effect), interval(row.effect_low, row.effect_high), percent(row.share)]),
+        ["constant", "", signed(found.constant), "", ""],
+        ["all", count(rows.reduce((sum, row) => sum + row.paths, 0)), signed(found.value), "", ""],
+      ],
+    ),
+  );
 }
 
 export function calibrationPlot(found: Agreement): HTMLElement {

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saecircuits.circuits import Circuit
 from saecircuits.publication.dashboards import (
+    QUARTERS,
     CorpusRecord,
     Dashboard,
     Histogram,
@@ -23,6 +24,7 @@ from saecircuits.publication.dashboards import (
     OwnDashboard,
     Quantile,
     ShownContext,
+    quarter_name,
 )
 from saecircuits.publication.firing import (
     Firing,
@@ -41,7 +43,6 @@ _SIDES: Final = 10  # tokens of a context on either side
 _TOP, _IN_QUARTER, _IN_TASK = 5, 2, 2
 _BINS: Final = 20
 _NEIGHBOURS: Final = 5
-_QUARTERS: Final = ((0.75, 1.0), (0.5, 0.75), (0.25, 0.5), (0.0, 0.25))
 _ROWS_AT_ONCE: Final = 64
 
 
@@ -152,13 +153,11 @@ def _quantiles(looked: Looked, tokenizer: Any) -> tuple[Quantile, ...]:
     text, used = looked.firings[0], set[int]()
     groups = [("Top", _some(text, text.order.tolist(), tokenizer, _TOP, used))]
     n = len(text.order)
-    for low, high in _QUARTERS:
+    for low, high in QUARTERS:
         # Ordered from the strongest: the upper quarter comes first.
         places = text.order[round((1 - high) * n) : round((1 - low) * n)]
         spread = _spread(places.tolist(), _IN_QUARTER)
-        groups.append(
-            (f"{low:.0%} to {high:.0%}", _some(text, spread, tokenizer, _IN_QUARTER, used))
-        )
+        groups.append((quarter_name(low, high), _some(text, spread, tokenizer, _IN_QUARTER, used)))
     for task in looked.firings[1:]:
         found = _some(task, task.order.tolist(), tokenizer, _IN_TASK, set())
         groups.append(("Prompts of the task", found))

@@ -18,6 +18,13 @@ from saecircuits.publication.reading import read_record
 from saecircuits.publication.records import Count, Record, TokenScore
 
 DASHBOARD_FORMAT: Final = "saecircuits-dashboard/1"
+# Quarters of the active tokens by strength, strongest first.
+QUARTERS: Final = ((0.75, 1.0), (0.5, 0.75), (0.25, 0.5), (0.0, 0.25))
+
+
+def quarter_name(low: float, high: float) -> str:
+    """What `Quantile.quantile_name` says of a quarter, such as `50% to 75%`."""
+    return f"{low:.0%} to {high:.0%}"
 
 
 class Shared(BaseModel):

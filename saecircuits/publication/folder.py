@@ -9,6 +9,7 @@
     features/           a dashboard for each of them: contexts, histogram, tokens, neighbours
     labels.jsonl        labels that people wrote; never removed
     paths.json          the strongest paths through the graph
+    degrees.json        the metric of the task by degree
     graph.json          the circuit as other programs' attribution-graph JSON
     figure.svg          the circuit as a picture
     figure.pdf          the same picture for papers
@@ -43,6 +44,7 @@ TABLES: Final = (NODES, EDGES, PARTS)
 REPORT: Final = "validation.json"
 LABELS: Final = "features.json"
 PATHS: Final = "paths.json"
+DEGREES: Final = "degrees.json"
 GRAPH: Final = "graph.json"
 FEATURES: Final = "features"
 HUMAN_LABELS: Final = "labels.jsonl"
@@ -52,8 +54,9 @@ PAGE: Final = "report.html"
 CARD: Final = "README.md"
 CRATE: Final = "ro-crate-metadata.json"
 # The record last: until everything else is gone, the folder is still known to be a run.
-FILES: Final = (*TABLES, REPORT, LABELS, PATHS, GRAPH, FIGURE, FIGURE_PDF, PAGE, CARD, CRATE,
-                RECORD)  # fmt: skip
+FILES: Final = (
+    *TABLES, REPORT, LABELS, PATHS, DEGREES, GRAPH, FIGURE, FIGURE_PDF, PAGE, CARD, CRATE, RECORD
+)  # fmt: skip
 
 
 def open_folder(

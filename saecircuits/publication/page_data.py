@@ -11,10 +11,12 @@ import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import METRIC, AttributionGraph
-from saecircuits.publication.dashboards import Dashboard
+from saecircuits.publication.dashboards import QUARTERS, Dashboard, ShownContext, quarter_name
+from saecircuits.publication.degrees import DegreesRecord
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.looks import HeadLook
 from saecircuits.publication.page_shape import (
+    PageContext,
     PageData,
     PageEdges,
     PageLabel,
@@ -24,6 +26,7 @@ from saecircuits.publication.page_shape import (
     PagePaths,
     PageReport,
     PageRow,
+    PageStrength,
     PageUnit,
     Pruning,
 )
@@ -33,6 +36,7 @@ from saecircuits.splicing.sites import TOKEN_HOOK, make_site
 from saecircuits.validation import ValidationReport
 
 _DIGITS: Final = 6
+_SIDE: Final = 5  # tokens beside an activation in contexts by strength
 _EDGE_NOTES: Final = (
     "edge_nodes",
     "edge_nodes_share_of_effect",
@@ -47,6 +51,7 @@ def page_data(
     report: ValidationReport | None,
     *,
     dashboards: Sequence[Dashboard] = (),
+    degrees: DegreesRecord | None = None,
     record: CircuitRecord,
     title: str,
     graph: AttributionGraph | None = None,
@@ -59,6 +64,7 @@ def page_data(
         labels: of some or all of the circuit's features.
         report: None says that nothing was validated.
         dashboards: of the features that are labelled, or of some.
+        degrees: the metric by degree, if it was expanded.
         record: what the run's `circuit.json` holds.
         graph: what the circuit was chosen from, for what pruning left behind.
         routes: the strongest paths, if they were looked for.
@@ -91,6 +97,7 @@ def page_data(
         labels=_labels(labels, dashboards),
         paths=None if routes is None else _paths(routes),
         looks=tuple(looks),
+        degrees=degrees,
         report=None if report is None else _report(report),
         circuit_digest=circuit_digest(circuit),
         tables=record.files,
@@ -100,21 +107,56 @@ def page_data(
 def _labels(
     labels: Sequence[FeatureLabel], dashboards: Sequence[Dashboard]
 ) -> tuple[PageLabel, ...]:
-    own = [dashboard.saecircuits for dashboard in dashboards]
-    found = {(dashboard.site, dashboard.feature): dashboard for dashboard in own}
+    found = {(one.saecircuits.site, one.saecircuits.feature): one for one in dashboards}
 
     def with_dashboard(label: FeatureLabel) -> PageLabel:
-        dashboard = found.get((label.site, label.feature))
-        if dashboard is None:
+        if (label.site, label.feature) not in found:
             return PageLabel(**label.model_dump())
+        dashboard = found[label.site, label.feature].saecircuits
         return PageLabel(
             **label.model_dump(),
             histogram=dashboard.histogram,
             neighbours=dashboard.neighbours,
             neuronpedia=dashboard.neuronpedia,
+            strengths=_strengths(found[label.site, label.feature]),
         )
 
     return tuple(map(with_dashboard, labels))
+
+
+def _strengths(dashboard: Dashboard) -> tuple[PageStrength, ...]:
+    groups = {group.quantile_name: group.examples for group in dashboard.examples_quantiles}
+    values = dashboard.quantile_values
+    found = []
+    # The dashboard's values are at 0, 25, 50, 75 and 100%.
+    for low, high in QUARTERS:
+        contexts = groups.get(quarter_name(low, high))
+        if contexts:
+            ends = (values[round(4 * low)], values[round(4 * high)])
+            found.append(
+                PageStrength(
+                    share_low=low,
+                    share_high=high,
+                    low=ends[0],
+                    high=ends[1],
+                    contexts=tuple(map(_short, contexts)),
+                )
+            )
+    return tuple(found)
+
+
+def _short(context: ShownContext) -> PageContext:
+    peak = context.train_token_ind
+    start, stop = max(0, peak - _SIDE), peak + _SIDE + 1
+    return PageContext(
+        tokens=context.tokens[start:stop],
+        peak=peak - start,
+        active=tuple(
+            (place, float(f"{value:.3g}"))
+            for place, value in enumerate(context.tokens_acts_list[start:stop])
+            if value > 0
+        ),
+    )
 
 
 def _rows(nodes: pd.DataFrame) -> tuple[PageRow, ...]:

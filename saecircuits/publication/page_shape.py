@@ -7,6 +7,7 @@ forty thousand edges stay small; nodes and edges are named by their row.
 from typing import Any, Final, Literal
 
 from saecircuits.publication.dashboards import Histogram, Neighbour
+from saecircuits.publication.degrees import DegreesRecord
 from saecircuits.publication.looks import HeadLook
 from saecircuits.publication.records import (
     Calibration,
@@ -150,17 +151,49 @@ class Pruning(Record):
     edge_share: Number
 
 
+class PageContext(Record):
+    """A few tokens around one activation.
+
+    Attributes:
+        peak: index of the token that was looked for.
+        active: indices of the tokens on which the feature is active, and how strongly.
+    """
+
+    tokens: tuple[str, ...]
+    peak: Count
+    active: tuple[tuple[Count, float], ...]
+
+
+class PageStrength(Record):
+    """Contexts of about one strength.
+
+    Attributes:
+        share_low, share_high: of the active tokens of the text by strength: 0.5 and 0.75 for those
+            that are stronger than the weaker half and weaker than the strongest quarter.
+        low, high: the activations at these two shares.
+    """
+
+    share_low: float
+    share_high: float
+    low: float
+    high: float
+    contexts: tuple[PageContext, ...]
+
+
 class PageLabel(FeatureLabel):
     """A label, and what the feature's dashboard adds to it.
 
     Attributes:
         histogram, neighbours, neuronpedia: as in `OwnDashboard`; None, none and None where the run
             has no dashboard of the feature.
+        strengths: contexts of each quarter of the active tokens, strongest first; none where the
+            text is not shown.
     """
 
     histogram: Histogram | None = None
     neighbours: tuple[Neighbour, ...] = ()
     neuronpedia: str | None = None
+    strengths: tuple[PageStrength, ...] = ()
 
 
 class PageData(Record):
@@ -174,6 +207,7 @@ class PageData(Record):
         limits: what the circuit does not show, in sentences.
         looks: why the heads that carry the strongest edges look where they look; empty where the
             model was not at hand.
+        degrees: the metric by degree; None where the model was not at hand or is not covered.
         circuit_digest, tables: as in `circuit.json`: which circuit this page shows.
     """
 
@@ -198,6 +232,7 @@ class PageData(Record):
     labels: tuple[PageLabel, ...]
     paths: PagePaths | None
     looks: tuple[HeadLook, ...]
+    degrees: DegreesRecord | None = None
     report: PageReport | None
     circuit_digest: Sha256
     tables: dict[str, Sha256]

@@ -8,6 +8,7 @@ from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
 from saecircuits.publication.dashboard_making import describe_features
 from saecircuits.publication.dashboards import Dashboard, write_dashboards
+from saecircuits.publication.degrees import degrees_of, write_degrees
 from saecircuits.publication.drawing import Groups, groups_of
 from saecircuits.publication.folder import (
     PATHS,
@@ -101,7 +102,10 @@ def publish(
         write_paths(path, routes)
     else:
         remove_files(path, [PATHS])
-    looks = () if task is None or model is None else looks_of_heads(model, task, circuit)
+    looks, degrees = (), None
+    if task is not None and model is not None:
+        looks, degrees = looks_of_heads(model, task, circuit), degrees_of(model, task)
+    write_degrees(path, degrees)
     write_views(
         path,
         circuit,

@@ -12,6 +12,7 @@ from saecircuits.edges.graph import AttributionGraph
 from saecircuits.publication.card import write_card
 from saecircuits.publication.crate import stored_licence, write_crate
 from saecircuits.publication.dashboards import Dashboard, read_dashboards
+from saecircuits.publication.degrees import read_degrees
 from saecircuits.publication.drawing import Figure, Groups, groups_of, title_of
 from saecircuits.publication.figure import draw_figure
 from saecircuits.publication.files import to_json, write_together
@@ -45,8 +46,8 @@ def write_views(
     """Writes the figure (SVG and PDF), `report.html`, `README.md`, `graph.json`, and the metadata.
 
     Args:
-        folder: holds the circuit's record; labels that people wrote there take the place of
-            automatic ones.
+        folder: holds the circuit's record and the metric by degree; labels that people wrote
+            there take the place of automatic ones.
         groups: of the picture, see `draw`.
         licence: of the run's files; what the metadata named before if None.
 
@@ -76,6 +77,7 @@ def write_views(
         circuit,
         labels,
         report,
+        degrees=read_degrees(folder),
         record=record,
         title=title,
         dashboards=dashboards,

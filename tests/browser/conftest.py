@@ -13,7 +13,13 @@ from saecircuits.publication.page_data import page_data
 from saecircuits.publication.page_shape import PageData
 from saecircuits.publication.report import write_page
 from tests.browser.opened import Opened
-from tests.publication.made import made_circuit, made_dashboards, made_labels, made_report
+from tests.publication.made import (
+    made_circuit,
+    made_dashboards,
+    made_degrees,
+    made_labels,
+    made_report,
+)
 
 OPTIONS = (
     "--headless=new",
@@ -68,6 +74,7 @@ def as_page(circuit: Circuit, folder: Path, text: str) -> PageData:
         labels,
         made_report(),
         dashboards=made_dashboards(circuit),
+        degrees=made_degrees(),
         record=record,
         title=f"made {text}",
     )

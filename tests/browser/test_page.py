@@ -44,6 +44,31 @@ def test_it_opens_on_an_answer_and_asks_for_nothing(opened: Open) -> None:
     assert page.messages() == []
 
 
+def test_degrees_and_faithfulness_are_plotted_with_their_tables(opened: Open) -> None:
+    page = opened()
+    columns = page.run(
+        "return [...document.querySelectorAll('.column')].map((c) =>"
+        "[c.classList.contains('against'), c.getBoundingClientRect().height])"
+    )
+    # Degrees 0 to 2 and the constant: 1, -2, 4.5 and -0.5 logits.
+    assert [against for against, _ in columns] == [False, True, False, True]
+    unit = columns[0][1]
+    assert [high / unit for _, high in columns] == pytest.approx([1, 2, 4.5, 0.5], rel=0.02)
+    story = page.text(".story")
+    assert "add up to +3.00" in story and "Exact for the frozen operator." in story
+    page.run("document.querySelector('.twin summary').focus()")
+    page.keys(ENTER)
+    caption, *rows = page.text(".twin table").splitlines()
+    assert caption == "The metric by degree"
+    assert rows[0].split() == ["degree", "paths", "logits", "95%", "|share|"]
+    assert rows[2].split() == ["1", "4", "\u22122.00", "\u22122.25", "to", "\u22121.75", "25%"]
+    assert rows[-1].split() == ["all", "11", "+3.00"]
+    curve = "document.querySelectorAll('.twin')[1]"
+    page.run(f"{curve}.querySelector('summary').click()")
+    assert "2\t0.50\t0.25 to 0.75\t0.25" in page.run(f"return {curve}.innerText")
+    assert page.messages() == []
+
+
 def test_the_policy_really_blocks(opened: Open) -> None:
     page = opened()
     page.run("const i = new Image(); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i)")
@@ -210,6 +235,33 @@ def test_a_feature_shows_its_dashboard_and_who_named_it(opened: Open) -> None:
     assert seen == {0, 1}
 
 
+def test_a_feature_shows_contexts_of_every_strength(opened: Open) -> None:
+    page = opened()
+    page.click('.front .node[data-node]:not([data-node="0"])')
+    for node in range(1, 20):
+        if page.count(".strength"):
+            break
+        page.click(f'.front .node[data-node="{node}"]')
+    heads = page.run("return [...document.querySelectorAll('.strength h5')].map(e => e.innerText)")
+    assert [" ".join(head.split()) for head in heads] == [
+        "Strongest quarter activation 2.00 to 4.00",
+        "Second quarter activation 1.00 to 2.00",
+        "Third quarter activation 0.50 to 1.00",
+        "Weakest quarter activation 0.10 to 0.50",
+    ]
+    peaks = page.run(
+        "return [...document.querySelectorAll('.strength .peak')]"
+        ".map((e) => [e.textContent, Number(e.style.getPropertyValue('--heat'))])"
+    )
+    # Of the largest activation, 4; only five tokens beside the peak are shown.
+    assert peaks == [[" peak", 0.75], [" peak", 0.38], [" peak", 0.19], [" peak", 0.06]]
+    assert page.text(".strength .context") == "word6 word7 word8 word9 word10 peak."
+    page.run("document.querySelector('.strengths').scrollIntoView()")
+    page.run("document.querySelector('.panel h2').focus()")
+    page.keys(ESCAPE)
+    assert page.count(".panel:not([hidden])") == 0
+
+
 def test_the_address_keeps_the_view(opened: Open) -> None:
     page = opened()
     slide(page, "nodes", 20)
@@ -222,7 +274,7 @@ def test_the_address_keeps_the_view(opened: Open) -> None:
     assert again.count(".front .node") == shown
     assert again.address == address
     other = opened(fragment="#view=table&table=edges&nodes=x&pin=nothing&group=[1&theme=dark")
-    assert other.count("table caption") == 1 and "Edges" in other.text("caption")
+    assert "Edges" in other.text(".view caption")
     assert other.run("return document.documentElement.dataset.theme") == "dark"
     assert other.messages() == []
 
@@ -279,7 +331,7 @@ def test_labels_are_text(opened: Open, text: str) -> None:
                       ".map((n) => n.getAttribute('aria-label'))")  # fmt: skip
     assert any(text in label for label in labels)
     page.click('[data-view="table"]')
-    assert text in page.text("tbody")
+    assert text in page.text(".view tbody")
     assert page.messages() == []
 
 
@@ -340,13 +392,73 @@ def test_groups_are_suggested_named_and_dissolved(opened: Open) -> None:
 
 
 def test_two_circuits_are_compared(opened: Open, tmp_path: Path) -> None:
-    page = opened(fragment="#view=compare")
-    other = as_page(made_circuit(n_nodes=50, n_edges=300, n_layers=3, seed=1), tmp_path / "b", "x")
-    file = tmp_path / "other.json"
-    file.write_text(other.model_dump_json())
+    sizes = {"n_edges": 300, "n_layers": 2, "n_units": 1}
+    page = opened(fragment="#view=compare", n_nodes=60, **sizes)
+    other = as_page(made_circuit(n_nodes=50, seed=1, **sizes), tmp_path / "b", "x")
+    file = tmp_path / "other.html"
+    # Of another version, whose style this page's policy does not know.
+    file.write_bytes(write_page(other).replace(b"<style>", b"<style>p { color: red } "))
     page.driver.find_element("id", "other").send_keys(str(file))
     page.wait(lambda: page.count(".side-by-side svg") == 2)
     assert "are in both" in page.text(".compare")
+    data = "JSON.parse(document.getElementById('data').textContent)"
+    own = set(page.run(f"return {data}.nodes.id"))
+    others = set(other.nodes.id)
+    places = page.run(
+        "return [...document.querySelectorAll('.side-by-side svg')].map((svg) =>"
+        "Object.fromEntries([...svg.querySelectorAll('[data-shared]')].map((mark) =>"
+        "[mark.dataset.shared,"
+        " [mark.getAttribute('transform'), mark.querySelector('.flag') !== null]])))"
+    )
+    shared = set(places[0]) & set(places[1])
+    assert len(shared) > 5 and len(shared) < len(places[0])
+    for node, (where, flag) in places[0].items():
+        assert flag == (node not in places[1])  # a flag on what one alone holds, and a place
+        assert flag or places[1][node] == [where, False]
+    # Every node of one circuit is outlined where the other has none.
+    ghosts = page.run("return [...document.querySelectorAll('.side-by-side svg')].map((svg) =>"
+                      "svg.querySelectorAll('.ghost').length)")  # fmt: skip
+    assert ghosts == [len(set(places[1]) - shared), len(set(places[0]) - shared)]
+    edges = page.run(
+        "return [...document.querySelectorAll('.side-by-side svg')].map((svg) =>"
+        "[svg.querySelectorAll('path.alone').length, svg.querySelectorAll('path.diamond').length])"
+    )
+    assert all(alone == diamonds > 0 for alone, diamonds in edges)
+    # Keys: to a node, to its twin, and what is said about both.
+    twin = sorted(shared)[0]
+    page.run(f"document.querySelector('.side-by-side [data-shared=\"{twin}\"] > path').focus()")
+    page.keys("x")
+    at = page.run("const e = document.activeElement.closest('[data-shared]'); return [e.dataset."
+                  "shared, [...document.querySelectorAll('.side-by-side svg')].findIndex((s) =>"
+                  " s.contains(e))]")  # fmt: skip
+    assert at == [twin, 1]
+    assert page.count(".side-by-side .picked") == 2
+    assert "here" in page.text(".compared") and "there" in page.text(".compared")
+    said = page.text(".compared")
+    page.keys(ARROWS["down"], ARROWS["right"], ARROWS["up"])
+    assert page.text(".compared") != said
+    # The table holds all of both.
+    kinds = page.run(
+        "const more = () => document.querySelector('.compare .more');"
+        "while (!more().hidden) more().click();"
+        "return [...document.querySelectorAll('.compare .wide tbody tr')].map((row) =>"
+        "[row.cells[1].textContent, row.cells[2].textContent.replace(/^\\W+/, '')])"
+    )
+    held = dict(kinds)
+    members = [node for node in own | others if ".f" in node or ".error" in node]
+    assert set(held) == set(members)
+    for node in members:
+        kind = "both" if node in own & others else "only here" if node in own else "only there"
+        assert held[node] == kind
+    page.run("[...document.querySelectorAll('.compare [aria-pressed]')][1].click()")
+    assert page.count(".compare .wide tbody tr") == 30
+    assert page.run("return document.activeElement.textContent") == "Edges"
+    file = tmp_path / "other.json"
+    file.write_text(other.model_dump_json())
+    page.driver.find_element("id", "other").send_keys(str(file))
+    page.wait(lambda: page.count(".compare .wide tbody tr") == 30)
+    page.wait(lambda: "Nodes" in page.text(".compare [aria-pressed=true]"))
+    assert page.count(".side-by-side svg") == 2
     file.write_text("{}")
     page.driver.find_element("id", "other").send_keys(str(file))
     assert "format" in page.wait(lambda: page.text(".trouble"))
@@ -375,20 +487,32 @@ def test_small_and_large_circuits_are_drawn(opened: Open, sizes: dict[str, int])
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("fragment", ["", "#view=table", "#view=groups", "#view=compare"])
-def test_axe_finds_nothing_serious(opened: Open, fragment: str, dark: bool) -> None:
+def test_axe_finds_nothing_serious(opened: Open, fragment: str, dark: bool, tmp_path: Path) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is not there: run `npm ci` in frontend/")
     page = opened(fragment=fragment, dark=dark)
     page.click('.front .node[data-node="1"]') if not fragment else None
+    if "compare" in fragment:
+        page.driver.find_element("id", "other").send_keys(str(tmp_path / "report.html"))
+        page.wait(lambda: page.count(".side-by-side svg") == 2)
     page.run(AXE.read_text())
     found = page.driver.execute_async_script(
         "const done = arguments[0]; axe.run().then((r) => done(r.violations.map((v) =>"
         "({ id: v.id, impact: v.impact, where: v.nodes.slice(0, 3).map((n) => n.html) }))))"
     )
     assert [one for one in found if one["impact"] in ("serious", "critical")] == []
+    assert page.messages() == []
 
 
 def test_a_phone_shows_all_without_sideways_scrolling(opened: Open) -> None:
     page = opened(size=(390, 844))
     assert page.run("return document.documentElement.scrollWidth") <= 390
     assert page.count(".front .node") > 20
+
+
+@pytest.mark.parametrize("fragment", ["", "#view=table", "#view=groups", "#view=compare"])
+def test_the_window_itself_never_scrolls(opened: Open, fragment: str) -> None:
+    page = opened(fragment=fragment)
+    page.run("document.querySelectorAll('details.twin').forEach((part) => { part.open = true; })")
+    high = "return [document.documentElement.scrollHeight, innerHeight]"
+    assert page.run(high) == [900, 900]

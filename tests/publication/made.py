@@ -9,12 +9,17 @@ from saecircuits.edges.graph import EDGE_COLUMNS, METRIC, NODE_COLUMNS, PART_COL
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.publication import FeatureLabel
 from saecircuits.publication.dashboards import (
+    QUARTERS,
     CorpusRecord,
     Dashboard,
     Histogram,
     Neighbour,
     OwnDashboard,
+    Quantile,
+    ShownContext,
+    quarter_name,
 )
+from saecircuits.publication.degrees import DegreeRow, DegreesRecord
 from saecircuits.validation import ValidationReport
 
 SITES = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
@@ -105,6 +110,26 @@ def made_report(**changes: object) -> ValidationReport:
     return ValidationReport(**{**figures, **changes})
 
 
+def made_degrees() -> DegreesRecord:
+    """A metric of 3 logits: 1 - 2 + 4.5 by degree, and a constant of -0.5."""
+    rows = ((1, 1.0, 0.125), (4, -2.0, 0.25), (6, 4.5, 0.625))
+    return DegreesRecord(
+        operator="secant",
+        prompts=16,
+        prompts_digest=DIGEST,
+        value=3.0,
+        constant=-0.5,
+        degrees=tuple(
+            DegreeRow(
+                degree=degree, paths=paths, effect=effect, effect_low=effect - 0.25,
+                effect_high=effect + 0.25, share=share,
+            )
+            for degree, (paths, effect, share) in enumerate(rows)
+        ),
+        note="Exact for the frozen operator.",
+    )  # fmt: skip
+
+
 def made_labels(circuit: Circuit, text: str = "girl, woman | +She") -> tuple[FeatureLabel, ...]:
     """The same label for every feature."""
     features = circuit.nodes[circuit.nodes["kind"] == "feature"]
@@ -135,7 +160,19 @@ def made_dashboards(circuit: Circuit) -> tuple[Dashboard, ...]:
         Dashboard(
             index=label.feature,
             transcoder_id=label.site,
-            examples_quantiles=(),
+            examples_quantiles=tuple(
+                Quantile(
+                    quantile_name=quarter_name(low, high),
+                    examples=(
+                        ShownContext(
+                            tokens=("far", *(f" word{place}" for place in range(11)), " peak", "."),
+                            tokens_acts_list=(9.0, *[0.0] * 11, peak, 0.0),
+                            train_token_ind=12,
+                        ),
+                    ),
+                )
+                for (low, high), peak in zip(QUARTERS, (3.0, 1.5, 0.75, 0.25), strict=True)
+            ),
             top_logits=(),
             bottom_logits=(),
             act_min=0.0,

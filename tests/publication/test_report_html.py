@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 
 from saecircuits.circuits import Circuit, Routes
-from saecircuits.publication import CircuitRecord, read_run, write_circuit
+from saecircuits.publication import (
+    CircuitRecord,
+    Contexts,
+    describe_features,
+    generate_text,
+    read_run,
+    write_circuit,
+)
 from saecircuits.publication.looks import looks_of_heads
 from saecircuits.publication.page_data import page_data
 from saecircuits.publication.page_shape import PageData
@@ -222,3 +229,28 @@ def test_the_bundle_is_what_its_source_gives(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (BUNDLE / name).read_bytes(), (
             f"{name} differs from what frontend/src gives; run `npm run build` in frontend/"
         )
+
+
+def test_contexts_of_every_strength(found: Found, out: Path) -> None:
+    text = Contexts(text=generate_text(found.model, n_tokens=400, seed=1), source="samples",
+                    licence="none needed")  # fmt: skip
+    labels, boards = describe_features(found.model, found.circuit, text)
+    record = record_of(found.circuit, out)
+    page = page_data(found.circuit, labels, None, dashboards=boards, record=record, title="toy")
+    seen = 0
+    for label, board in zip(page.labels, boards, strict=True):
+        for group in label.strengths:
+            seen += 1
+            quarter = [1.0, 0.75, 0.5, 0.25].index(group.share_high)
+            values = board.quantile_values[::-1]
+            assert (group.high, group.low) == (values[quarter], values[quarter + 1])
+            for context in group.contexts:
+                active = dict(context.active)
+                assert len(context.tokens) <= 11 and all(value > 0 for value in active.values())
+                # The ends of quarters lie between activations.
+                assert group.low * 0.95 <= active[context.peak] <= group.high * 1.05
+    assert seen > 20
+    hidden = dataclasses.replace(text, is_shown=False)
+    _, bare = describe_features(found.model, found.circuit, hidden)
+    page = page_data(found.circuit, labels, None, dashboards=bare, record=record, title="toy")
+    assert all(label.strengths == () for label in page.labels)
