@@ -45,7 +45,9 @@ def compare(*circuits: Circuit, names: tuple[str, ...] | None = None) -> Compari
     """Overlap of circuits: which nodes and edges they share, and whether effects there agree.
 
     Nodes are the members (features and error nodes), by id: circuits of different models or
-    dictionaries share ids without sharing nodes, and are refused.
+    dictionaries share ids without sharing nodes, and are refused. Circuits read from files of other
+    programs (`read_graph_file`) can be compared with each other; their nodes have no total effects,
+    so figures of these are NaN.
 
     Args:
         names: of the circuits, in order; their numbers from 1 if None.
@@ -60,8 +62,11 @@ def compare(*circuits: Circuit, names: tuple[str, ...] | None = None) -> Compari
     if len(set(known)) != len(circuits):
         raise InputError(f"compare was given {len(circuits)} circuits and the names {known}")
     for other in circuits[1:]:
-        for key in ("model_digest", "dictionaries"):
-            one, two = (circuit.provenance.get(key) for circuit in (circuits[0], other))
+        pair = (circuits[0], other)
+        # Graphs of other programs name their model, and that is all.
+        has_digests = all("model_digest" in circuit.provenance for circuit in pair)
+        for key in ("model_digest", "dictionaries") if has_digests else ("model", "model_digest"):
+            one, two = (circuit.provenance.get(key) for circuit in pair)
             if one != two:
                 raise InputError(
                     f"the circuits are of different models or dictionaries ({key} differs): their "
@@ -119,7 +124,7 @@ def _figures(name: str, circuit: Circuit) -> dict[str, Any]:
         "error_nodes": circuit.n_errors,
         "edges": len(circuit.edges),
         "method": circuit.selection.get("by"),
-        "effect": float(_members(circuit)["effect"].abs().sum()),
+        "effect": float(_members(circuit)["effect"].abs().sum(min_count=1)),
     }
 
 

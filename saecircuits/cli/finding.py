@@ -202,15 +202,17 @@ def validate(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="A run's folder.")],
-    second: Annotated[Path, typer.Argument(help="Another run's folder, of the same dictionaries.")],
+    first: Annotated[
+        Path, typer.Argument(help="A run's folder, or a graph of any format read here.")
+    ],
+    second: Annotated[Path, typer.Argument(help="Another, of the same model and dictionaries.")],
     as_json: AsJson = False,
 ) -> None:
     """Say what two published circuits share: nodes, edges, effects, and their figures."""
     with shown_progress(as_json):
         import saecircuits as sc
 
-        runs = {str(folder): sc.read_run(folder) for folder in (first, second)}
+        runs = {str(path): sc.read_graph_file(path) for path in (first, second)}
         if len(runs) < 2:
             raise sc.InputError(f"compare was given {first} twice; give two runs")
         found = sc.compare(*(run.circuit for run in runs.values()), names=tuple(runs))

@@ -69,6 +69,7 @@ def from_foreign(document: Mapping[str, Any], *, where: str) -> GraphFile:
             positions="each",
             error_policy="hold",
             baseline="zero",
+            thresholds="held",
             parts=False,
         ),
         selection={"by": "influence", **(document["metadata"].get("pruning_settings") or {})},

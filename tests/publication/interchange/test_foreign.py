@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from saecircuits.circuits import compare
 from saecircuits.errors import InputError
 from saecircuits.publication.interchange import check_graph, export, read_graph_file
 from saecircuits.publication.interchange.foreign import from_foreign
@@ -164,3 +165,21 @@ def test_real_graphs_come_back_as_they_were(name: str, tmp_path: Path) -> None:
     assert len(from_error) == 61
     layers = {one["node_id"]: one["layer"] for one in again["nodes"]}
     assert all(int(layers[one["target"]]) > 2 for one in from_error)  # the error is of layer 2
+
+
+def test_graphs_of_other_programs_are_compared() -> None:
+    whole, less = foreign(), foreign()
+    dropped = less["links"].pop()
+    one, two = (from_foreign(graph, where="a file").circuit for graph in (whole, less))
+    found = compare(one, two, names=("whole", "less"))
+    rows = found.overlaps.set_index("of")
+    assert rows.loc["edges", ["shared", "only_first", "only_second"]].tolist() == [
+        len(less["links"]), 1, 0
+    ]  # fmt: skip
+    assert rows.loc["nodes", "jaccard"] == 1.0
+    alone = found.edges[found.edges["less"].isna()]
+    assert alone["whole"].tolist() == [dropped["weight"]]
+    assert found.figures["effect"].isna().all()
+    less["metadata"]["scan"] = "another-model"
+    with pytest.raises(InputError, match=r"model differs"):
+        compare(one, from_foreign(less, where="a file").circuit)
