@@ -424,6 +424,12 @@ def test_two_circuits_are_compared(opened: Open, tmp_path: Path) -> None:
         "[svg.querySelectorAll('path.alone').length, svg.querySelectorAll('path.diamond').length])"
     )
     assert all(alone == diamonds > 0 for alone, diamonds in edges)
+    bands = page.run(
+        "return [...document.querySelectorAll('.side-by-side .background')]"
+        ".map((g) => [...g.querySelectorAll('text')].map((t) => t.textContent))"
+    )
+    own_rows = [row.name for row in other.rows]
+    assert bands[0] == bands[1] == [*own_rows[::-1], "unit 0"]
     # Keys: to a node, to its twin, and what is said about both.
     twin = sorted(shared)[0]
     page.run(f"document.querySelector('.side-by-side [data-shared=\"{twin}\"] > path').focus()")
