@@ -96,6 +96,15 @@ class Opened:
     def address(self) -> str:
         return self.run("return location.hash")
 
+    def inked(self) -> list[bool]:
+        """Whether something is drawn on the canvas of the weaker edges, and of the strongest."""
+        return self.run(
+            "return [...document.querySelectorAll('canvas.edges')].map((c) => {"
+            "const copy = new OffscreenCanvas(c.width, c.height).getContext('2d');"
+            "copy.drawImage(c, 0, 0);"
+            "return copy.getImageData(0, 0, c.width, c.height).data.some((v) => v); })"
+        )
+
     def messages(self) -> list[str]:
         """What the console says, beneath notes."""
         return [

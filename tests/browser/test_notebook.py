@@ -56,11 +56,7 @@ def test_a_page_in_a_notebook_s_output(browser: Opened, tmp_path: Path) -> None:
     assert page.run("return document.querySelector('iframe').clientHeight") in range(490, 511)
     into_frame(page)
     assert page.count(".front .node") > 20
-    drawn = (
-        "const c = document.querySelector('canvas');"
-        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v)"
-    )
-    page.wait(lambda: page.run(drawn))
+    page.wait(lambda: any(page.inked()))
     page.click('.front .node[data-node="0"]')
     assert page.text(".panel h2")
     with pytest.raises(Exception, match=r"cross-origin|Blocked a frame"):

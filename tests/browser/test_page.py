@@ -118,17 +118,7 @@ def test_thresholds_change_what_is_drawn(opened: Open) -> None:
     assert drawn_edges(page) < before
     slide(page, "edges", 0)
     assert drawn_edges(page) == 0
-    page.wait(lambda: inked(page) == [False, False])
-
-
-def inked(page: Opened) -> list[bool]:
-    """Whether something is drawn on the canvas of the weaker edges, and of the strongest."""
-    return page.run(
-        "return [...document.querySelectorAll('canvas.edges')].map((c) => {"
-        "const copy = new OffscreenCanvas(c.width, c.height).getContext('2d');"
-        "copy.drawImage(c, 0, 0);"
-        "return copy.getImageData(0, 0, c.width, c.height).data.some((v) => v); })"
-    )
+    page.wait(lambda: page.inked() == [False, False])
 
 
 def times_drawn(page: Opened) -> int:
@@ -145,7 +135,7 @@ def middle_of(page: Opened, node: int) -> tuple[float, float]:
 def test_thousands_of_edges_are_drawn_once_and_moved_as_a_picture(opened: Open) -> None:
     page = opened(fragment="#nodes=120&edges=3000", n_nodes=120, n_edges=3000, n_layers=6)
     page.wait(lambda: times_drawn(page) > 0)
-    assert drawn_edges(page) == 3000 and inked(page) == [True, True]
+    assert drawn_edges(page) == 3000 and page.inked() == [True, True]
     page.run("performance.clearMarks()")
     page.mouse("mouseMoved", *middle_of(page, 5))
     page.wait(lambda: page.text(".tip"))
@@ -162,9 +152,9 @@ def test_thousands_of_edges_are_drawn_once_and_moved_as_a_picture(opened: Open) 
     )
     assert all("scale(" in value for value in page.run(moved))
     page.wait(lambda: times_drawn(page) == 1)
-    assert page.run(moved) == ["", ""] and inked(page) == [True, True]
+    assert page.run(moved) == ["", ""] and page.inked() == [True, True]
     slide(page, "edges", 0)
-    page.wait(lambda: inked(page) == [False, False])
+    page.wait(lambda: page.inked() == [False, False])
     assert page.messages() == []
 
 
