@@ -23,6 +23,7 @@ from experiments.long_prompt import run as long_prompt
 from experiments.paths_or_nodes import run as paths_or_nodes
 from experiments.redundancy import run as redundancy
 from experiments.selection import run as selection
+from experiments.selection import starts as selection_starts
 from experiments.transfer import run as transfer
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
@@ -71,6 +72,16 @@ def test_selection_goes_on_with_the_rows_it_has(tmp_path: Path) -> None:
     assert found["task"].tolist() == ["pronoun", "pronoun", "agreement", "agreement"]
     assert found["masks"].tolist()[2:] == [0.5, 0.75]
     assert found["masks"].isna().tolist() == [True, True, False, False]
+
+
+@pytest.mark.slow
+def test_selection_starts(tmp_path: Path) -> None:
+    small = ["--limit", "4", "--faithfulness", "0.5"]
+    selection_starts.main(["--tasks", "agreement", *small, "--out", str(tmp_path)])
+    found = pd.read_csv(tmp_path / "selection_starts.csv").iloc[0]
+    for start in ("effect", "masks", "random"):
+        assert 0 < found[f"{start}, end"] <= found[f"{start}, start"]
+    assert found["shared, end"] <= found[["effect, end", "masks, end", "random, end"]].min()
 
 
 @pytest.mark.slow
