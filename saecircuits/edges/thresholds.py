@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.edges.blocks import EdgeBlock, LinearEngine
+from saecircuits.edges.blocks import EdgeBlock, EdgeEngine, LinearEngine
 from saecircuits.edges.parts import THRESHOLD, Part
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient
@@ -47,7 +47,7 @@ class CrossingEdges:
 
     def __init__(
         self,
-        prepare: Callable[..., LinearEngine],
+        prepare: Callable[..., EdgeEngine],
         contrast: Contrast,
         gradients: dict[int, PlaceGradient],
         sources: Sequence[Spot],
@@ -59,6 +59,7 @@ class CrossingEdges:
         self._finest, self._crossed = finest, crossed
         self._readers = token_by_token(contrast.units, finest)
         self._linear = prepare(contrast, gradients, sources, readers=self._readers)
+        assert isinstance(self._linear, LinearEngine), "thresholds are crossed from slopes"
         self._asleep = self._linear.asleep()
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ interventions all have a meaning under it.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import torch
 from jaxtyping import Int
@@ -31,6 +31,7 @@ from saecircuits.splicing.sites import (
 )
 
 Linearization: TypeAlias = Literal["full", "frozen", "secant"]
+T = TypeVar("T")
 
 
 def check_linearization(name: str) -> None:
@@ -74,11 +75,13 @@ class Operator:
 
     def without(self, freed: Collection[Nonlinearity]) -> "Operator":
         """The same with some of what is held as it is in the model."""
-        constants, gates, mixtures = (
-            {name: value for name, value in held.items() if nonlinearity_at(name) not in freed}
-            for held in (self.constants, self.gates, self.mixtures)
-        )
-        return Operator(self.kind, constants, gates, mixtures)
+
+        def kept(held: dict[str, T]) -> dict[str, T]:
+            return {
+                name: value for name, value in held.items() if nonlinearity_at(name) not in freed
+            }
+
+        return Operator(self.kind, kept(self.constants), kept(self.gates), kept(self.mixtures))
 
     def hooks(self) -> list[Hook]:
         """Hooks that turn the bridge's forward pass into this operator."""
