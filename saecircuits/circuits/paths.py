@@ -26,7 +26,7 @@ from jaxtyping import Float
 
 from saecircuits.edges.graph import METRIC, AttributionGraph
 from saecircuits.edges.linear import UNSPLIT, LinearGraph, linear_graph
-from saecircuits.edges.parts import Part
+from saecircuits.edges.parts import THRESHOLD, Part
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.theory.best_paths import check_search
 from saecircuits.theory.pooled_paths import strongest_pooled_paths
@@ -292,10 +292,10 @@ def _kind(node: str) -> str:
 
 
 def _main_parts(edge_parts: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Of every edge, the component that carries most of it."""
-    size = edge_parts["effect"].abs()
-    order = np.argsort(-size.to_numpy(), kind="stable")
-    main = edge_parts.iloc[order].drop_duplicates(["source", "target"])
+    """Of every edge, the component that carries most of it; thresholds are no component."""
+    components = edge_parts[edge_parts["part"] != THRESHOLD]
+    order = np.argsort(-components["effect"].abs().to_numpy(), kind="stable")
+    main = components.iloc[order].drop_duplicates(["source", "target"])
     ends = zip(main["source"], main["target"], strict=True)
     return dict(zip(ends, main["part"], strict=True))
 

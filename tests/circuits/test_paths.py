@@ -36,6 +36,16 @@ def test_steps_are_edges_of_the_graph_and_their_main_components(
     assert routes.table["degree"].notna().all()
 
 
+def test_thresholds_are_no_component_of_a_path(toy: Toy) -> None:
+    graph = attribute(toy.model, toy.prompts, max_nodes=None)
+    parts = graph.edge_parts
+    largest = parts.loc[parts["effect"].abs().groupby([parts["source"], parts["target"]]).idxmax()]
+    assert (largest["part"] == "threshold").any()
+    named = {part for step in paths(graph, k=200).table["parts"] for part in step}
+    assert named
+    assert "threshold" not in named
+
+
 def test_figures_add_up(routes: Routes) -> None:
     assert routes.total == pytest.approx(routes.listed + routes.left)
     assert routes.whole == pytest.approx(routes.total + routes.beyond)
