@@ -30,6 +30,7 @@ from saecircuits.edges.memory import plan_memory, targets_at_once
 from saecircuits.edges.node_stage import node_stage
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.edges.streaming import EdgeFile
+from saecircuits.edges.thresholds import longest_unit
 from saecircuits.errors import InputError
 from saecircuits.nodes.ablation import ablate_all, faithfulness, keep_all, keep_none, keep_spots
 from saecircuits.nodes.baselines import baseline_source
@@ -104,7 +105,13 @@ def attribute(
             n_prompt=len(prompts),
             engine=engine,
             targets_at_once=targets_at_once(
-                plan, model, prompts, settings, n_source=len(kept), n_unit=len(units)
+                plan,
+                model,
+                prompts,
+                settings,
+                n_source=len(kept),
+                n_unit=len(units),
+                n_slice=longest_unit(units) if settings.crosses_thresholds else 0,
             ),
             file=file,
             progress=progress,

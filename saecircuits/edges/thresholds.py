@@ -62,7 +62,6 @@ class CrossingEdges:
         assert isinstance(self._linear, LinearEngine), "thresholds are crossed from slopes"
         self._asleep = self._linear.asleep()
 
-    @torch.no_grad()
     def into(self, targets: tuple[Spot, ...] | None) -> Iterator[EdgeBlock]:
         """Every edge into some targets, all of one place, or into the metric (None)."""
         if targets is None:
