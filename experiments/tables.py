@@ -32,4 +32,5 @@ def _cell(value: object, digits: int) -> str:
         return value
     if pd.isna(value):  # pyright: ignore[reportArgumentType, reportCallIssue]
         return "-"
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+    # Adding 0.0 makes of a negative zero a positive one.
+    return f"{round(value, digits) + 0.0:.{digits}f}" if isinstance(value, float) else str(value)

@@ -16,6 +16,7 @@ from experiments.degrees import run as degrees
 from experiments.estimators import run as estimators
 from experiments.expansion import run as expansion
 from experiments.false_positives import run as false_positives
+from experiments.gallery import run as gallery
 from experiments.ground_truth import run as ground_truth
 from experiments.induction import run as induction
 from experiments.linearity import run as linearity
@@ -91,6 +92,18 @@ def test_estimators(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "estimators.csv")
     assert len(table) == len(estimators.WAYS)
     assert table["nodes spearman"].between(-1, 1).all()
+
+
+@pytest.mark.slow
+def test_gallery(tmp_path: Path) -> None:
+    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "docs")]
+    gallery.main(["--tasks", "agreement", "--limit", "4", *places])
+    page = (tmp_path / "docs/gallery.md").read_text(encoding="utf-8")
+    assert "| [agreement](#agreement) |" in page
+    assert "Held-out faithfulness" in page
+    picture = tmp_path / "docs/gallery/agreement.svg"
+    assert f"gallery/{picture.name}" in page
+    assert picture.read_bytes() == (tmp_path / "runs/agreement/figure.svg").read_bytes()
 
 
 def test_long_prompt() -> None:
