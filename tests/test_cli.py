@@ -194,6 +194,7 @@ def test_choices_reach_the_settings(
         "error_policy": "hold",
         "baseline": "zero",
         "engine": "reference",
+        "thresholds": "held",
         "max_nodes": "all",
         "target_threshold": "0.125",
         "parts": False,

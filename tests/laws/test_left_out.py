@@ -1,4 +1,8 @@
-"""What edges leave out is known node by node: a node's effect is its out-edges and the rest."""
+"""What edges leave out is known node by node: a node's effect is its out-edges and the rest.
+
+Exactly so with gates held. Where thresholds are crossed, what an edge into a feature gains the edge
+into its error node loses, so nothing changes as long as that error node is expanded too.
+"""
 
 from typing import Any
 
@@ -13,6 +17,7 @@ EVERYTHING: dict[str, Any] = {
     "estimator": "gradient",
     "positions": "span",
     "error_policy": "recompute",
+    "thresholds": "held",
     "max_nodes": None,
 }
 
@@ -27,6 +32,12 @@ def whole(toy_of_either: Toy) -> AttributionGraph:
     return attribute(toy_of_either.model, toy_of_either.prompts, **EVERYTHING)
 
 
+@pytest.fixture(scope="module")
+def crossed(toy_of_either: Toy) -> AttributionGraph:
+    choices = {**EVERYTHING, "thresholds": "crossed"}
+    return attribute(toy_of_either.model, toy_of_either.prompts, **choices)
+
+
 def _assert_left_out(
     graph: AttributionGraph, whole: AttributionGraph, is_missing: Any, *, least: float
 ) -> None:
@@ -36,6 +47,15 @@ def _assert_left_out(
     expected = expected.reindex(found.index).fillna(0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
     assert expected.abs().max() > least
+
+
+def test_crossing_leaves_nothing_out_where_every_node_is_expanded(
+    crossed: AttributionGraph, whole: AttributionGraph
+) -> None:
+    np.testing.assert_allclose(crossed.nodes["left_out"].dropna(), 0, rtol=0, atol=1e-11)
+    ends = ["source", "target"]
+    moved = crossed.edges.set_index(ends)["effect"] - whole.edges.set_index(ends)["effect"]
+    assert moved.abs().max() > 0.1
 
 
 def test_nothing_is_left_out_where_every_node_is_expanded(whole: AttributionGraph) -> None:
