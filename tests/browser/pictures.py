@@ -23,7 +23,7 @@ SIZE = (1440, 900)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes `report-light.png`, `report-dark.png` and `report-compare.png`."""
+    """Writes `report-light.png`, `report-dark.png`, `report-feature.png`, `report-compare.png`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("other", type=Path, help="the run that the first is compared with")
@@ -41,8 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         page.open(file, fragment="", size=SIZE, dark=False)
         _save(page, given.out / "report-light.png")
-        page.open(file, fragment=f"#node={strongest}", size=SIZE, dark=True)
+        page.open(file, fragment="", size=SIZE, dark=True)
         _save(page, given.out / "report-dark.png")
+        page.open(file, fragment=f"#node={strongest}", size=SIZE, dark=False)
+        _save(page, given.out / "report-feature.png")
         page.open(file, fragment="#view=compare", size=SIZE, dark=False)
         other = (given.other / "report.html").resolve()
         driver.find_element("id", "other").send_keys(str(other))
