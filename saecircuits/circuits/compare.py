@@ -13,6 +13,9 @@ from scipy import stats
 from saecircuits.circuits.circuit import Circuit
 from saecircuits.errors import InputError
 
+_SAME: Final = ("model_digest", "dictionaries")
+# Graphs of other programs have names, and no digests.
+_SAME_BY_NAME: Final = ("model", "source_set", *_SAME)
 _KEYS: Final = {"nodes": ["node"], "edges": ["source", "target"]}
 
 
@@ -63,9 +66,7 @@ def compare(*circuits: Circuit, names: tuple[str, ...] | None = None) -> Compari
         raise InputError(f"compare was given {len(circuits)} circuits and the names {known}")
     for other in circuits[1:]:
         pair = (circuits[0], other)
-        # Graphs of other programs name their model, and that is all.
-        has_digests = all("model_digest" in circuit.provenance for circuit in pair)
-        for key in ("model_digest", "dictionaries") if has_digests else ("model", "model_digest"):
+        for key in _SAME if _has_digests(pair) else _SAME_BY_NAME:
             one, two = (circuit.provenance.get(key) for circuit in pair)
             if one != two:
                 raise InputError(
@@ -85,6 +86,10 @@ def compare(*circuits: Circuit, names: tuple[str, ...] | None = None) -> Compari
         nodes=_joined(tables["nodes"], _KEYS["nodes"]),
         edges=_joined(tables["edges"], _KEYS["edges"]),
     )
+
+
+def _has_digests(circuits: tuple[Circuit, ...]) -> bool:
+    return all("model_digest" in circuit.provenance for circuit in circuits)
 
 
 def _members(circuit: Circuit) -> pd.DataFrame:

@@ -232,7 +232,10 @@ def compare(
     print_table("Circuits", found.figures, figures)
     overlaps = ["of", "shared", "only_first", "only_second", "jaccard", "pearson", "spearman"]
     print_table("What they share", found.overlaps, overlaps)
-    print_table("Strongest nodes", found.nodes.head(15), list(found.nodes.columns))
+    # Nodes of other programs' graphs have no effects to be ranked by; their edges have.
+    of = "edges" if found.figures["effect"].isna().any() else "nodes"
+    strongest = found.edges if of == "edges" else found.nodes
+    print_table(f"Strongest {of}", strongest.head(15), list(strongest.columns))
     for name, report in reports.items():
         OUT.print(
             f"{name}: faithfulness {report.faithfulness:.3f} by {report.ablate}, "

@@ -76,6 +76,7 @@ def from_foreign(document: Mapping[str, Any], *, where: str) -> GraphFile:
         summary={"edges_computed": len(edges)},
         provenance={
             "model": document["metadata"]["scan"],
+            "source_set": info.get("neuronpedia_source_set") or info.get("transcoder_set"),
             "generator": info.get("generator") or {},
             "file_digest": sha256(to_json(document, indent=None)),
             "prompt": document["metadata"]["prompt"],

@@ -183,3 +183,14 @@ def test_graphs_of_other_programs_are_compared() -> None:
     less["metadata"]["scan"] = "another-model"
     with pytest.raises(InputError, match=r"model differs"):
         compare(one, from_foreign(less, where="a file").circuit)
+
+
+def test_real_graphs_are_compared_where_they_are_of_the_same_features() -> None:
+    dallas, meow, dollar = (
+        read_graph_file(shared(f"{name}.json")).circuit
+        for name in ("dallas-austin", "meow-clt", "dollar")
+    )
+    rows = compare(dallas, meow).overlaps.set_index("of")
+    assert 0 < rows.loc["nodes", "shared"] < dallas.size
+    with pytest.raises(InputError, match=r"source_set differs"):
+        compare(dallas, dollar)
