@@ -131,3 +131,7 @@ class Opened:
         data = file.read_bytes()
         file.unlink()
         return data
+
+
+# The fixture `opened`: a page of a made-up circuit, opened from disk.
+Open = Callable[..., Opened]

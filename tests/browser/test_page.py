@@ -2,7 +2,6 @@
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -11,11 +10,8 @@ import pytest
 from saecircuits.publication import read_groups, suggest_groups
 from saecircuits.publication.report import write_page
 from tests.browser.conftest import as_page
-from tests.browser.opened import ARROWS, ENTER, ESCAPE, TAB, Opened
+from tests.browser.opened import ARROWS, ENTER, ESCAPE, TAB, Open, Opened
 from tests.publication.made import made_circuit, made_labels
-
-AXE = Path(__file__).resolve().parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
-Open = Callable[..., Opened]
 
 
 def drawn_edges(page: Opened) -> int:
@@ -379,136 +375,3 @@ def test_groups_are_suggested_named_and_dissolved(opened: Open) -> None:
     again.click(".group-list .icon")
     assert again.count(".group-list li") == 0 and suggested >= 0
     assert again.messages() == []
-
-
-def test_two_circuits_are_compared(opened: Open, tmp_path: Path) -> None:
-    sizes = {"n_edges": 300, "n_layers": 2, "n_units": 1}
-    page = opened(fragment="#view=compare", n_nodes=60, **sizes)
-    other = as_page(made_circuit(n_nodes=50, seed=1, **sizes), tmp_path / "b", "x")
-    file = tmp_path / "other.html"
-    # Of another version, whose style this page's policy does not know.
-    file.write_bytes(write_page(other).replace(b"<style>", b"<style>p { color: red } "))
-    page.driver.find_element("id", "other").send_keys(str(file))
-    page.wait(lambda: page.count(".side-by-side svg") == 2)
-    assert "are in both" in page.text(".compare")
-    data = "JSON.parse(document.getElementById('data').textContent)"
-    own = set(page.run(f"return {data}.nodes.id"))
-    others = set(other.nodes.id)
-    places = page.run(
-        "return [...document.querySelectorAll('.side-by-side svg')].map((svg) =>"
-        "Object.fromEntries([...svg.querySelectorAll('[data-shared]')].map((mark) =>"
-        "[mark.dataset.shared,"
-        " [mark.getAttribute('transform'), mark.querySelector('.flag') !== null]])))"
-    )
-    shared = set(places[0]) & set(places[1])
-    assert len(shared) > 5 and len(shared) < len(places[0])
-    for node, (where, flag) in places[0].items():
-        assert flag == (node not in places[1])  # a flag on what one alone holds, and a place
-        assert flag or places[1][node] == [where, False]
-    # Every node of one circuit is outlined where the other has none.
-    ghosts = page.run("return [...document.querySelectorAll('.side-by-side svg')].map((svg) =>"
-                      "svg.querySelectorAll('.ghost').length)")  # fmt: skip
-    assert ghosts == [len(set(places[1]) - shared), len(set(places[0]) - shared)]
-    edges = page.run(
-        "return [...document.querySelectorAll('.side-by-side svg')].map((svg) =>"
-        "[svg.querySelectorAll('path.alone').length, svg.querySelectorAll('path.diamond').length])"
-    )
-    assert all(alone == diamonds > 0 for alone, diamonds in edges)
-    bands = page.run(
-        "return [...document.querySelectorAll('.side-by-side .background')]"
-        ".map((g) => [...g.querySelectorAll('text')].map((t) => t.textContent))"
-    )
-    own_rows = [row.name for row in other.rows]
-    assert bands[0] == bands[1] == [*own_rows[::-1], "unit 0"]
-    # Keys: to a node, to its twin, and what is said about both.
-    twin = sorted(shared)[0]
-    page.run(f"document.querySelector('.side-by-side [data-shared=\"{twin}\"] > path').focus()")
-    page.keys("x")
-    at = page.run("const e = document.activeElement.closest('[data-shared]'); return [e.dataset."
-                  "shared, [...document.querySelectorAll('.side-by-side svg')].findIndex((s) =>"
-                  " s.contains(e))]")  # fmt: skip
-    assert at == [twin, 1]
-    assert page.count(".side-by-side .picked") == 2
-    assert "here" in page.text(".compared") and "there" in page.text(".compared")
-    said = page.text(".compared")
-    page.keys(ARROWS["down"], ARROWS["right"], ARROWS["up"])
-    assert page.text(".compared") != said
-    # The table holds all of both.
-    kinds = page.run(
-        "const more = () => document.querySelector('.compare .more');"
-        "while (!more().hidden) more().click();"
-        "return [...document.querySelectorAll('.compare .wide tbody tr')].map((row) =>"
-        "[row.cells[1].textContent, row.cells[2].textContent.replace(/^\\W+/, '')])"
-    )
-    held = dict(kinds)
-    members = [node for node in own | others if ".f" in node or ".error" in node]
-    assert set(held) == set(members)
-    for node in members:
-        kind = "both" if node in own & others else "only here" if node in own else "only there"
-        assert held[node] == kind
-    page.run("[...document.querySelectorAll('.compare [aria-pressed]')][1].click()")
-    assert page.count(".compare .wide tbody tr") == 30
-    assert page.run("return document.activeElement.textContent") == "Edges"
-    file = tmp_path / "other.json"
-    file.write_text(other.model_dump_json())
-    page.driver.find_element("id", "other").send_keys(str(file))
-    page.wait(lambda: page.count(".compare .wide tbody tr") == 30)
-    page.wait(lambda: "Nodes" in page.text(".compare [aria-pressed=true]"))
-    assert page.count(".side-by-side svg") == 2
-    file.write_text("{}")
-    page.driver.find_element("id", "other").send_keys(str(file))
-    assert "format" in page.wait(lambda: page.text(".trouble"))
-    assert page.messages() == []
-
-
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        {"n_units": 1, "n_layers": 1, "n_nodes": 1, "n_edges": 0},
-        {"n_units": 12, "n_layers": 8, "n_nodes": 400, "n_edges": 3000},
-    ],
-)
-def test_small_and_large_circuits_are_drawn(opened: Open, sizes: dict[str, int]) -> None:
-    page = opened(**sizes)
-    assert page.count(".front .node") >= 3
-    names = page.run(
-        "return [...document.querySelectorAll('.names text')].map((e) => e.getBoundingClientRect())"
-        ".map((r) => [r.left, r.top, r.right, r.bottom])"
-    )
-    for place, (a, b, c, d) in enumerate(names):
-        for e, f, g, h in names[:place]:
-            assert c <= e + 2 or g <= a + 2 or d <= f + 4 or h <= b + 4, "names overlap"
-    assert page.messages() == []
-
-
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("fragment", ["", "#view=table", "#view=groups", "#view=compare"])
-def test_axe_finds_nothing_serious(opened: Open, fragment: str, dark: bool, tmp_path: Path) -> None:
-    if not AXE.exists():
-        pytest.skip("axe-core is not there: run `npm ci` in frontend/")
-    page = opened(fragment=fragment, dark=dark)
-    page.click('.front .node[data-node="1"]') if not fragment else None
-    if "compare" in fragment:
-        page.driver.find_element("id", "other").send_keys(str(tmp_path / "report.html"))
-        page.wait(lambda: page.count(".side-by-side svg") == 2)
-    page.run(AXE.read_text())
-    found = page.driver.execute_async_script(
-        "const done = arguments[0]; axe.run().then((r) => done(r.violations.map((v) =>"
-        "({ id: v.id, impact: v.impact, where: v.nodes.slice(0, 3).map((n) => n.html) }))))"
-    )
-    assert [one for one in found if one["impact"] in ("serious", "critical")] == []
-    assert page.messages() == []
-
-
-def test_a_phone_shows_all_without_sideways_scrolling(opened: Open) -> None:
-    page = opened(size=(390, 844))
-    assert page.run("return document.documentElement.scrollWidth") <= 390
-    assert page.count(".front .node") > 20
-
-
-@pytest.mark.parametrize("fragment", ["", "#view=table", "#view=groups", "#view=compare"])
-def test_the_window_itself_never_scrolls(opened: Open, fragment: str) -> None:
-    page = opened(fragment=fragment)
-    page.run("document.querySelectorAll('details.twin').forEach((part) => { part.open = true; })")
-    high = "return [document.documentElement.scrollHeight, innerHeight]"
-    assert page.run(high) == [900, 900]

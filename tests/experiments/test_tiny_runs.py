@@ -25,6 +25,7 @@ from experiments.paths_or_nodes import run as paths_or_nodes
 from experiments.redundancy import run as redundancy
 from experiments.selection import run as selection
 from experiments.selection import starts as selection_starts
+from experiments.thresholds import run as thresholds
 from experiments.transfer import run as transfer
 from saecircuits.splicing.loading import check_files, load_model, read_manifest
 
@@ -92,6 +93,13 @@ def test_estimators(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "estimators.csv")
     assert len(table) == len(estimators.WAYS)
     assert table["nodes spearman"].between(-1, 1).all()
+
+
+def test_thresholds(tmp_path: Path) -> None:
+    small = ["--tasks", "agreement", "--limit", "2", "--repeats", "1", "--out", str(tmp_path)]
+    thresholds.main(small)
+    (row,) = pd.read_csv(tmp_path / "thresholds.csv").to_dict("records")
+    assert row["crossed / held"] == pytest.approx(row["crossed"] / row["held"], rel=1e-3)
 
 
 @pytest.mark.slow
