@@ -116,7 +116,7 @@ def calibrate(
     settings = graph.settings
     warnings = []
     if (against, settings.estimator, settings.linearization) == ("single", "gradient", "full"):
-        (some,) = _batches(model, graph, prompts.subset(range(min(_PROMPTS, len(prompts)))))
+        some = _batches(model, graph, prompts.subset(range(min(_PROMPTS, len(prompts)))))[0]
         crosses = settings.crosses_thresholds
         causes = {
             "nodes": lambda rows: cause_of_nodes(some, [spots[row] for row in rows]),

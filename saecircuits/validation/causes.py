@@ -21,7 +21,7 @@ from saecircuits.edges.interventions import intervene_on_edges
 from saecircuits.edges.reference import ReferenceEdges
 from saecircuits.edges.thresholds import CrossingEdges, longest_unit
 from saecircuits.nodes.contrast import Contrast
-from saecircuits.nodes.estimators import clean_gradients
+from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import Spot, intervene, node_change
 from saecircuits.splicing.operators import Operator, record_operator
 from saecircuits.splicing.sites import Nonlinearity
@@ -69,15 +69,18 @@ def cause_of_edges(contrast: Contrast, edges: Sequence[Edge], *, crosses: bool) 
 
     def miss(contrast: Contrast) -> NDArray[np.float64]:
         measured = intervene_on_edges(contrast, edges).mean(1).tolist()
-        estimated = [_estimated(contrast, edge, crosses=crosses) for edge in edges]
+        gradients = clean_gradients(contrast)
+        estimated = [_estimated(contrast, gradients, edge, crosses=crosses) for edge in edges]
         return np.array(measured) - np.array(estimated)
 
     return _cause(contrast, miss)
 
 
-def _estimated(contrast: Contrast, edge: Edge, *, crosses: bool) -> float:
+def _estimated(
+    contrast: Contrast, gradients: dict[int, PlaceGradient], edge: Edge, *, crosses: bool
+) -> float:
     source, target = edge
-    gradients, targets = clean_gradients(contrast), None if target is None else (target,)
+    targets = None if target is None else (target,)
     if crosses:
         finest = longest_unit(contrast.units)
         engine = CrossingEdges(
@@ -103,8 +106,8 @@ def _cause(contrast: Contrast, miss: Miss) -> Cause | None:
     total = of_gates + sum(by_kind.values())
     if total == 0:
         return None
-    kind = max(by_kind, key=lambda kind: by_kind[kind])
-    if of_gates >= by_kind[kind]:
+    kind = max(by_kind, key=lambda kind: by_kind[kind], default=None)
+    if kind is None or of_gates >= by_kind[kind]:
         return Cause(GATES, of_gates / total)
     of_kind = sorted((one for one in held.held if one.kind == kind), key=str)
     return Cause(str(max(of_kind, key=lambda one: alone([one]))), by_kind[kind] / total)

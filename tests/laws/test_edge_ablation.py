@@ -85,16 +85,20 @@ def _ablate_by_hand(contrast: Contrast, wiring: Wiring) -> Tensor:
     return run(None)[1]
 
 
+def _contrast(request: pytest.FixtureRequest, fixture: str, policy: str, baseline: str) -> Contrast:
+    toy: Toy = request.getfixturevalue(fixture)
+    return make_contrast(
+        toy.model, toy.prompts, positions="span", baseline=baseline, error_policy=policy
+    )
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("baseline", ["corrupted", "resample"])
 @pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_uneven"])
 def test_a_circuit_by_hand(
     request: pytest.FixtureRequest, fixture: str, policy: str, baseline: str
 ) -> None:
-    toy: Toy = request.getfixturevalue(fixture)
-    contrast = make_contrast(
-        toy.model, toy.prompts, positions="span", baseline=baseline, error_policy=policy
-    )
+    contrast = _contrast(request, fixture, policy, baseline)
     spots = _spots(contrast, 0.12)
     wirings = [wire(_random_edges(contrast, spots, share)) for share in (0.5, 0.8)]
     found = ablate_edges(contrast, wirings)
@@ -112,10 +116,7 @@ def test_a_circuit_by_hand(
 def test_all_edges_are_node_ablation_and_the_ends_are_the_ends(
     request: pytest.FixtureRequest, fixture: str, policy: str, baseline: str
 ) -> None:
-    toy: Toy = request.getfixturevalue(fixture)
-    contrast = make_contrast(
-        toy.model, toy.prompts, positions="span", baseline=baseline, error_policy=policy
-    )
+    contrast = _contrast(request, fixture, policy, baseline)
     n_unit, spots = len(contrast.units), _spots(contrast, 0.3)
     kept = keep_spots(contrast.model, n_unit, spots)
     nodes = ablate_nodes(

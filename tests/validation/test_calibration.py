@@ -88,6 +88,9 @@ def test_a_layer_that_is_low_is_named_with_its_cause(toy: Toy) -> None:
     assert min(layer["spearman"], layer["sign_agreement"]) < 0.9
     assert warning["cause"] in warning["text"]
     assert 0 < warning["share"] <= 1
+    small = attribute(toy.model, toy.prompts, max_nodes=40, baseline="zero", batch_size=2)
+    again = calibrate(toy.model, small, toy.prompts, n_nodes=60, n_edges=15)["warnings"]
+    assert "nodes" in [one["of"] for one in again]
     measured = attribute(toy.model, toy.prompts, estimator="intervention", max_nodes=4)
     assert calibrate(toy.model, measured, toy.prompts, n_nodes=30)["warnings"] == []
 
