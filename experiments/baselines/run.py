@@ -3,14 +3,13 @@
 python -m experiments.baselines.run --out results
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.charts import lines
 from experiments.tables import write_table
 from saecircuits.validation.baselines import Kind
@@ -43,12 +42,8 @@ def measure(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes `baselines.csv` and `.md`, `baselines_curves.csv`, and a plot of mean curves."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
+    parser = task_parser(__doc__)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
-    parser.add_argument("--limit", type=int, default=None, help="prompt pairs in each half")
-    parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     tables, curves = [], []

@@ -5,13 +5,12 @@ For every task: graph and circuit on the training half, ablation on the test hal
     python -m experiments.circuits.run --out results
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.tables import write_table
 
 SIZES = (100, 200, 300)
@@ -43,12 +42,8 @@ def measure(model: sc.SplicedModel, task: sc.Task, *, wanted: float) -> dict[str
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes `circuits.csv` and `circuits.md`, row by row as they are measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
-    parser.add_argument("--limit", type=int, default=None, help="prompt pairs in each half")
+    parser = task_parser(__doc__)
     parser.add_argument("--faithfulness", type=float, default=0.85)
-    parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     rows = []

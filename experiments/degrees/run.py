@@ -15,11 +15,11 @@ prompts, as `sc.discover` finds it:
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.charts import bars
 from experiments.tables import write_table
 
@@ -137,15 +137,11 @@ def _mean(share: pd.Series) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes a row a task, shares by degree of every task and their means, and a plot."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
-    parser.add_argument("--limit", type=int, default=20, help="prompt pairs in each half")
+    parser = task_parser(__doc__, limit=20)
     parser.add_argument("--prompts", type=int, default=6, help="expanded, of each task")
     parser.add_argument("--faithfulness", type=float, default=0.85)
     parser.add_argument("--max-nodes", type=int, default=1000)
     parser.add_argument("--random", type=int, default=2, help="random circuits of each task")
-    parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     rows, tables = [], []

@@ -7,13 +7,12 @@ and its share (Shapley value) in the joint change of its site.
     python -m experiments.estimators.run --out results
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.tables import write_table
 
 WAYS: dict[str, dict[str, str]] = {
@@ -55,15 +54,11 @@ def measure(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes `estimators.csv` and `estimators.md`, row by row as they are measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
+    parser = task_parser(__doc__, limit=32)
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
-    parser.add_argument("--limit", type=int, default=32, help="prompt pairs in each half")
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--edges", type=int, default=100)
     parser.add_argument("--joint-nodes", type=int, default=24)
-    parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     rows = []

@@ -6,7 +6,6 @@ Writes `gallery.md` and a picture of every circuit into `gallery/`; the runs the
 `--runs`, where `report.html` of each can be opened.
 """
 
-import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.tables import markdown_table
 from saecircuits.publication.phrases import pair_phrase
 from saecircuits.publication.records import TaskRecord
@@ -71,12 +71,8 @@ def row(task: sc.Task, run: sc.Run) -> dict[str, object]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Makes every run, then the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
-    parser.add_argument("--limit", type=int, default=None, help="prompt pairs in each half")
+    parser = task_parser(__doc__, out="docs")
     parser.add_argument("--runs", type=Path, default=Path("runs/gallery"))
-    parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     pictures = options.out / "gallery"

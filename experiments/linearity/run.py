@@ -6,13 +6,13 @@ corrupted to the clean stream, on every shipped task.
     python -m experiments.linearity.run --out results
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.charts import bars, lines
 from experiments.tables import write_table
 
@@ -21,14 +21,10 @@ FIGURES = ["pearson_1", "sign_1", "error_1", "pearson_2", "sign_2", "error_2"]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes agreement by kind and layer, profiles and curves, task by task, then medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
-    parser.add_argument("--limit", type=int, default=16, help="prompt pairs in each half")
+    parser = task_parser(__doc__, limit=16)
     parser.add_argument("--nodes", type=int, default=60)
     parser.add_argument("--edges", type=int, default=30)
     parser.add_argument("--neurons", type=int, default=15, help="in every layer")
-    parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     found: dict[str, list[pd.DataFrame]] = {"agreement": [], "profile": [], "curves": []}

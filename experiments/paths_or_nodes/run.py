@@ -22,11 +22,11 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import lgamma, log, log2
-from pathlib import Path
 
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.charts import lines
 from experiments.tables import write_table
 
@@ -160,14 +160,10 @@ def compare(found: pd.DataFrame) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes every measurement, the comparison by budget, and a plot of the means."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
-    parser.add_argument("--limit", type=int, default=20, help="prompt pairs in each half")
+    parser = task_parser(__doc__, limit=20)
     parser.add_argument("--max-nodes", type=int, default=1000)
     parser.add_argument("--paths", type=int, default=500, help="strongest paths looked at")
     parser.add_argument("--budgets", type=int, nargs="*", default=list(BUDGETS), help="in bits")
-    parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     tables = []

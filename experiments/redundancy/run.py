@@ -13,13 +13,12 @@ Five games a task, each of the strongest members on held-out prompts:
     python -m experiments.redundancy.run --out results
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.charts import bars
 from experiments.tables import write_table
 
@@ -70,12 +69,8 @@ def measure(found: sc.Interactions) -> dict[str, object]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes `redundancy.csv` and `redundancy.md`, row by row as they are measured, and a plot."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
-    parser.add_argument("--limit", type=int, default=32, help="prompt pairs in each half")
+    parser = task_parser(__doc__, limit=32)
     parser.add_argument("--members", type=int, default=12)
-    parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     rows = []

@@ -8,7 +8,6 @@ steps of 0.03. Rows that the folder has already are kept and not measured again.
     python -m experiments.selection.run --out results
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, get_args
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.tables import write_table
 from saecircuits.circuits.selection import Method
 
@@ -94,14 +94,10 @@ def _write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes `selection` and `selection_shares`, CSV and Markdown, row by row as measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
+    parser = task_parser(__doc__)
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
-    parser.add_argument("--limit", type=int, default=None, help="prompt pairs in each half")
     parser.add_argument("--faithfulness", type=float, default=0.82, help="on the training half")
     parser.add_argument("--held-out", type=float, default=0.8, help="by edges, on the test half")
-    parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model, known = sc.load_model(options.model), options.out / "selection.csv"
     rows: list[dict[str, Any]] = []

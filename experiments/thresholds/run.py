@@ -3,14 +3,13 @@
 python -m experiments.thresholds.run --out results
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 import saecircuits as sc
+from experiments.arguments import task_parser
 from experiments.tables import write_table
 
 
@@ -23,12 +22,8 @@ def seconds(model: sc.SplicedModel, task: sc.Task, thresholds: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes `thresholds.csv` and `thresholds.md`: the least of some calls, taken in turn."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
-    parser.add_argument("--limit", type=int, default=None, help="prompt pairs in each half")
+    parser = task_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     model = sc.load_model(options.model)
     rows = []
