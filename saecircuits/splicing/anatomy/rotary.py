@@ -58,14 +58,17 @@ class Rotary:
 def read_rotary(recording: Recording, hooks: AttentionHooks, n_pos: int) -> Rotary | None:
     """The rotary positions of an attention layer; None if it has none.
 
-    Recorded angles are in halves. Where none are recorded, Hugging Face's module may hold a table
-    of sines and then cosines for neighbouring entries, as GPT-J's does.
+    Recorded angles are in halves. Where none are recorded, Hugging Face's model may hold a table
+    of sines and then cosines for neighbouring entries, as GPT-J does: in every attention layer up
+    to transformers 5.23, once for all of them since.
     """
     if hooks.cos in recording:
         return Rotary(recording[hooks.cos][0], recording[hooks.sin][0], is_adjacent=False)
-    module = recording.module(hooks.module).original_component
-    table = getattr(module, "embed_positions", None)
-    if not isinstance(table, Tensor):
+    layer = recording.module(hooks.module).original_component
+    owners = (layer, *recording.model.bridge.original_model.modules())
+    tables = (getattr(owner, "embed_positions", None) for owner in owners)
+    table = next((one for one in tables if isinstance(one, Tensor)), None)
+    if table is None:
         return None
     sin, cos = table[:n_pos].to(recording.logits).repeat_interleave(2, -1).chunk(2, -1)
     return Rotary(cos, sin, is_adjacent=True)
