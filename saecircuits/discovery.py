@@ -38,6 +38,7 @@ from saecircuits.publication import (
 )
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Task
+from saecircuits.torch_state import in_own_state
 from saecircuits.validation import ValidationReport, calibrate, validate
 
 Progress = Callable[[str, float], None]
@@ -57,6 +58,7 @@ class Run:
         return page_in_frame(self.folder)
 
 
+@in_own_state
 def discover(
     model: SplicedModel,
     task: Task,

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "saecircuits"
 # From the ground up. A floor may import its own modules and everything before it.
 FLOORS = (
-    ("errors", "shapes"),
+    ("errors", "shapes", "torch_state"),
     ("theory",),
     ("tasks",),
     ("splicing",),

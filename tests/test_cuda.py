@@ -10,12 +10,12 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 
 
 def test_products_are_not_rounded_to_tf32() -> None:
-    from saecircuits.splicing.inference import full_precision
+    from saecircuits.torch_state import own_state
 
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        with full_precision():
+        with own_state():
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "medium"
     finally:

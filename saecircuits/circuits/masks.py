@@ -22,7 +22,7 @@ import torch
 from saecircuits.circuits.measuring import Measured
 from saecircuits.circuits.soft_ablation import SoftAblation
 from saecircuits.edges.graph import parse_node_id
-from saecircuits.splicing.inference import full_precision
+from saecircuits.torch_state import in_own_state
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class MaskSettings:
     coldest: float = 0.1
 
 
-@full_precision()
+@in_own_state
 def rank_by_masks(
     measured: Measured, nodes: Sequence[str], wanted: float, settings: MaskSettings | None = None
 ) -> list[str]:

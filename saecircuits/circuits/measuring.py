@@ -9,8 +9,8 @@ from saecircuits.edges.graph import AttributionGraph, parse_node_id
 from saecircuits.errors import InputError
 from saecircuits.nodes.ablation import ablate_all, faithfulness, keep_all, keep_none, keep_spots
 from saecircuits.nodes.contrast import Batches
-from saecircuits.splicing.inference import full_precision
 from saecircuits.splicing.operators import FULL
+from saecircuits.torch_state import in_own_state
 
 
 class Measured:
@@ -51,6 +51,6 @@ class Measured:
         ]
         return [faithfulness(metric, self.whole, self.empty) for metric in self._metrics(kept)]
 
-    @full_precision()
+    @in_own_state
     def _metrics(self, kept: Sequence[object]) -> NDArray[np.float64]:
         return ablate_all(self.batches, kept)  # pyright: ignore[reportArgumentType]

@@ -17,8 +17,10 @@ from saecircuits.edges.parts import Part
 from saecircuits.errors import InputError
 from saecircuits.theory.path_degrees import sums_by_degree
 from saecircuits.theory.total_effects import adjacency
+from saecircuits.torch_state import in_own_state
 
 
+@in_own_state
 def path_degrees(
     graph: AttributionGraph, *, source: str | Sequence[str] | None = None, target: str = METRIC
 ) -> pd.DataFrame:

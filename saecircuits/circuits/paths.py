@@ -31,6 +31,7 @@ from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.theory.best_paths import check_search
 from saecircuits.theory.pooled_paths import strongest_pooled_paths
 from saecircuits.theory.total_effects import arriving, influence
+from saecircuits.torch_state import in_own_state
 
 By: TypeAlias = Literal["edges", "parts"]
 PATH_COLUMNS: Final = (
@@ -143,6 +144,7 @@ class Routes:
         return cls(table=_table(rows), **{name: value[name] for name in others})
 
 
+@in_own_state
 def paths(
     graph: AttributionGraph,
     *,

@@ -24,8 +24,10 @@ from saecircuits.circuits.selection import (
 )
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.torch_state import in_own_state
 
 
+@in_own_state
 def prune(
     graph: AttributionGraph,
     *,

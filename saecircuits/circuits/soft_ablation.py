@@ -19,8 +19,8 @@ from saecircuits.edges.graph import parse_node_id
 from saecircuits.nodes.ablation import ablate_nodes, keep_all, keep_none
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.interventions import ERROR, Spot
-from saecircuits.splicing.inference import full_precision
 from saecircuits.splicing.section import WHOLE, Section
+from saecircuits.torch_state import in_own_state
 
 Masks: TypeAlias = Float[Tensor, " n_node"]
 
@@ -38,7 +38,7 @@ class Marginals:
         self._soft = [SoftAblation(batch, spots) for batch in measured.batches]
         self._span = float(measured.whole.sum() - measured.empty.sum())
 
-    @full_precision()
+    @in_own_state
     def of(self, kept: Sequence[str]) -> dict[str, float]:
         """`d faithfulness / d mask` of every node, where the masks of `kept` are 1 and others 0."""
         inside = set(kept)

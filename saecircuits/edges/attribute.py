@@ -39,9 +39,9 @@ from saecircuits.nodes.effects import NodeEffects
 from saecircuits.nodes.interventions import Spot
 from saecircuits.nodes.units import Units, make_units
 from saecircuits.splicing import SplicedModel
-from saecircuits.splicing.inference import full_precision
 from saecircuits.splicing.operators import FULL
 from saecircuits.tasks import Prompts
+from saecircuits.torch_state import in_own_state
 
 Progress = Callable[[str, float], None]
 
@@ -50,7 +50,7 @@ def _silent(stage: str, share: float) -> None:
     """No progress shown."""
 
 
-@full_precision()
+@in_own_state
 def attribute(
     model: SplicedModel,
     prompts: Prompts,
@@ -141,6 +141,7 @@ def attribute(
     )
 
 
+@in_own_state
 def measurable(graph: AttributionGraph, model: SplicedModel, prompts: Prompts) -> AttributionGraph:
     """A graph read from disk, able again to measure and to compute on its own prompts.
 

@@ -40,6 +40,7 @@ from saecircuits.theory import (
     through,
 )
 from saecircuits.theory.chains import NamedMap
+from saecircuits.torch_state import in_own_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,7 @@ class Expansion:
         """The same of the exact terms: how far T is from the terms up to each degree."""
         return partial_sum_errors(self.terms, self.stream)
 
+    @in_own_state
     def logits(self, at: int = -1) -> Readout:
         """All logits at a position by degree, before any soft-cap: `[degree, d_vocab]`.
 
@@ -97,10 +99,12 @@ class Expansion:
         """
         return read_logits(self.run, self.terms, check_position(at, len(self.stream)))
 
+    @in_own_state
     def metric_by_degree(self) -> Readout:
         """The metric by degree, in logits."""
         return read_metric_terms(self.run, self.terms, self.metric)
 
+    @in_own_state
     def feature(self, hook: str, feature: int, at: int = -1) -> Readout:
         """A feature's pre-activation by degree; its activation is the same where it is active.
 
@@ -128,6 +132,7 @@ class Expansion:
             read = seen[index].reshape(len(self.stream), -1)
             return read_feature(self.run, splice, feature, position, read)
 
+    @in_own_state
     def table(self, n_tokens: int = 5) -> pd.DataFrame:
         """A row per degree: paths, norms, errors, and what goes to the top next tokens' logits.
 
@@ -158,6 +163,7 @@ class Expansion:
             columns[name] = [float(part[token] - part.mean()) for part in parts]
         return pd.DataFrame(columns)
 
+    @in_own_state
     def to_json(self) -> dict[str, Any]:
         """Everything but the tensors, as plain values; what is not known is None."""
         left = self.remainder
@@ -179,6 +185,7 @@ class Expansion:
         }
 
 
+@in_own_state
 @torch.no_grad()
 def expand(
     model: SplicedModel,

@@ -27,6 +27,7 @@ from saecircuits.splicing.section import Section
 from saecircuits.splicing.sites import LOGITS_HOOK
 from saecircuits.theory import Level, path_changes, reads, total_change
 from saecircuits.theory.chains import NamedMap, applications_of_next
+from saecircuits.torch_state import in_own_state
 
 EMBEDDING = "embedding"
 
@@ -85,6 +86,7 @@ class Tree:
     moved: dict[str, Float[Tensor, "pos d_model"]]
     firsts: dict[str, int]
 
+    @in_own_state
     def effect(self, *path: str) -> float:
         """The effect of one path on the metric, from its first member to the logits.
 
@@ -111,12 +113,14 @@ class Tree:
             change, first = dict(self.changes[number])[name](change), number + 1
         return float(self._effects(change)[0])
 
+    @in_own_state
     def total(self, source: str = EMBEDDING) -> float:
         """The effect of the source on the metric, moved for everything that comes behind it."""
         self._check(source)
         change = total_change(self.together, self.moved[source], first=self.firsts[source])
         return float(self._effects(change[None])[0])
 
+    @in_own_state
     def paths(self, source: str = EMBEDDING, *, limit: int = 1000) -> PathEffects:
         """The effects of all paths from a source, shortest first until the limit.
 
@@ -171,6 +175,7 @@ class Tree:
         return seen[LOGITS_HOOK][:, self.metric.position]
 
 
+@in_own_state
 @torch.no_grad()
 def treeify(
     model: SplicedModel,

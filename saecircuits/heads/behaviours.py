@@ -19,6 +19,7 @@ from saecircuits.errors import InputError
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.anatomy import take_apart
 from saecircuits.splicing.operators import FULL
+from saecircuits.torch_state import in_own_state
 
 
 def repeated_tokens(
@@ -44,6 +45,7 @@ def repeated_tokens(
     return torch.cat([torch.full((prompts, 1), bos), drawn, drawn], 1).to(model.device)
 
 
+@in_own_state
 @torch.no_grad()
 def behaviours(
     model: SplicedModel, *, prompts: int = 32, length: int | None = None, seed: int = 0

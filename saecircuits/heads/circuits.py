@@ -17,8 +17,10 @@ from saecircuits.heads.terms import BIAS, need_dictionary, read_terms
 from saecircuits.splicing import Dictionary, SplicedModel, observe
 from saecircuits.splicing.anatomy import Attention, take_apart
 from saecircuits.splicing.operators import FULL
+from saecircuits.torch_state import in_own_state
 
 
+@in_own_state
 @torch.no_grad()
 def ov(
     model: SplicedModel, layer: int, head: int, *, into: str | None = None
@@ -44,6 +46,7 @@ def ov(
     return (written @ _encoder(target).T).T
 
 
+@in_own_state
 @torch.no_grad()
 def qk(
     model: SplicedModel, layer: int, head: int, *, distance: int = 0
@@ -78,6 +81,7 @@ def qk(
     return attention.scale * queries @ keys.T
 
 
+@in_own_state
 @torch.no_grad()
 def moved(
     model: SplicedModel,

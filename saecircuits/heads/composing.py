@@ -18,8 +18,10 @@ from saecircuits.theory.composition import (
     share_by_chance,
 )
 from saecircuits.theory.composition import composition as whole_composition
+from saecircuits.torch_state import in_own_state
 
 
+@in_own_state
 @torch.no_grad()
 def composition(model: SplicedModel, prompt: Prompt | None = None) -> pd.DataFrame:
     """Q-, K- and V-composition of every pair of heads of different layers.
@@ -59,6 +61,7 @@ def composition(model: SplicedModel, prompt: Prompt | None = None) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+@in_own_state
 @torch.no_grad()
 def carriers(
     model: SplicedModel, prompt: Prompt, writer: tuple[int, int], reader: tuple[int, int]

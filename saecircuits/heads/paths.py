@@ -18,8 +18,10 @@ from saecircuits.splicing.anatomy import take_apart
 from saecircuits.splicing.operators import FULL
 from saecircuits.splicing.parts import stream_parts
 from saecircuits.splicing.reads import WAYS, Way, reads, run_reading
+from saecircuits.torch_state import in_own_state
 
 
+@in_own_state
 @torch.no_grad()
 def path_effects(
     model: SplicedModel,

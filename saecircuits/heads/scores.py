@@ -16,6 +16,7 @@ from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.anatomy import take_apart
 from saecircuits.splicing.operators import FULL
 from saecircuits.theory.scores import capped, pair_contrasts, pair_scores
+from saecircuits.torch_state import in_own_state
 
 POSITION = "position"
 Weighting: TypeAlias = Literal["pattern", "uniform"]
@@ -74,6 +75,7 @@ class HeadScores:
         return _strongest_first(summed)
 
 
+@in_own_state
 @torch.no_grad()
 def attention(
     model: SplicedModel,

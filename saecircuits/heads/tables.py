@@ -18,10 +18,12 @@ from saecircuits.splicing.anatomy import Anatomy, take_apart
 from saecircuits.splicing.operators import FULL
 from saecircuits.splicing.parts import token_embeddings
 from saecircuits.theory.composition import virtual_pattern
+from saecircuits.torch_state import in_own_state
 
 Table = Float[Tensor, "d_vocab d_vocab"]
 
 
+@in_own_state
 @torch.no_grad()
 def direct_path(model: SplicedModel) -> Table:
     """`W_E W_U`: the logits of the next token from a token alone; `[token, next]`.
@@ -45,6 +47,7 @@ class SkipTrigrams:
     writes: Table
 
 
+@in_own_state
 @torch.no_grad()
 def skip_trigrams(model: SplicedModel, layer: int, head: int) -> SkipTrigrams:
     """The QK and OV circuits of a head between tokens.
@@ -80,6 +83,7 @@ class VirtualHead:
     size: float
 
 
+@in_own_state
 @torch.no_grad()
 def virtual_head(
     model: SplicedModel, prompt: Prompt, first: tuple[int, int], second: tuple[int, int]

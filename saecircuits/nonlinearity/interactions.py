@@ -28,6 +28,7 @@ from saecircuits.splicing.observation import check_error_policy
 from saecircuits.tasks import Prompts
 from saecircuits.theory import interactions as theory
 from saecircuits.theory.sampling import size_means
+from saecircuits.torch_state import in_own_state
 
 MOST_EXACT = 16
 
@@ -96,6 +97,7 @@ class Interactions:
         }
 
 
+@in_own_state
 def interactions(
     model: SplicedModel,
     prompts: Prompts,

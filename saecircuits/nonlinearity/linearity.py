@@ -31,6 +31,7 @@ from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.components import Component, ComponentKind, width
 from saecircuits.tasks import Prompts
 from saecircuits.theory.taylor import Orders
+from saecircuits.torch_state import in_own_state
 from saecircuits.validation.agreement import plain_agreement
 from saecircuits.validation.calibration import spread_ranks
 
@@ -65,6 +66,7 @@ class Linearity:
         return {name: table.to_dict("records") for name, table in vars(self).items()}
 
 
+@in_own_state
 def linearity(
     model: SplicedModel,
     prompts: Prompts,

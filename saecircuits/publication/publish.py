@@ -32,9 +32,11 @@ from saecircuits.publication.writing import (
 )
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Reader, Task
+from saecircuits.torch_state import in_own_state
 from saecircuits.validation import ValidationReport
 
 
+@in_own_state
 def publish(
     circuit: Circuit,
     report: ValidationReport | None,

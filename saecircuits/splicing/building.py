@@ -6,13 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saecircuits.errors import SiteError
+from saecircuits.errors import ModelError, SiteError
 from saecircuits.splicing.convert import check_widths, dictionary_from_sae
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
 from saecircuits.splicing.sites import make_site
+from saecircuits.torch_state import in_own_state
 
 
+@in_own_state
 def splice(
     bridge: Any,
     dictionaries: Mapping[str, Any],
@@ -35,9 +37,11 @@ def splice(
         UnknownNameError: the model has no such hook point.
         SiteError: the hook point cannot carry a dictionary, or no dictionary was given.
         DictionaryError: the dictionary's kind is unsupported, or its widths do not fit.
+        ModelError: the bridge was made inside `torch.inference_mode()`.
     """
     if not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
+    _check_gradients_pass(bridge)
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
     splices = []
@@ -51,6 +55,9 @@ def splice(
             )
         dictionary = given
         if not isinstance(given, Dictionary):
+            # What was made in inference mode is kept out of gradients; a copy is like any other.
+            weights = given.parameters()
+            is_copied = is_copied or any(weight.is_inference() for weight in weights)
             dictionary = dictionary_from_sae(given, site.hook, is_copied=is_copied)
         splices.append(Splice(site=site, dictionary=dictionary.to(like)))
     model = SplicedModel(
@@ -58,6 +65,15 @@ def splice(
     )
     _check_fit(model)
     return model
+
+
+def _check_gradients_pass(bridge: Any) -> None:
+    for name, weight in (*bridge.named_parameters(), *bridge.named_buffers()):
+        if weight.is_inference():
+            raise ModelError(
+                f"the model was made inside torch.inference_mode(), where torch makes tensors that "
+                f"no gradient can pass ({name}); load it outside, it can then be used anywhere"
+            )
 
 
 def _read_hook(given: Any, hook: str) -> str | None:

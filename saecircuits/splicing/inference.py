@@ -5,19 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Inside: float32 products are float32 throughout, also where a GPU would round to TF32."""
-    before = torch.get_float32_matmul_precision()
-    try:
-        torch.set_float32_matmul_precision("highest")
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
 
 @contextmanager
 def inference_settings(module: Any) -> Iterator[None]:

@@ -19,6 +19,7 @@ import torch
 from saecircuits.errors import DictionaryError, ModelError, UnknownNameError
 from saecircuits.splicing.building import splice
 from saecircuits.splicing.model import SplicedModel
+from saecircuits.torch_state import in_own_state
 
 MANIFEST = "manifest.json"
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -51,6 +52,7 @@ def read_manifest(name_or_folder: str | Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read as JSON: {error}") from None
 
 
+@in_own_state
 def load_model(
     name_or_folder: str | Path = "stories",
     *,
@@ -89,6 +91,7 @@ def load_model(
     return splice(bridge, dictionaries, name=manifest["name"], is_copied=False)
 
 
+@in_own_state
 def random_bridge(config: Any, tokenizer: Any) -> Any:
     """A bridge over a model with random weights, float32 on the CPU; nothing is downloaded.
 

@@ -21,6 +21,7 @@ from saecircuits.tasks.files import read_pairs
 from saecircuits.tasks.pairs import PromptPair
 from saecircuits.tasks.prompts import Prompts, tokenize
 from saecircuits.tasks.tokens import Reader
+from saecircuits.torch_state import in_own_state
 
 SPLIT_SEED = 0
 _Tokens: TypeAlias = tuple[int, ...]
@@ -54,6 +55,7 @@ def task_names() -> tuple[str, ...]:
     return tuple(FAMILIES)
 
 
+@in_own_state
 def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = None) -> Task:
     """A shipped task, or the task of a JSON lines file, tokenised for a model.
 

@@ -20,9 +20,9 @@ from saecircuits.nodes.ablation import ablate_all, faithfulness, keep_all, keep_
 from saecircuits.nodes.contrast import Batches, contrasts
 from saecircuits.nodes.units import Positions, make_units
 from saecircuits.splicing import SplicedModel
-from saecircuits.splicing.inference import full_precision
 from saecircuits.splicing.untrained import untrained
 from saecircuits.tasks import Prompts, Task
+from saecircuits.torch_state import in_own_state
 from saecircuits.validation.bases import respliced
 from saecircuits.validation.component_circuits import prefixes_ablated, ranking
 from saecircuits.validation.validate import faithfulness_interval
@@ -69,7 +69,7 @@ class Baselines:
         }
 
 
-@full_precision()
+@in_own_state
 def baselines(
     model: SplicedModel,
     task: Task,

@@ -40,8 +40,8 @@ from saecircuits.nodes.interventions import (
 )
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
-from saecircuits.splicing.inference import full_precision
 from saecircuits.tasks import Prompts
+from saecircuits.torch_state import in_own_state
 from saecircuits.validation.agreement import agreement, plain_agreement
 from saecircuits.validation.causes import Cause, cause_of_edges, cause_of_nodes
 
@@ -56,7 +56,7 @@ _WORST: Final = 4
 _PROMPTS: Final = 16
 
 
-@full_precision()
+@in_own_state
 def calibrate(
     model: SplicedModel,
     graph: AttributionGraph,

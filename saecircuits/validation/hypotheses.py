@@ -31,8 +31,8 @@ from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_bas
 from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.units import Units, make_units
 from saecircuits.splicing import SplicedModel
-from saecircuits.splicing.inference import full_precision
 from saecircuits.tasks import Prompts
+from saecircuits.torch_state import in_own_state
 from saecircuits.validation.plan import (
     Maker,
     edges_less_one,
@@ -107,7 +107,7 @@ class Hypotheses:
         return {**values, **tables, "smallest": dict(self.smallest)}
 
 
-@full_precision()
+@in_own_state
 def hypotheses(
     model: SplicedModel,
     circuit: Circuit,

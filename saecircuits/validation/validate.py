@@ -23,8 +23,8 @@ from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_bas
 from saecircuits.nodes.contrast import Batches, contrasts
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
-from saecircuits.splicing.inference import full_precision
 from saecircuits.tasks import Prompts
+from saecircuits.torch_state import in_own_state
 from saecircuits.validation.figures import (
     areas,
     faithfulness_interval,
@@ -47,7 +47,7 @@ from saecircuits.validation.report import ValidationReport
 Ablate: TypeAlias = Literal["nodes", "edges"]
 
 
-@full_precision()
+@in_own_state
 def validate(
     model: SplicedModel,
     circuit: Circuit,
