@@ -8,12 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-import transformers
-from transformer_lens.model_bridge import TransformerBridge
 
 import saecircuits as sc
 from saecircuits.torch_state import own_state
-from tests.models import build_bridge, build_tokenizer, random_sae
+from tests.models import build_bridge, random_sae
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -142,15 +140,6 @@ def test_dictionaries_made_in_inference_mode_are_taken(tmp_path: Path) -> None:
 
 def test_a_model_made_in_inference_mode_is_refused(tmp_path: Path) -> None:
     with torch.inference_mode():
-        model = transformers.GPT2LMHeadModel(
-            transformers.GPT2Config(vocab_size=23, n_positions=19, n_embd=14, n_layer=2, n_head=2)
-        )
-        model.config.architectures = ["GPT2LMHeadModel"]
-        model.config.save_pretrained(tmp_path)
-        tokenizer = build_tokenizer()
-        tokenizer.save_pretrained(tmp_path)
-        bridge = TransformerBridge.boot_transformers(
-            str(tmp_path), hf_model=model, tokenizer=tokenizer, device="cpu"
-        )
+        bridge = build_bridge(tmp_path)
     with pytest.raises(sc.InputError, match=r"inside torch.inference_mode.*load it outside"):
         sc.splice(bridge, {HOOK: random_sae("jumprelu")})
