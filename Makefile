@@ -4,10 +4,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The versions last seen green; CONSTRAINTS= installs the newest that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+PINNED := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 # A CPU build of torch where pip is offered one; elsewhere whatever pip gives.
-CPU_TORCH := torch==2.13.0+cpu
+TORCH := 2.13.0
+CPU_TORCH := torch==$(TORCH)+cpu
+TABLE := python -m pip list --format=freeze | \
+  grep -E '^(torch|transformers|transformer-lens|sae-lens|pandas|numpy)=='
 
-.PHONY: demo test check format docs clean
+.PHONY: demo test check format clean oldest newest constraints
 
 demo: $(VENV)/installed
 	$(BIN)/saecircuits discover pronoun --out runs/pronoun --overwrite
@@ -24,20 +30,45 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format saecircuits tests experiments
 	$(BIN)/ruff check --fix saecircuits tests experiments
 
+# The same tests with the lowest and with the highest versions that pyproject.toml allows, each in
+# an environment of its own, and the versions that they met.
+oldest: $(VENV)-oldest/constraints.txt
+	$(MAKE) test VENV=$(VENV)-oldest CONSTRAINTS=$<
+	@$(VENV)-oldest/bin/$(TABLE)
+
+newest:
+	$(MAKE) test VENV=$(VENV)-newest CONSTRAINTS= CPU_TORCH=
+	@$(VENV)-newest/bin/$(TABLE)
+
+# constraints.txt anew, for every Python and system, when `make newest` is green.
+constraints: $(VENV)/uv
+	echo "torch==$(TORCH)" > $(VENV)/torch.txt
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.10 \
+	  --no-annotate --no-header --upgrade -c $(VENV)/torch.txt -o constraints.txt
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest runs
+
+$(VENV)-oldest/constraints.txt: pyproject.toml | $(VENV)/uv
+	mkdir -p $(@D)
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --resolution lowest-direct \
+	  --python $(BIN)/python --no-annotate --no-header -o $@
+
+$(VENV)/uv: $(VENV)/torch
+	$(BIN)/python -m pip install -q uv
+	touch $@
 
 $(VENV)/torch:
 	$(PYTHON) -c 'import sys; sys.exit("saecircuits needs Python 3.10 or later, found " + sys.version.split()[0] + "; try: make PYTHON=python3.12") if sys.version_info < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q "$(CPU_TORCH)" 2>/dev/null || $(BIN)/python -m pip install -q "torch>=2.6"
+	$(BIN)/python -m pip install -q $(PINNED) "$(CPU_TORCH)" 2>/dev/null || $(BIN)/python -m pip install -q $(PINNED) "torch>=2.6"
 	touch $@
 
-$(VENV)/installed: $(VENV)/torch pyproject.toml
-	$(BIN)/python -m pip install -q -e .
+$(VENV)/installed: $(VENV)/torch pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install -q $(PINNED) -e .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/torch pyproject.toml
-	$(BIN)/python -m pip install -q -e ".[dev]"
+$(VENV)/installed-dev: $(VENV)/torch pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install -q $(PINNED) -e ".[dev]"
 	touch $@ $(VENV)/installed
