@@ -84,7 +84,8 @@ def product_rate(rows: int, inner: int, outer: int, *, seconds: float = 0.2) -> 
     Args:
         seconds: how long a round takes at least, in CPU time.
     """
-    left, down, up = torch.randn(rows, inner), torch.randn(inner, outer), torch.randn(outer, inner)
+    shapes = ((rows, inner), (inner, outer), (outer, inner))
+    left, down, up = (torch.randn(*shape, device="cpu") for shape in shapes)
     best = 0.0
     torch.matmul(torch.matmul(left, down), up)
     for _ in range(3):

@@ -188,14 +188,14 @@ def _word(number: int) -> str:
 
 
 def _dictionary(size: Size) -> Dictionary:
-    W_dec = _unit_rows(torch.randn(size.d_sae, size.d_model))
+    W_dec = _unit_rows(torch.randn(size.d_sae, size.d_model, device="cpu"))
     return Dictionary(
         kind="topk",
         W_enc=W_dec.T.contiguous(),
-        b_enc=torch.zeros(size.d_sae),
+        b_enc=W_dec.new_zeros(size.d_sae),
         W_dec=W_dec,
-        b_dec=torch.zeros(size.d_model),
-        shift=torch.zeros(size.d_model),
+        b_dec=W_dec.new_zeros(size.d_model),
+        shift=W_dec.new_zeros(size.d_model),
         k=size.active,
     )
 

@@ -191,7 +191,7 @@ def edges(ready: Ready, targets: Sequence[Spot]) -> Timed:
             for block in _timed(one, some, clock):
                 is_edge = ((block.weights != 0) | (block.effects != 0)).any(-1)
                 reached[block.sources] = reached.get(block.sources, is_edge) | is_edge
-                sums = block.effects.double().abs().sum((1, 2)).tolist()
+                sums = block.effects.cpu().double().abs().sum((1, 2)).tolist()
                 for spot, total in zip(block.targets or (), sums, strict=True):
                     totals[spot] = totals.get(spot, 0.0) + total
         found += sum(int(is_edge.sum()) for is_edge in reached.values())

@@ -42,12 +42,12 @@ class Marginals:
     def of(self, kept: Sequence[str]) -> dict[str, float]:
         """`d faithfulness / d mask` of every node, where the masks of `kept` are 1 and others 0."""
         inside = set(kept)
-        start = torch.tensor([float(node in inside) for node in self._nodes])
-        total = torch.zeros(len(self._nodes), dtype=torch.float64)
+        start = torch.tensor([float(node in inside) for node in self._nodes], device="cpu")
+        total = torch.zeros(len(self._nodes), dtype=torch.float64, device="cpu")
         for soft in self._soft:
             masks = soft.masks(start)
             (gradient,) = torch.autograd.grad(soft.metric(masks).sum(), masks)
-            total += gradient.double().cpu() / self._span
+            total += gradient.cpu().double() / self._span
         return dict(zip(self._nodes, total.tolist(), strict=True))
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from saecircuits.errors import InputError
 
 
-def load(model: str, *, sites: str | None, release: str | None) -> Any:
-    """A model with dictionaries at these sites."""
+def load(model: str, *, sites: str | None, release: str | None, device: str, dtype: str) -> Any:
+    """A model with dictionaries at these sites, on a device and in a dtype by name."""
     import saecircuits as sc
 
     names = None if sites is None else sites.split(",")
     kind_or_names = names[0] if names and len(names) == 1 and "." not in names[0] else names
-    return sc.load_model(model, sites=kind_or_names, release=release)
+    return sc.load_model(model, sites=kind_or_names, release=release, device=device, dtype=dtype)
 
 
 def settings_of(**choices: Any) -> Any:

@@ -9,6 +9,8 @@ from saecircuits.cli.asked import load, settings_of, task_of
 from saecircuits.cli.options import (
     AsJson,
     Baseline,
+    Device,
+    Dtype,
     Limit,
     ModelName,
     Release,
@@ -53,6 +55,8 @@ def paths(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,7 +74,7 @@ def paths(
         graph, labels = read_graph(run), read_labels_if_any(run)
         name = task_of(read_record(run).task_name, run, task)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
+        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked = sc.load_task(name, spliced, limit=limit)
         progress("paths", 0.0)
         wanted = source[0] if source is not None and len(source) == 1 else source
@@ -117,6 +121,8 @@ def interactions(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     baseline: Baseline = "corrupted",
     limit: Limit = 32,
     as_json: AsJson = False,
@@ -129,7 +135,7 @@ def interactions(
         stored = sc.read_run(run)
         members = stored.circuit.members[:top]
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
+        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
         settings = stored.circuit.settings
         progress("interactions", 0.0)
@@ -163,6 +169,10 @@ def interactions(
 def expand(
     prompt: Annotated[str, typer.Option(help="The text whose next token is predicted.")],
     model: ModelName = "stories",
+    sites: Sites = None,
+    release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     by: Annotated[str, typer.Option(help="Of attention: layer or head.")] = "layer",
     operator: Annotated[
         str, typer.Option(help="secant, or frozen: first order (tangent gates).")
@@ -191,7 +201,7 @@ def expand(
         import saecircuits as sc
 
         progress("loading", 0.0)
-        spliced = sc.load_model(model)
+        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked: dict[str, Any] = {
             "by": by,
             "corrupted": corrupted,
@@ -222,12 +232,14 @@ def attention(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Say which features, or components, make a head look where it looks."""
     import saecircuits as sc
 
-    spliced = load(model, sites=sites, release=release)
+    spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
     found = sc.attention(spliced, prompt, layer, head, query=query, key=key, by=by)
     if as_json:
         print_json(found.to_json())
@@ -244,6 +256,8 @@ def linearity(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     limit: Limit = 32,
     as_json: AsJson = False,
 ) -> None:
@@ -252,7 +266,7 @@ def linearity(
         import saecircuits as sc
 
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
+        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked = sc.load_task(task, spliced, limit=limit)
         progress("linearity", 0.0)
         found = sc.linearity(spliced, asked.test)

@@ -10,6 +10,8 @@ from saecircuits.cli.options import (
     AsJson,
     ContextsFile,
     ContextsLicence,
+    Device,
+    Dtype,
     Licence,
     Limit,
     ModelName,
@@ -38,6 +40,8 @@ def discover(
     out: Out = None,
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     faithfulness: Annotated[
         float, typer.Option(help="Wanted on the training prompts; the smallest such circuit.")
     ] = 0.85,
@@ -66,7 +70,7 @@ def discover(
 
         settings = settings_of(**choices)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
+        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked = sc.load_task(task, spliced, limit=limit)
         text = contexts_of(
             contexts,
@@ -108,6 +112,8 @@ def attribute(
     out: Out = None,
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     limit: Limit = None,
     overwrite: Overwrite = False,
     all_edges: Annotated[
@@ -129,7 +135,7 @@ def attribute(
 
         settings = settings_of(**choices)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
+        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked = sc.load_task(task, spliced, limit=limit)
         folder = out or Path("runs") / f"{asked.name}-graph"
         with nothing_left_behind(folder):
@@ -160,6 +166,8 @@ def validate(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     baseline: Annotated[
         str, typer.Option(help="corrupted, mean, zero, or resample; or several, with commas.")
     ] = "corrupted",
@@ -181,7 +189,7 @@ def validate(
 
         stored = sc.read_run(run)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
+        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
         progress("validation", 0.0)
         kinds: list[Any] = baseline.split(",")

@@ -20,6 +20,36 @@ Sites = Annotated[
 Release = Annotated[
     str | None, typer.Option(help="An SAE release of sae_lens, for a model from a hub.")
 ]
+
+
+def _known_device(given: str) -> str:
+    # Before anything is loaded, and with nothing imported where nothing was asked for.
+    if given != "cpu":
+        from saecircuits.splicing.devices import read_device
+
+        read_device(given)
+    return given
+
+
+def _known_dtype(given: str) -> str:
+    if given != "float32":
+        from saecircuits.splicing.devices import read_dtype
+
+        read_dtype(given)
+    return given
+
+
+Device = Annotated[
+    str,
+    typer.Option(help="Where the model computes: cpu, cuda, cuda:1, mps.", callback=_known_device),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="Of model and dictionaries: float32, float64, bfloat16, float16.",
+        callback=_known_dtype,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run's folder.")]
 _BASELINES: Final = "corrupted, mean, zero, or resample."

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from saecircuits.cli.asked import load, task_of
-from saecircuits.cli.options import AsJson, ModelName, Release, Sites
+from saecircuits.cli.options import AsJson, Device, Dtype, ModelName, Release, Sites
 from saecircuits.cli.showing import OUT, print_json, shown_progress
 from saecircuits.errors import InputError
 
@@ -36,6 +36,8 @@ def draw(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Draw a published circuit with groups, as SVG and PDF for papers."""
@@ -49,7 +51,7 @@ def draw(
         report = stored.report
         if measure:
             progress("loading", 0.0)
-            spliced = load(model, sites=sites, release=release)
+            spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
             asked = sc.load_task(task_of(stored.task_name, run, task), spliced)
             progress("ablation", 0.0)
             kind: Any = "corrupted" if report is None else report.baseline

@@ -9,6 +9,8 @@ from saecircuits.cli.asked import counts_of, load, settings_of, task_of
 from saecircuits.cli.options import (
     AsJson,
     Baseline,
+    Device,
+    Dtype,
     Limit,
     ModelName,
     Release,
@@ -26,6 +28,8 @@ def hypotheses(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     ablate: Annotated[
         str, typer.Option(help="nodes, or edges: by the circuit's edges alone, slower.")
     ] = "nodes",
@@ -42,7 +46,7 @@ def hypotheses(
 
         stored = sc.read_run(run)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
+        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
         progress("tests", 0.0)
         how: Any = ablate
@@ -81,6 +85,8 @@ def baselines(
     model: ModelName = "stories",
     sites: Sites = None,
     release: Release = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     kinds: Annotated[
         str,
         typer.Option(
@@ -104,7 +110,7 @@ def baselines(
         counts = counts_of("--sizes", sizes)
         way: Any = settings_of(positions=positions).positions
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
+        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked = sc.load_task(task, spliced, limit=limit)
         progress("baselines", 0.0)
         found = sc.baselines(spliced, asked, sizes=counts, positions=way, bar=bar, **chosen)

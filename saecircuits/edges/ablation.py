@@ -31,7 +31,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -105,7 +105,7 @@ def ablate_edges(
 
 def ablate_edges_all(batches: Iterable[Contrast], wirings: Sequence[Wiring]) -> NDArray[np.float64]:
     """`ablate_edges` over all batches: `[n_wiring, n_prompt]`."""
-    parts = [ablate_edges(batch, wirings).double().cpu().numpy() for batch in batches]
+    parts = [ablate_edges(batch, wirings).cpu().double().numpy() for batch in batches]
     return np.concatenate(parts, axis=1)
 
 
@@ -130,16 +130,19 @@ class _Written:
         """What is written for readers with these parents, the batch laid once for each."""
         out = self.shared[:, :length].expand(len(readers), -1, -1, -1)
         if self.features:
-            reads = _among(self.features, readers).to(out)[:, None, None]
+            reads = _among(self.features, readers, like=out)[:, None, None]
             out = out + (reads * self.acts[:, :length]) @ self.directions
         if self.others:
-            reads = _among(self.others, readers).to(out)
+            reads = _among(self.others, readers, like=out)
             out = out + torch.einsum("rn,nbpd->rbpd", reads, self.errors[:, :, :length])
         return out.flatten(0, 1)
 
 
-def _among(sources: Sequence[Spot], readers: Sequence[Parents]) -> Bool[Tensor, "n_reader n_src"]:
-    return torch.tensor([[source in parents for source in sources] for parents in readers])
+def _among(
+    sources: Sequence[Spot], readers: Sequence[Parents], *, like: Tensor
+) -> Float[Tensor, "n_reader n_src"]:
+    """1.0 where a reader has the source among its parents."""
+    return like.new_tensor([[source in parents for source in sources] for parents in readers])
 
 
 class _Walk:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -99,4 +98,6 @@ def without_parts(
     weights: Float[Tensor, "n_target n_source batch"],
 ) -> EdgeBlock:
     """A block whose components are not told apart."""
-    return EdgeBlock(sources, targets, effects, weights, (), torch.zeros(0, *weights.shape[:2]))
+    return EdgeBlock(
+        sources, targets, effects, weights, (), weights.new_zeros(0, *weights.shape[:2])
+    )

@@ -244,5 +244,5 @@ def _total(arrays: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:
     """Float64 where it is a float, on the CPU, out of autograd's sight."""
-    tensor = tensor.detach()
-    return (tensor.double() if tensor.is_floating_point() else tensor).cpu().numpy()
+    tensor = tensor.detach().cpu()  # before it is widened: not every device has float64
+    return (tensor.double() if tensor.is_floating_point() else tensor).numpy()

@@ -46,7 +46,9 @@ def intervene_on_edges(
         tokens_at_once: how many tokens one forward pass may hold; it bounds memory.
     """
     clean = clean_run(contrast)
-    effects = torch.zeros(len(edges), len(contrast.prompts), dtype=contrast.clean.logits.dtype)
+    # Metrics are of the CPU, where the prompts are.
+    shape = (len(edges), len(contrast.prompts))
+    effects = torch.zeros(shape, dtype=contrast.clean.logits.dtype, device="cpu")
     by_source: dict[Spot, list[int]] = {}
     for number, (source, _) in enumerate(edges):
         by_source.setdefault(source, []).append(number)

@@ -230,14 +230,14 @@ class LinearGraphBuilder:
             unit = torch.tensor([self._spots[n].unit for n in numbers], device=units.device)
             feature = torch.tensor([self._spots[n].feature for n in numbers], device=units.device)
             inside = units[..., None] == unit
-            change = torch.ones(inside.shape, dtype=torch.float64, device=units.device)
+            change = torch.ones(inside.shape, dtype=contrast.model.dtype, device=units.device)
             is_feature = feature != ERROR
             if bool(is_feature.any()):
                 known = feature[is_feature]
                 moved = contrast.feature_change(place).of(known)
                 active = contrast.clean.sites[place].activations.of(known) > 0
                 inside[..., is_feature] &= active | (moved != 0)
-                change[..., is_feature] = moved.double()
+                change[..., is_feature] = moved
             prompt, pos, which = inside.nonzero().unbind(1)
             tokens = (units[prompt] == unit[which][:, None]).sum(1)
             is_whole = (feature == ERROR)[which]
@@ -341,5 +341,5 @@ def _tokens_as_units(units: Units) -> Units:
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:
-    tensor = tensor.detach()
-    return (tensor.double() if tensor.is_floating_point() else tensor).cpu().numpy()
+    tensor = tensor.detach().cpu()  # before it is widened: not every device has float64
+    return (tensor.double() if tensor.is_floating_point() else tensor).numpy()

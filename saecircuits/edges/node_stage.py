@@ -72,7 +72,7 @@ def _measured(batch: Contrast, estimated: NodeEffects) -> NodeEffects:
         estimated.effects.nonzero()[1],
     )
     spots = [estimated.index.spot(int(column)) for column in changed]
-    measured = intervene(batch, spots).T.double().cpu().numpy()
+    measured = intervene(batch, spots).T.cpu().double().numpy()
     n_prompt = measured.shape[0]
     rows, columns = np.repeat(np.arange(n_prompt), len(changed)), np.tile(changed, n_prompt)
     return NodeEffects(

@@ -144,7 +144,7 @@ class ReferenceEdges:
         at_write = dictionary.W_enc.new_zeros(*shape, dictionary.d_out)
         is_feature = [row for row, spot in enumerate(targets) if spot.feature != ERROR]
         if is_feature:
-            features = torch.tensor([targets[row].feature for row in is_feature])
+            features = dictionary.indices([targets[row].feature for row in is_feature])
             where = torch.stack([member[..., targets[row].unit] for row in is_feature])
             weight = where * stands[..., features].permute(2, 0, 1)
             if direction is not None:
@@ -215,8 +215,8 @@ def _slopes(
     contrast: Contrast, targets: tuple[Spot, ...], gradient: PlaceGradient
 ) -> Float[Tensor, "n_target batch 1 1"]:
     """`dm/da_v` of feature targets whose units hold one token in every prompt."""
-    features = torch.tensor([spot.feature for spot in targets])
     dictionary = contrast.model.splices[targets[0].place].dictionary
+    features = dictionary.indices([spot.feature for spot in targets])
     along = gradient.gradient @ dictionary.W_dec[features].T  # [batch, pos, target]
     inside = torch.stack([contrast.units.clean == spot.unit for spot in targets], -1)
     return (along * inside).sum(1).T[..., None, None]
@@ -232,12 +232,13 @@ def _products(
     """`sum over the source unit's tokens of (gradient . d_u)`, times the change of a_u if asked."""
     place = sources[0].place
     member = contrast.units.membership.to(gradient)
-    units = torch.tensor([spot.unit for spot in sources])
+    units = torch.tensor([spot.unit for spot in sources], device=gradient.device)
     out = gradient.new_empty(gradient.shape[0], len(sources), gradient.shape[1])
-    is_feature = torch.tensor([spot.feature != ERROR for spot in sources])
+    is_feature = torch.tensor([spot.feature != ERROR for spot in sources], device=gradient.device)
     if is_feature.any():
-        features = torch.tensor([spot.feature for spot in sources])[is_feature]
-        per_token = gradient @ contrast.model.splices[place].dictionary.W_dec[features].T
+        dictionary = contrast.model.splices[place].dictionary
+        features = dictionary.indices([spot.feature for spot in sources])[is_feature]
+        per_token = gradient @ dictionary.W_dec[features].T
         weight = member[..., units[is_feature]]
         if with_change:
             weight = weight * contrast.feature_change(place).of(features)

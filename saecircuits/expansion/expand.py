@@ -268,7 +268,7 @@ def _components(run: AffineRun, metric: Metric) -> pd.DataFrame:
     outputs = torch.cat([run.source[None], *run.outputs])
     biases = [component.bias for step in run.steps for component in step.components]
     silent = torch.stack([torch.zeros_like(run.source), *biases])
-    chosen = torch.tensor([metric.answer, metric.wrong])
+    chosen = torch.tensor([metric.answer, metric.wrong], device=outputs.device)
     readouts = read_metric_terms(run, run.source[None], metric)
 
     def to_metric(streams: Tensor) -> list[float]:

@@ -82,8 +82,8 @@ def read_feature(
         read: what the site's dictionary reads in the run.
     """
     terms = _terms_read(run, splice)
-    dictionary, chosen = splice.dictionary, torch.tensor([feature])
-    row = dictionary.encoder_rows(chosen)[0]
+    dictionary = splice.dictionary
+    row = dictionary.encoder_rows(dictionary.indices([feature]))[0]
     value = (read[position] - dictionary.shift) @ row + dictionary.b_enc[feature]
     found = terms[:, position] @ row
     name = f"feature {feature} of {splice.site.hook} at position {position}"

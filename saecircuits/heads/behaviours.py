@@ -38,11 +38,14 @@ def repeated_tokens(
         raise InputError(f"length {length} was asked for; it can be 2 to {min(room, d_vocab - 1)}")
     bos = int(model.tokenizer.bos_token_id)
     generator = torch.Generator().manual_seed(seed)
-    others = torch.tensor([token for token in range(d_vocab) if token != bos])
+    others = torch.tensor([token for token in range(d_vocab) if token != bos], device="cpu")
     drawn = torch.stack(
-        [others[torch.randperm(len(others), generator=generator)[:length]] for _ in range(prompts)]
+        [
+            others[torch.randperm(len(others), generator=generator, device="cpu")[:length]]
+            for _ in range(prompts)
+        ]
     )
-    return torch.cat([torch.full((prompts, 1), bos), drawn, drawn], 1).to(model.device)
+    return torch.cat([drawn.new_full((prompts, 1), bos), drawn, drawn], 1).to(model.device)
 
 
 @in_own_state

@@ -121,7 +121,8 @@ def carriers(
 
 
 def _maps(attention: Attention, head: int) -> HeadMaps:
-    eye = torch.eye(attention.W_V.shape[1]).to(attention.W_V)
+    W_V = attention.W_V
+    eye = torch.eye(W_V.shape[1], dtype=W_V.dtype, device=W_V.device)
     weights = (attention.W_Q, attention.W_K, attention.W_V, attention.W_O)
     return head_maps(attention.norm.push(eye), *(weight[head] for weight in weights))
 

@@ -132,7 +132,7 @@ def attention(
     alibi = reader.attention.alibi
     position = torch.zeros_like(pattern)
     if alibi is not None:
-        position = torch.arange(n_pos).to(pattern) * alibi[head]
+        position = torch.arange(n_pos, device=pattern.device).to(pattern) * alibi[head]
     scores = torch.zeros_like(pattern).index_add(0, pos, pairs.sum(0)) + position
     keys = _keys(model, tokens, (pattern, weights, scores), reader.attention.cap)
     key = int(pattern.argmax()) if key is None else _checked("key", key, n_pos)

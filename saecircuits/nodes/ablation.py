@@ -161,7 +161,7 @@ def _changeable_tokens(contrast: Contrast, index: int) -> Int[Tensor, " token"]:
 
 def ablate_all(batches: Iterable[Contrast], kept: Sequence[Kept]) -> NDArray[np.float64]:
     """`ablate_nodes` over all batches: `[n_kept, n_prompt]`."""
-    parts = [ablate_nodes(batch, kept).double().cpu().numpy() for batch in batches]
+    parts = [ablate_nodes(batch, kept).cpu().double().numpy() for batch in batches]
     return np.concatenate(parts, axis=1)
 
 

@@ -97,7 +97,8 @@ def baseline_source(
         units = make_units(reference, positions, tokenizer=model.tokenizer)
         return unit_means(model, reference, units)
     if kind == "resample":
-        order = torch.randperm(len(reference), generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(reference), generator=generator, device="cpu")
         # Each prompt of the order is supplied by the one behind it, the last by the first.
         donor = torch.empty_like(order)
         donor[order] = order.roll(-1)

@@ -159,7 +159,7 @@ class _Tables:
         self._rows.append(self._prompt[token][inside])
         columns = self._index.start(place) + unit * width + feature
         self._columns.append(columns[inside])
-        self._values.append(values.detach().double().cpu().numpy()[inside])
+        self._values.append(values.detach().cpu().double().numpy()[inside])
 
     def summed(self) -> sparse.csr_matrix:
         """Sums over the tokens of each unit."""

@@ -98,7 +98,7 @@ def integrated_gradients(
 
 def midpoints(steps: int) -> Float[Tensor, " step"]:
     """The points of the midpoint rule on [0, 1]: `(k + 1/2) / steps`."""
-    return (torch.arange(steps) + 0.5) / steps
+    return (torch.arange(steps, device="cpu") + 0.5) / steps
 
 
 def _integrate(contrast: Contrast, place: int, settings: IntegrationSettings) -> PlaceGradient:

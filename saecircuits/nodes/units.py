@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.errors import TaskError, UnknownNameError
+from saecircuits.splicing.devices import widest
 from saecircuits.tasks import Prompts
 
 Positions: TypeAlias = Literal["each", "span", "sum"]
@@ -61,7 +62,7 @@ class Units:
         partner = corrupted.token[first[entry] + step]
         return torch.sparse_coo_tensor(
             torch.stack([clean.token[entry], partner]),
-            1 / count[entry].double(),
+            1 / count[entry].to(widest(count.device)),
             (self.clean.numel(), self.corrupted.numel()),
             check_invariants=False,
         ).coalesce()
@@ -73,7 +74,7 @@ class Units:
         token = (unit >= 0).nonzero()[:, 0]
         return torch.sparse_coo_tensor(
             torch.stack([unit[token], token]),
-            torch.ones(len(token), dtype=torch.float64, device=unit.device),
+            torch.ones(len(token), dtype=widest(unit.device), device=unit.device),
             (len(self), len(unit)),
             check_invariants=False,
         ).coalesce()
@@ -119,13 +120,13 @@ def _each(prompts: Prompts) -> tuple[Tensor, Tensor, tuple[str, ...]]:
             f"positions='each' needs prompts of one length, found {shortest} to {longest} tokens; "
             "use positions='span' with named spans, or positions='sum'"
         )
-    index = torch.arange(longest) - 1  # BOS becomes NO_UNIT
+    index = torch.arange(longest, device=prompts.clean_tokens.device) - 1  # BOS becomes NO_UNIT
     clean = index.expand(len(prompts), -1).clone()
     return clean, clean.clone(), tuple(str(position) for position in range(1, longest))
 
 
 def _inside(tokens: Tensor, lengths: Tensor) -> Tensor:
-    position = torch.arange(tokens.shape[1])[None]
+    position = torch.arange(tokens.shape[1], device=tokens.device)[None]
     is_inside = (position >= 1) & (position < lengths[:, None])
     return torch.where(is_inside, 0, NO_UNIT)
 

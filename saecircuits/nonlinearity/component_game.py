@@ -121,10 +121,10 @@ class _Layers:
         for layer, kind in self.kinds:
             if layer != first:
                 continue
-            keeps = torch.full((len(keep), width(model, kind)), self.rest == "clean")
+            shape, other = (len(keep), width(model, kind)), self.baselines[layer, kind]
+            keeps = torch.full(shape, self.rest == "clean", device=other.device)
             for column, component in enumerate(self.components):
                 if (component.layer, component.kind) == (layer, kind):
-                    keeps[:, component.index] = keep[:, column]
-            other = self.baselines[layer, kind]
-            edits.append(replaced(model, layer, kind, keeps.to(other.device), other))
+                    keeps[:, component.index] = keep[:, column].to(other.device)
+            edits.append(replaced(model, layer, kind, keeps, other))
         return edits

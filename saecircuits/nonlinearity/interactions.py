@@ -181,7 +181,7 @@ class _Game:
     def __call__(self, keep: torch.Tensor) -> torch.Tensor:
         """`[n_set, n_prompt]` in float64, for `keep` `[n_set, n_member]`."""
         parts = [
-            walk(stages_of(batch, self.members, self.rest, self.baseline), keep).double().cpu()
+            walk(stages_of(batch, self.members, self.rest, self.baseline), keep).cpu().double()
             for batch in self.batches
         ]
         return torch.cat(parts, dim=1)
@@ -203,9 +203,9 @@ def _exact(
         {"grade": range(1, count + 1), "kind": "exact"}, theory.spectrum(found)[1:], "total"
     )
     spectrum["share"] = share_of(spectrum["total"], values[-1], values[0])
-    sizes = torch.zeros(count + 1, dtype=found.dtype).index_add(0, grade, found.mean(1).abs())
+    sizes = found.new_zeros(count + 1).index_add(0, grade, found.mean(1).abs())
     spectrum["size"] = sizes[1:].numpy()
-    member = 2 ** torch.arange(count)
+    member = 2 ** torch.arange(count, device=values.device)
     last = values[-1] - values[len(values) - 1 - member]
     shapley = table({"member": names}, theory.shapley_values(found), "value")
     shapley["alone"] = found[member].mean(1).numpy()

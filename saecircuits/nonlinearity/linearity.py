@@ -158,7 +158,7 @@ def _components(model: SplicedModel, batches: Batches, n_neurons: int) -> list[C
             [first_order_of_all(batch, layer, "neuron", "corrupted") for batch in batches], dim=1
         )
         strongest = first.mean(1).abs().argsort(descending=True, stable=True)[:200]
-        chosen = strongest[torch.from_numpy(spread_ranks(len(strongest), n_neurons))]
+        chosen = strongest[spread_ranks(len(strongest), n_neurons).tolist()]
         found += [Component(layer, "neuron", index) for index in chosen.tolist()]
     return found
 
@@ -180,7 +180,7 @@ class _Effects:
             *(
                 np.concatenate(
                     [
-                        np.concatenate([getattr(o, name).double().cpu().numpy() for o in orders])
+                        np.concatenate([getattr(o, name).cpu().double().numpy() for o in orders])
                         for orders in by_batch
                     ],
                     axis=1,

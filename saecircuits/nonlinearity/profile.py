@@ -29,7 +29,7 @@ def stream_curves(contrast: Contrast, points: int, *, tokens_at_once: int = 2048
     for first, (end, other) in enumerate(zip(clean, corrupted, strict=True)):
         change = end - aligned(contrast, end, other)
         curve = []
-        shares = torch.linspace(0, 1, points).to(end)
+        shares = torch.linspace(0, 1, points, device=end.device).to(end)
         for some in shares.split(max(1, tokens_at_once // prompts.clean_tokens.numel())):
             stream = end - (1 - some)[:, None, None, None] * change
             logits = model.forward(
@@ -60,7 +60,7 @@ def profile(
     by_batch = [stream_curves(batch, points) for batch in batches]
     figures, curves = [], []
     for layer, parts in enumerate(zip(*by_batch, strict=True)):
-        curve = torch.cat(parts, dim=1).double().cpu()
+        curve = torch.cat(parts, dim=1).cpu().double()
         change, bent = curve[-1] - curve[0], midpoint_deviation(curve)
         about_line, about_mean = line_residuals(curve).sum(1).tolist()
         low, high = _ratio_interval(bent.numpy(), change.numpy(), resamples, seed)

@@ -78,7 +78,7 @@ def read_out(contrast: Contrast) -> Stage:
         logits = model.forward(
             contrast.tokens[:, :1].repeat(len(keep), 1),
             section=Section(model.n_layers, stream),
-            lengths=torch.ones(len(stream), dtype=torch.long),
+            lengths=torch.ones(len(stream), dtype=torch.long, device=stream.device),
         )
         return contrast.metric(logits)
 

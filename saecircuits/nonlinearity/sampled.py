@@ -55,14 +55,14 @@ def sample(
     generator = torch.Generator().manual_seed(seed)
     triples = random_triples(count, draws, generator)
     orders = random_orders(count, draws, generator)
-    one = torch.eye(count, dtype=torch.bool)
-    a, b = (torch.from_numpy(side) for side in np.triu_indices(count, 1))
+    one = torch.eye(count, dtype=torch.bool, device="cpu")
+    a, b = torch.triu_indices(count, count, 1, device="cpu")
     two = one[a] | one[b]
     three = one[triples].any(1)
-    entered = torch.tril(torch.ones(count, count, dtype=torch.bool))
+    entered = torch.tril(torch.ones(count, count, dtype=torch.bool, device="cpu"))
     place = orders.argsort(1)  # of every member in the order
     prefixes = entered[:, place].transpose(0, 1)[:, :-1].flatten(0, 1)
-    ends = torch.stack([torch.zeros(count), torch.ones(count)]).bool()
+    ends = torch.stack([torch.zeros_like(one[0]), torch.ones_like(one[0])])
     parts = [ends, one, ~one, two, ~two, three, prefixes]
     values = game(torch.cat(parts)).split([len(part) for part in parts])
     (empty, whole), alone, without_one, pair, without_two, triple, entering = values
@@ -71,7 +71,8 @@ def sample(
     def square(table: torch.Tensor, diagonal: torch.Tensor) -> torch.Tensor:
         out = table.new_empty(count, count, n_prompt)
         out[a, b] = out[b, a] = table
-        out[torch.arange(count), torch.arange(count)] = diagonal
+        member = torch.arange(count, device=table.device)
+        out[member, member] = diagonal
         return out
 
     of_singles = alone - empty

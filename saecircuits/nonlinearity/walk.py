@@ -45,7 +45,7 @@ def walk(
         keep: the members that each set keeps.
         tokens_at_once: how many tokens one stage may hold; it bounds memory.
     """
-    start = torch.zeros(len(keep), dtype=torch.long)
+    start = torch.zeros(len(keep), dtype=torch.long, device=keep.device)
     return _follow(stages, None, start, keep, tokens_at_once)
 
 
@@ -64,7 +64,7 @@ def _follow(
     _, child = chosen.unique(dim=0, return_inverse=True)
     by_child = child.argsort(stable=True)
     n_child = int(child.max()) + 1
-    firsts = torch.searchsorted(child[by_child], torch.arange(n_child + 1))
+    firsts = torch.searchsorted(child[by_child], torch.arange(n_child + 1, device=child.device))
     together = max(1, tokens_at_once // stage.tokens)
     metric: Tensor | None = None
     for start in range(0, n_child, together):

@@ -56,7 +56,7 @@ def corpus_of_prompts(prompts: Prompts) -> Corpus:
         ]
     )
     lengths = torch.cat([prompts.clean_lengths, prompts.corrupted_lengths])
-    position = torch.arange(width)
+    position = torch.arange(width, device=lengths.device)
     looked_at = (position >= 1) & (position < lengths[:, None])
     return Corpus(tokens=tokens, looked_at=looked_at, origin="task")
 
@@ -71,7 +71,7 @@ def read_features(
         wanted: hook name to feature indices, which number the columns.
     """
     columns = {
-        model.index(hook): torch.tensor(list(features), dtype=torch.long)
+        model.index(hook): torch.tensor(list(features), dtype=torch.long, device=model.device)
         for hook, features in wanted.items()
     }
     blocks: dict[int, list[sparse.csr_matrix]] = {index: [] for index in columns}
@@ -83,13 +83,13 @@ def read_features(
         def at_site(index: int, read: Tensor, write: Tensor, kept: Tensor = looked_at) -> None:
             if index in columns:
                 encoded = encode_sparse(model.splices[index].dictionary, read)
-                acts = encoded.of(columns[index].to(read.device)) * kept
+                acts = encoded.of(columns[index]) * kept
                 dense = acts.flatten(0, 1).float().cpu().numpy()
                 blocks[index].append(sparse.csr_matrix(dense.astype(np.float64)))
 
         tokens = corpus.tokens[rows].to(model.device)
         # Logits are not wanted; those of one token a text are the fewest there are.
-        model.forward(tokens, at_site=at_site, lengths=torch.ones(len(tokens), dtype=torch.long))
+        model.forward(tokens, at_site=at_site, lengths=torch.ones_like(tokens[:, 0]))
     return {
         model.hooks[index]: sparse.csc_matrix(sparse.vstack(parts))
         for index, parts in blocks.items()

@@ -87,7 +87,7 @@ def read_contexts(
     # Behind the end of a text stands BOS, which is never looked at.
     padded = [[bos, *row, *[bos] * (length - len(row))] for row in rows]
     return Contexts(
-        text=torch.tensor(padded, dtype=torch.long),
+        text=torch.tensor(padded, dtype=torch.long, device="cpu"),
         source=f"the file {place.name}",
         licence=licence or NOT_STATED,
         is_shown=is_shown,

@@ -14,6 +14,7 @@ with encoder row `e_j` for active j, and 0 otherwise.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -62,6 +63,10 @@ class Dictionary:
     def d_sae(self) -> int:
         """Number of features."""
         return self.W_enc.shape[1]
+
+    def indices(self, features: Sequence[int]) -> Int[Tensor, " n_node"]:
+        """Features by number as an index of the weights, where these are."""
+        return torch.tensor(features, dtype=torch.long, device=self.W_enc.device)
 
     def encode(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_sae"]:
         """Feature activations of `x`; differentiable with the set of active features held."""

@@ -50,7 +50,7 @@ def _sample(
     remembers: bool,
 ) -> tuple[Int[Tensor, "text length"], Float[Tensor, "text d_vocab"]]:
     """The texts, and the logits that their last token was drawn from."""
-    read, past, logits = tokens, None, torch.empty(0)
+    read, past, logits = tokens, None, torch.empty(0, device=tokens.device)
     while tokens.shape[1] < length:
         logits, past = next_logits(model, read, past, remembers=remembers)
         drawn = torch.multinomial(logits.softmax(-1).cpu(), 1, generator=generator).to(tokens)
@@ -69,7 +69,7 @@ def next_logits(
         past: None with the beginning of the texts; later only new tokens are given.
     """
     if not remembers:
-        lengths = torch.full((len(tokens),), tokens.shape[1])
+        lengths = tokens.new_full((len(tokens),), tokens.shape[1])
         return model.forward(tokens, lengths=lengths)[:, 0], None
     with inference_settings(model.bridge):
         logits, past = remembering_logits(model.bridge, tokens, past)

@@ -18,6 +18,7 @@ import torch
 
 from saecircuits.errors import DictionaryError, ModelError, UnknownNameError
 from saecircuits.splicing.building import splice
+from saecircuits.splicing.devices import read_place
 from saecircuits.splicing.model import SplicedModel
 from saecircuits.torch_state import in_own_state
 
@@ -58,8 +59,8 @@ def load_model(
     *,
     sites: str | Sequence[str] | None = None,
     release: str | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: str = "cpu",
+    dtype: str | torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
 ) -> SplicedModel:
     """A spliced model: shipped (by name), from a folder, or from a hub with an SAE release.
 
@@ -70,16 +71,18 @@ def load_model(
             `transcoder`, ...) for every dictionary of that kind; by default the manifest's
             default sites, or the release's `hook_resid_post` entries.
         release: a release of sae_lens's registry (downloaded unless cached).
-        dtype: of model and dictionaries.
-        device: where both are put.
+        dtype: of model and dictionaries: float64, float32, bfloat16 or float16, by name or torch's.
+        device: where both are put: `cpu`, `cuda`, `cuda:1`, `mps`, ...
 
     Raises:
-        UnknownNameError: no such model, release or site.
+        InputError: no such device here, or one without that dtype; seen before anything is read.
+        UnknownNameError: no such dtype, model, release or site.
         ModelError: files that are missing or not what the manifest says; a hub out of reach.
         DictionaryError: a dictionary made for another model, or of another width.
     """
+    where, kind = read_place(device, dtype)
     if release is not None:
-        return _from_release(str(name_or_folder), release, sites=sites, dtype=dtype, device=device)
+        return _from_release(str(name_or_folder), release, sites=sites, dtype=kind, device=where)
     folder = model_folder(name_or_folder)
     manifest = read_manifest(folder)
     check_files(folder, manifest)
@@ -87,18 +90,26 @@ def load_model(
         entry["writes"]: _load_dictionary(folder / entry["path"], manifest["name"])
         for entry in _entries(manifest, sites)
     }
-    bridge = _boot(str(folder / "model"), dtype=dtype, device=device)
+    bridge = _boot(str(folder / "model"), dtype=kind, device=where)
     return splice(bridge, dictionaries, name=manifest["name"], is_copied=False)
 
 
 @in_own_state
-def random_bridge(config: Any, tokenizer: Any) -> Any:
-    """A bridge over a model with random weights, float32 on the CPU; nothing is downloaded.
+def random_bridge(
+    config: Any,
+    tokenizer: Any,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> Any:
+    """A bridge over a model with random weights; nothing is downloaded.
 
     Args:
-        config: of Hugging Face; its initialisation is the model's, drawn by torch's generator.
+        config: of Hugging Face; its initialisation is the model's, drawn by torch's generator in
+            float32 on the CPU, so that one seed draws the same for every device.
         tokenizer: of Hugging Face.
     """
+    where, kind = read_place(device, dtype)
     import transformers
 
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
@@ -107,7 +118,8 @@ def random_bridge(config: Any, tokenizer: Any) -> Any:
         # The bridge reads settings and tokenizer from a folder, though the model is there.
         model.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        return _boot(folder, dtype=torch.float32, device="cpu", hf_model=model.eval())
+        placed = model.eval().to(device=where, dtype=kind)
+        return _boot(folder, dtype=kind, device=where, hf_model=placed)
 
 
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -201,7 +213,7 @@ def _load_dictionary(folder: Path, model_name: str) -> Any:
     return sae
 
 
-def _boot(name: str, *, dtype: torch.dtype, device: str, **given: Any) -> Any:
+def _boot(name: str, *, dtype: torch.dtype, device: torch.device, **given: Any) -> Any:
     with _quiet():
         from transformer_lens.model_bridge import TransformerBridge
 
@@ -221,7 +233,7 @@ def _from_release(
     *,
     sites: str | Sequence[str] | None,
     dtype: torch.dtype,
-    device: str,
+    device: torch.device,
 ) -> SplicedModel:
     """A hub model with the dictionaries of a release in sae_lens's registry."""
     with _quiet():

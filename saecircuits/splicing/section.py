@@ -87,7 +87,7 @@ def blocks_can_be_left_out(bridge: Any, points: Mapping[str, Any]) -> bool:
 
 def _last_block_suffices(bridge: Any, points: Mapping[str, Any], n_prompts: int) -> bool:
     tokens = torch.zeros(n_prompts, 3, dtype=torch.long, device=next(bridge.parameters()).device)
-    tokens[:, 1:] = torch.tensor([[1, 2], [2, 1]])[:n_prompts]
+    tokens[:, 1:] = tokens.new_tensor([[1, 2], [2, 1]])[:n_prompts]
     last = len(bridge.blocks) - 1
     name = stream_hooks(bridge)[last]
     with recording(bridge, points, [name]) as seen:

@@ -27,7 +27,7 @@ def shuffled_labels(prompts: Prompts, *, seed: int = 0) -> Prompts:
     effects are as large as before, prompt by prompt, and mean nothing.
     """
     generator = torch.Generator().manual_seed(seed)
-    is_exchanged = torch.rand(len(prompts), 1, generator=generator) < 0.5
+    is_exchanged = torch.rand(len(prompts), 1, generator=generator, device="cpu") < 0.5
     width = max(prompts.answer_tokens.shape[1], prompts.wrong_tokens.shape[1])
 
     def wide(values: Tensor) -> Tensor:

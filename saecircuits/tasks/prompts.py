@@ -245,9 +245,10 @@ def _with_numbered_tokens(encoded: list[_Encoded]) -> list[_Encoded]:
 
 def _padded(rows: list[list[int]]) -> tuple[Int[Tensor, "batch n"], Bool[Tensor, "batch n"]]:
     width = max(len(row) for row in rows)
-    values = torch.tensor([row + [0] * (width - len(row)) for row in rows], dtype=torch.int64)
-    lengths = torch.tensor([len(row) for row in rows])
-    return values, torch.arange(width) < lengths[:, None]
+    padded = [row + [0] * (width - len(row)) for row in rows]
+    values = torch.tensor(padded, dtype=torch.int64, device="cpu")
+    lengths = torch.tensor([len(row) for row in rows], device="cpu")
+    return values, torch.arange(width, device="cpu") < lengths[:, None]
 
 
 def _span_index(

@@ -75,8 +75,8 @@ def share_by_chance(d_model: int, d_head: int, *, seed: int = 0, draws: int = 8)
     generator = torch.Generator().manual_seed(seed)
 
     def product() -> Tensor:
-        left = torch.randn(d_model, d_head, generator=generator)
-        return left @ torch.randn(d_head, d_model, generator=generator)
+        left = torch.randn(d_model, d_head, generator=generator, device="cpu")
+        return left @ torch.randn(d_head, d_model, generator=generator, device="cpu")
 
     return sum(share(product(), product()) for _ in range(draws)) / draws
 

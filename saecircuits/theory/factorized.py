@@ -32,6 +32,7 @@ def shares_of_reads(
     read = reads(source, outputs).flatten(1)
     written = torch.cat([source[None], *outputs]).flatten(1)
     shares = read @ written.T / (read * read).sum(1, keepdim=True)
-    firsts = torch.cumsum(torch.tensor([1, *(len(one) for one in outputs)]), 0)
-    is_before = torch.arange(len(written)) < firsts[:, None]
+    counts = [1, *(len(one) for one in outputs)]
+    firsts = torch.tensor(counts, device=read.device).cumsum(0)
+    is_before = torch.arange(len(written), device=read.device) < firsts[:, None]
     return shares * is_before.to(shares)

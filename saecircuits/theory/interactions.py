@@ -19,9 +19,9 @@ from torch import Tensor
 
 
 def all_subsets(count: int) -> Bool[Tensor, "n_subset n_member"]:
-    """Every subset of `count` members, in the order of the rows of a table."""
-    rows = torch.arange(2**count)
-    return (rows[:, None] >> torch.arange(count) & 1).bool()
+    """Every subset of `count` members, in the order of the rows of a table; on the CPU."""
+    rows = torch.arange(2**count, device="cpu")
+    return (rows[:, None] >> torch.arange(count, device="cpu") & 1).bool()
 
 
 def grades(count: int) -> Int[Tensor, " n_subset"]:
@@ -72,7 +72,7 @@ def mean_grade(dividends: Float[Tensor, "n_subset ..."]) -> Float[Tensor, "..."]
     give it for any n. Below 1 where grades above the first cancel the first (backup).
     """
     sums = spectrum(dividends)
-    weights = torch.arange(len(sums)).to(sums)
+    weights = torch.arange(len(sums), device=sums.device).to(sums)
     return torch.tensordot(weights, sums, dims=1) / sums[1:].sum(0)
 
 
@@ -98,7 +98,7 @@ def redundancy_of(
 ) -> Float[Tensor, "n_member n_member ..."]:
     """`redundancy` from the whole table; the diagonal is `v(N) - v(N less A)`."""
     count = _members(values)
-    member = 2 ** torch.arange(count)
+    member = 2 ** torch.arange(count, device=values.device)
     pair = member[:, None] | member[None, :]
     last = 2**count - 1
     return redundancy(values[last], values[last - member], values[last - pair])

@@ -20,7 +20,7 @@ def line_residuals(curves: Float[Tensor, "point ..."]) -> Float[Tensor, "2 ..."]
 
     `1 - first / second`, each summed over curves or not, is the R^2 of a line.
     """
-    points = torch.linspace(-1, 1, curves.shape[0]).to(curves)
+    points = torch.linspace(-1, 1, curves.shape[0], device=curves.device).to(curves)
     centred = curves - curves.mean(0)
     slope = torch.tensordot(points, centred, dims=1) / (points**2).sum()
     line = points.view(-1, *[1] * (curves.ndim - 1)) * slope

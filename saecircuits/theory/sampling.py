@@ -50,7 +50,7 @@ def diagonal(
     sums: Float[Tensor, "n_grade ..."], share: Float[Tensor, " point"]
 ) -> Float[Tensor, "point ..."]:
     """`f(p)` at every share p of members, from the sums of all grades."""
-    powers = share[:, None] ** torch.arange(sums.shape[0]).to(share)
+    powers = share[:, None] ** torch.arange(sums.shape[0], device=share.device).to(share)
     return torch.tensordot(powers, sums, dims=1)
 
 
@@ -60,7 +60,7 @@ def random_orders(
     """Members in random order. What each adds as they enter one by one is, on average over the
     orders, its Shapley value (Castro, Gomez and Tejada 2009), and the first s are a random subset
     of s."""
-    return torch.rand(draws, count, generator=generator).argsort(1)
+    return torch.rand(draws, count, generator=generator, device=generator.device).argsort(1)
 
 
 def random_triples(count: int, draws: int, generator: torch.Generator) -> Int[Tensor, "draw three"]:

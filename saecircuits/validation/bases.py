@@ -32,7 +32,7 @@ def respliced(model: SplicedModel, prompts: Prompts, basis: Basis, *, seed: int)
         prompts: whose clean tokens, BOS left out, say what components and thresholds are.
     """
     makers: Mapping[Basis, Callable[[Tensor, Dictionary, int], Dictionary]] = {
-        "coordinates": lambda x, own, seed: complete_dictionary(x, torch.eye(x.shape[1]).to(x)),
+        "coordinates": lambda x, own, seed: complete_dictionary(x, _identity(x)),
         "pca": lambda x, own, seed: complete_dictionary(x, principal_components(x)),
         "random": lambda x, own, seed: random_dictionary(x, own, seed=seed),
     }
@@ -80,9 +80,14 @@ def complete_dictionary(
     )
 
 
+def _identity(x: Float[Tensor, "token width"]) -> Float[Tensor, "width width"]:
+    return torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+
+
 def principal_components(x: Float[Tensor, "token width"]) -> Float[Tensor, "width width"]:
     """Orthonormal rows, the direction of largest variance first."""
-    covariance = torch.cov(x.double().T)
+    # On the CPU, which has float64 whatever the model is on.
+    covariance = torch.cov(x.cpu().double().T)
     return torch.linalg.eigh(covariance).eigenvectors.flip(1).T.to(x).contiguous()
 
 
@@ -93,13 +98,13 @@ def random_dictionary(x: Float[Tensor, "token width"], own: Dictionary, *, seed:
     the reconstruction of `x` best.
     """
     generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(own.d_sae, x.shape[1], generator=generator).to(x)
+    directions = torch.randn(own.d_sae, x.shape[1], generator=generator, device="cpu").to(x)
     directions = directions / directions.norm(dim=1, keepdim=True)
     mean = x.mean(0)
     scores = (x - mean) @ directions.T
     # A transcoder reads another tensor; then what a dictionary of this width would have active.
-    active = (own.encode(x) > 0).float().mean() if own.d_in == x.shape[1] else torch.tensor(0.02)
-    threshold = torch.quantile(scores.flatten()[: 2**23], 1 - float(active)).clamp(min=0)
+    active = float((own.encode(x) > 0).float().mean()) if own.d_in == x.shape[1] else 0.02
+    threshold = torch.quantile(scores.flatten()[: 2**23], 1 - active).clamp(min=0)
     acts = torch.relu(scores) * (scores > threshold)
     again = acts @ directions
     scale = ((x - mean) * again).sum() / (again**2).sum().clamp(min=1e-12)

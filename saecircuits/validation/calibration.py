@@ -267,7 +267,7 @@ def _batches(model: SplicedModel, graph: AttributionGraph, prompts: Prompts) -> 
 
 
 def _mean_over_prompts(parts: Sequence[Tensor]) -> NDArray[np.float64]:
-    return torch.cat(list(parts), dim=1).double().mean(1).cpu().numpy()
+    return torch.cat(list(parts), dim=1).cpu().double().mean(1).numpy()
 
 
 @torch.no_grad()
@@ -299,7 +299,7 @@ def _absent_others(
     """What every other node of the site takes away, each absent with probability `share`."""
     units, place = contrast.units, spot.place
     d_sae = contrast.model.splices[place].dictionary.d_sae
-    is_absent = torch.rand(len(units), d_sae + 1, generator=generator) < share
+    is_absent = torch.rand(len(units), d_sae + 1, generator=generator, device="cpu") < share
     is_absent[spot.unit, spot.feature] = False  # ERROR, -1, is the last column
     there = is_absent[units.clean.clamp(min=0).cpu()].to(contrast.tokens.device)
     features = contrast.feature_change(place).dense() * there[..., :-1]

@@ -120,7 +120,7 @@ class ComponentCircuits:
 
 def ranking(batches: Sequence[Contrast], grain: Grain) -> NDArray[np.int64]:
     """All nodes that have an effect, the largest |mean effect over prompts| first."""
-    parts = [ComponentCircuits(batch, grain).effects().detach().double().cpu() for batch in batches]
+    parts = [ComponentCircuits(batch, grain).effects().detach().cpu().double() for batch in batches]
     size = torch.cat(parts).mean(0).abs().numpy()
     order = np.argsort(-size, kind="stable")
     return order[size[order] > 0]
@@ -133,9 +133,9 @@ def prefixes_ablated(
     parts = []
     for batch in batches:
         circuits = ComponentCircuits(batch, grain)
-        kept = torch.zeros(2 + len(sizes), circuits.size, dtype=torch.bool)
+        kept = torch.zeros(2 + len(sizes), circuits.size, dtype=torch.bool, device="cpu")
         kept[0] = True
         for row, count in enumerate(sizes, start=2):
-            kept[row, torch.from_numpy(ranked[:count].copy())] = True
-        parts.append(circuits.ablated(kept).double().cpu().numpy())
+            kept[row, ranked[:count].tolist()] = True
+        parts.append(circuits.ablated(kept).cpu().double().numpy())
     return np.concatenate(parts, axis=1)

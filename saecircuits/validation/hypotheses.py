@@ -279,7 +279,7 @@ def _edge_table(
     measured = np.zeros((0, len(units.clean)))
     if pairs:
         parts = [intervene_on_edges(batch, pairs) for batch in batches]
-        measured = above(torch.cat(parts, dim=1).double().cpu().numpy(), floor)
+        measured = above(torch.cat(parts, dim=1).cpu().double().numpy(), floor)
     table = pd.DataFrame(
         {
             "source": strongest["source"].to_list(),

@@ -206,4 +206,4 @@ def _by_name(metrics: NDArray[np.float64], sets: Mapping[str, Sequence[Any]]) ->
 
 
 def _numpy(values: Any) -> NDArray[np.float64]:
-    return values.double().cpu().numpy()
+    return values.cpu().double().numpy()

@@ -63,7 +63,7 @@ def read_score_map(
 
     scores, products = centred(scores), centred(products)
     if recording.setting("positional_embedding_type") == "alibi":
-        keys = torch.arange(pattern.shape[-1]).to(pattern).expand_as(pattern)
+        keys = torch.arange(pattern.shape[-1], device=pattern.device).to(pattern).expand_as(pattern)
         bias = centred(keys)
         shares = [_share(values, bias) for values in (scores, products)]
         scores, products = scores - shares[0] * bias, products - shares[1] * bias
