@@ -5,12 +5,44 @@ children are the caller's to mend (the command line exits with 2); any other exc
 the package is a fault of ours (exit 1).
 """
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
+
+# A message quotes input, which may be of any length: beyond `_LONGEST` its middle is left out.
+_LONGEST, _HEAD, _TAIL = 500, 300, 190
+_NAME: Final = 80
+# What a terminal would act on, or not show: control and format characters, broken halves of
+# characters, and the two separators that end a line.
+_ACTIVE: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def inert(text: str, *, keep: str = "") -> str:
+    """The text with everything that a terminal would act on written as an escape (`\\x1b`).
+
+    Args:
+        keep: characters that stay.
+    """
+    return "".join(
+        repr(char)[1:-1] if unicodedata.category(char) in _ACTIVE and char not in keep else char
+        for char in text
+    )
+
+
+def cut(text: str, longest: int) -> str:
+    """At most `longest` characters, the last three dots if something was left out."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 class SaecircuitsError(Exception):
-    """Anything this package raises on purpose."""
+    """Anything this package raises on purpose: one line, of bounded length."""
+
+    def __init__(self, message: object = "") -> None:
+        line = inert(str(message))
+        if len(line) > _LONGEST:
+            line = f"{line[:_HEAD]} [...] {line[-_TAIL:]}"
+        super().__init__(line)
 
 
 class InputError(SaecircuitsError):
@@ -22,6 +54,7 @@ class UnknownNameError(InputError):
 
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         choices = sorted(known)
+        name = cut(name, _NAME)
         near = get_close_matches(name, choices, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         shown = ", ".join(choices[:12]) + (", ..." if len(choices) > 12 else "")

@@ -16,10 +16,10 @@ from saecircuits.cli.options import (
     TaskName,
 )
 from saecircuits.cli.showing import (
-    OUT,
     print_expansion,
     print_json,
     print_table,
+    say,
     shown_progress,
 )
 
@@ -91,15 +91,13 @@ def paths(
         print_json({**routes.to_json(), **ablated})
         return
     for line in routes.sentences(labels_by_node(routes, labels)):
-        OUT.print(line, markup=False, soft_wrap=True)
+        say(line)
     if alone is not None:
-        OUT.print(
+        say(
             f"Kept alone, the listed paths have {alone.nodes} nodes and {alone.edges} edges. "
             f"Faithfulness on {alone.prompts} held-out prompts: "
             f"{alone.faithfulness_of('edges'):.3f} by these edges, "
-            f"{alone.faithfulness_of('nodes'):.3f} by the nodes with all edges between them.",
-            markup=False,
-            soft_wrap=True,
+            f"{alone.faithfulness_of('nodes'):.3f} by the nodes with all edges between them."
         )
 
 
@@ -146,7 +144,7 @@ def interactions(
     if as_json:
         print_json(found.to_json())
         return
-    OUT.print(
+    say(
         f"{len(members)} strongest nodes of {run} on {asked.name}: together {found.total:.3f} "
         f"logits, mean grade {found.mean_grade:.2f}"
     )

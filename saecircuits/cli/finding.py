@@ -23,10 +23,10 @@ from saecircuits.cli.options import (
     with_choices,
 )
 from saecircuits.cli.showing import (
-    OUT,
     print_json,
     print_report,
     print_table,
+    say,
     shown_progress,
 )
 
@@ -98,7 +98,7 @@ def discover(
         print_json({"folder": str(run.folder), **run.report.to_json()})
     else:
         print_report(run.report, title=f"{asked.name} in {spliced.name}")
-        OUT.print(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
+        say(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
 
 
 @with_choices
@@ -149,7 +149,7 @@ def attribute(
         )
     else:
         print_table("Strongest nodes", graph.nodes.head(15), ["node", "token", "effect"])
-        OUT.print(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
+        say(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
 
 
 def validate(
@@ -237,7 +237,7 @@ def compare(
     strongest = found.edges if of == "edges" else found.nodes
     print_table(f"Strongest {of}", strongest.head(15), list(strongest.columns))
     for name, report in reports.items():
-        OUT.print(
+        say(
             f"{name}: faithfulness {report.faithfulness:.3f} by {report.ablate}, "
             f"{report.prompts} held-out prompts"
         )

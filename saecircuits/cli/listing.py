@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
 from saecircuits.cli.asked import command_line
 from saecircuits.cli.options import (
@@ -27,7 +28,7 @@ def models(as_json: AsJson = False) -> None:
         print_json(manifests)
         return
     for name, manifest in manifests.items():
-        OUT.print(f"[bold]{name}[/bold]: {manifest.get('description', '')}")
+        OUT.print(Text.assemble((name, "bold"), f": {manifest.get('description', '')}"))
         table = Table(
             Column("dictionary", min_width=25), "kind", "L0", "variance", "recovered", "dead"
         )

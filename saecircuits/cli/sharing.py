@@ -7,7 +7,7 @@ import typer
 
 from saecircuits.cli.asked import load, task_of
 from saecircuits.cli.options import AsJson, ModelName, Release, Sites
-from saecircuits.cli.showing import OUT, print_json, shown_progress
+from saecircuits.cli.showing import print_json, say, shown_progress
 from saecircuits.errors import InputError
 
 
@@ -69,7 +69,7 @@ def draw(
         print_json({"files": [str(path) for path in paths], "groups": shown})
         return
     for path in paths:
-        OUT.print(f"{len(drawn)} groups: {path}", markup=False, soft_wrap=True)
+        say(f"{len(drawn)} groups: {path}")
 
 
 def export(
@@ -113,8 +113,8 @@ def export(
         print_json({"path": str(path), "target": target, "notes": notes})
         return
     for note in notes:
-        OUT.print(note, markup=False, soft_wrap=True)
-    OUT.print(f"{target}: {path}", markup=False, soft_wrap=True)
+        say(note)
+    say(f"{target}: {path}")
 
 
 def label(
@@ -134,11 +134,7 @@ def label(
         print_json({**made.model_dump(), "refreshed": written})
         return
     where = f"{', '.join(written)} and exports" if written else "Exports"
-    OUT.print(
-        f"{made.site}.f{made.feature}: {made.text} ({made.author}, {made.date}). {where} show it.",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f"{made.site}.f{made.feature}: {made.text} ({made.author}, {made.date}). {where} show it.")
 
 
 def _check(path: Path, target: str | None, as_json: bool) -> None:
@@ -153,9 +149,8 @@ def _check(path: Path, target: str | None, as_json: bool) -> None:
     else:
         for one in found:
             viewers = ", ".join(one.viewers)
-            OUT.print(f"{one.level} {one.rule} ({viewers}): {one.message}", markup=False,
-                      soft_wrap=True)  # fmt: skip
+            say(f"{one.level} {one.rule} ({viewers}): {one.message}")
         if not found:
-            OUT.print(f"{path}: nothing found")
+            say(f"{path}: nothing found")
     if errors:
         raise InputError(f"{path} has {len(errors)} errors; {errors[0].message}")

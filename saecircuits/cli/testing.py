@@ -15,7 +15,7 @@ from saecircuits.cli.options import (
     Sites,
     TaskName,
 )
-from saecircuits.cli.showing import OUT, print_json, print_table, shown_progress
+from saecircuits.cli.showing import print_json, print_table, say, shown_progress
 
 
 def hypotheses(
@@ -68,12 +68,12 @@ def hypotheses(
         ["test", "question", "value", "against", "p", "rejected"],
     )
     verdict = "a circuit" if found.is_circuit else "no circuit"
-    OUT.print(
+    say(
         f"\nAt level {level:g} this is {verdict}; {found.needed} of {len(found.members)} members "
         "are needed one by one (Holm)."
     )
     smallest = ", ".join(f"{name} {value:.3g}" for name, value in found.smallest.items())
-    OUT.print(f"Smallest that would be seen with probability {found.power:g}: {smallest}")
+    say(f"Smallest that would be seen with probability {found.power:g}: {smallest}")
 
 
 def baselines(
