@@ -8,6 +8,7 @@ the package is a fault of ours (exit 1).
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Final
 
 # A message quotes input, which may be of any length: beyond `_LONGEST` its middle is left out.
@@ -30,19 +31,28 @@ def inert(text: str, *, keep: str = "") -> str:
     )
 
 
+def bounded(message: str) -> str:
+    """A message as one line of bounded length: of a long one, its beginning and its end."""
+    line = inert(message)
+    return line if len(line) <= _LONGEST else f"{line[:_HEAD]} [...] {line[-_TAIL:]}"
+
+
 def cut(text: str, longest: int) -> str:
     """At most `longest` characters, the last three dots if something was left out."""
     return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def public_path(given: str | Path) -> str:
+    """A path as it may stand in a published file: of an absolute one the last part alone."""
+    path = Path(given)
+    return path.name if path.is_absolute() else str(given)
 
 
 class SaecircuitsError(Exception):
     """Anything this package raises on purpose: one line, of bounded length."""
 
     def __init__(self, message: object = "") -> None:
-        line = inert(str(message))
-        if len(line) > _LONGEST:
-            line = f"{line[:_HEAD]} [...] {line[-_TAIL:]}"
-        super().__init__(line)
+        super().__init__(bounded(str(message)))
 
 
 class InputError(SaecircuitsError):
@@ -59,6 +69,16 @@ class UnknownNameError(InputError):
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         shown = ", ".join(choices[:12]) + (", ..." if len(choices) > 12 else "")
         super().__init__(f"unknown {what} {name!r}; {hint}known: {shown or 'none'}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a seed that a generator does not take.
+
+    Raises:
+        InputError: a negative one, or one of more than 63 bits.
+    """
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed}; it must be 0 or more, and below 2^63")
 
 
 class SiteError(InputError):

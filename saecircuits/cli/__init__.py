@@ -1,8 +1,9 @@
 """The command line. Thin: each command loads what it was asked for and calls one public function.
 
 Heavy libraries are imported inside the commands, so that `--help` answers at once. Exit status: 0
-done, 2 bad input (one line on the error stream, nothing written), 128 and the signal's number for a
-command that a signal ended (130 for Ctrl-C), 1 a fault of ours.
+done; 2 bad input, or a path that the system refuses (one line on the error stream, nothing
+written); 128 and the signal's number for a command that a signal ended (130 for Ctrl-C); 1 a fault
+of ours.
 """
 
 import sys
@@ -27,6 +28,10 @@ def main() -> None:
         except SaecircuitsError as error:
             complain(str(error))
             status = 1
+        except OSError as error:
+            # A path that the system refuses: too long, a loop of links, no permission.
+            complain(f"{error.filename or 'the system'}: {error.strerror or error}")
+            status = 2
         except Stopped as stop:
             complain(f"stopped by {stop.name}; {how_to_go_on(sys.argv[1:])}")
             status = stop.status

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import load, settings_of, task_of
+from saecircuits.cli.asked import load, load_of_run, load_task, settings_of, task_of
 from saecircuits.cli.options import (
     AsJson,
     Baseline,
     Limit,
     ModelName,
     Release,
+    RunModel,
     Sites,
     TaskName,
 )
@@ -50,7 +51,7 @@ def paths(
     task: Annotated[
         str | None, typer.Option(help="The run's task, if it is not a shipped one: its file.")
     ] = None,
-    model: ModelName = "stories",
+    model: RunModel = None,
     sites: Sites = None,
     release: Release = None,
     limit: Limit = None,
@@ -59,6 +60,7 @@ def paths(
     """List the strongest paths of features through a run's graph, and what all paths carry."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.circuits import check_routes
         from saecircuits.circuits.path_circuits import path_circuit
         from saecircuits.publication import (
             labels_by_node,
@@ -67,11 +69,12 @@ def paths(
             read_record,
         )
 
-        graph, labels = read_graph(run), read_labels_if_any(run)
-        name = task_of(read_record(run).task_name, run, task)
+        check_routes(k, sign=sign, by=by)
+        record, graph, labels = read_record(run), read_graph(run), read_labels_if_any(run)
+        name = task_of(record, run, task, limit=limit)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
-        asked = sc.load_task(name, spliced, limit=limit)
+        spliced = load_of_run(record, run, model=model, sites=sites, release=release)
+        asked = load_task(name, spliced, limit=limit)
         progress("paths", 0.0)
         wanted = source[0] if source is not None and len(source) == 1 else source
         routes = sc.paths(
@@ -104,7 +107,7 @@ def paths(
 def interactions(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     top: Annotated[
-        int, typer.Option(help="Members: this many of the circuit's strongest nodes.")
+        int, typer.Option(min=1, help="Members: this many of the circuit's strongest nodes.")
     ] = 12,
     rest: Annotated[
         str, typer.Option(help="All other nodes: at their baseline, or clean.")
@@ -112,7 +115,7 @@ def interactions(
     task: Annotated[
         str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
     ] = None,
-    model: ModelName = "stories",
+    model: RunModel = None,
     sites: Sites = None,
     release: Release = None,
     baseline: Baseline = "corrupted",
@@ -124,19 +127,22 @@ def interactions(
         import saecircuits as sc
         from saecircuits.nonlinearity.node_game import parse_rest
 
+        others = parse_rest(rest)
+        kind = settings_of(baseline=baseline).baseline
         stored = sc.read_run(run)
         members = stored.circuit.members[:top]
+        name = task_of(stored.record, run, task, limit=limit)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
-        asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
+        spliced = load_of_run(stored.record, run, model=model, sites=sites, release=release)
+        asked = load_task(name, spliced, limit=limit)
         settings = stored.circuit.settings
         progress("interactions", 0.0)
         found = sc.interactions(
             spliced,
             asked.test,
             members,
-            rest=parse_rest(rest),
-            baseline=settings_of(baseline=baseline).baseline,
+            rest=others,
+            baseline=kind,
             positions=settings.positions,
             error_policy=settings.error_policy,
             reference=asked.train,
@@ -180,14 +186,18 @@ def expand(
     ] = None,
     limit: Annotated[
         int,
-        typer.Option(help="Of applications of a component, for the naive sum and for paths each."),
+        typer.Option(
+            min=0, help="Of applications of a component, for the naive sum and for paths each."
+        ),
     ] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Expand a prompt's stream by degree: exactly, naively, and path by path."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.expansion.affine import check_choices
 
+        check_choices(operator, by)
         progress("loading", 0.0)
         spliced = sc.load_model(model)
         asked: dict[str, Any] = {
@@ -208,8 +218,8 @@ def expand(
 
 def attention(
     prompt: Annotated[str, typer.Option(help="The text, without BOS.")],
-    layer: Annotated[int, typer.Option(help="The layer of the head, from 0.")],
-    head: Annotated[int, typer.Option(help="The head, from 0.")],
+    layer: Annotated[int, typer.Option(min=0, help="The layer of the head, from 0.")],
+    head: Annotated[int, typer.Option(min=0, help="The head, from 0.")],
     query: Annotated[
         int | None, typer.Option(help="Position that looks, BOS being 0; the last by default.")
     ] = None,
@@ -224,7 +234,9 @@ def attention(
 ) -> None:
     """Say which features, or components, make a head look where it looks."""
     import saecircuits as sc
+    from saecircuits.heads.terms import check_basis
 
+    check_basis(by)
     spliced = load(model, sites=sites, release=release)
     found = sc.attention(spliced, prompt, layer, head, query=query, key=key, by=by)
     if as_json:
@@ -248,10 +260,12 @@ def linearity(
     """Measure how linear the model is: Taylor's orders against interventions, layer by layer."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.tasks import check_task
 
+        check_task(task, limit=limit)
         progress("loading", 0.0)
         spliced = load(model, sites=sites, release=release)
-        asked = sc.load_task(task, spliced, limit=limit)
+        asked = load_task(task, spliced, limit=limit)
         progress("linearity", 0.0)
         found = sc.linearity(spliced, asked.test)
     if as_json:

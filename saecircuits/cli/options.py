@@ -13,6 +13,9 @@ TaskName = Annotated[
 ModelName = Annotated[
     str, typer.Option("--model", help="A shipped model (see `models`), or a folder.")
 ]
+RunModel = Annotated[
+    str | None, typer.Option("--model", help="Where the run's model is; else as its record says.")
+]
 Sites = Annotated[
     str | None,
     typer.Option(help="Where dictionaries are spliced: a kind such as resid_post, or hook names."),

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import load, task_of
-from saecircuits.cli.options import AsJson, ModelName, Release, Sites
+from saecircuits.cli.asked import load_of_run, load_task, task_of
+from saecircuits.cli.options import AsJson, Release, RunModel, Sites
 from saecircuits.cli.showing import print_json, say, shown_progress
 from saecircuits.errors import InputError
 
@@ -33,7 +33,7 @@ def draw(
     task: Annotated[
         str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
     ] = None,
-    model: ModelName = "stories",
+    model: RunModel = None,
     sites: Sites = None,
     release: Release = None,
     as_json: AsJson = False,
@@ -42,15 +42,19 @@ def draw(
     with shown_progress(as_json) as progress:
         import saecircuits as sc
         from saecircuits.publication import groups_of, read_groups, replace_figure
+        from saecircuits.publication.drawing import check_figure_path
 
+        for path in out or ():
+            check_figure_path(path)
         stored = sc.read_run(run)
         wanted: Any = groups if groups in ("suggested", "none") else read_groups(groups)
         drawn = groups_of(stored.circuit, wanted)
         report = stored.report
         if measure:
+            name = task_of(stored.record, run, task)
             progress("loading", 0.0)
-            spliced = load(model, sites=sites, release=release)
-            asked = sc.load_task(task_of(stored.task_name, run, task), spliced)
+            spliced = load_of_run(stored.record, run, model=model, sites=sites, release=release)
+            asked = load_task(name, spliced)
             progress("ablation", 0.0)
             kind: Any = "corrupted" if report is None else report.baseline
             report = sc.validate(

@@ -5,13 +5,21 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import counts_of, load, settings_of, task_of
+from saecircuits.cli.asked import (
+    counts_of,
+    load,
+    load_of_run,
+    load_task,
+    settings_of,
+    task_of,
+)
 from saecircuits.cli.options import (
     AsJson,
     Baseline,
     Limit,
     ModelName,
     Release,
+    RunModel,
     Sites,
     TaskName,
 )
@@ -23,7 +31,7 @@ def hypotheses(
     task: Annotated[
         str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
     ] = None,
-    model: ModelName = "stories",
+    model: RunModel = None,
     sites: Sites = None,
     release: Release = None,
     ablate: Annotated[
@@ -39,14 +47,17 @@ def hypotheses(
     """Test a published circuit: effect, sufficiency, necessity, minimality, with corrections."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.validation import check_tests
 
-        stored = sc.read_run(run)
-        progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release)
-        asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
-        progress("tests", 0.0)
         how: Any = ablate
         kind = settings_of(baseline=baseline).baseline
+        check_tests(how, level=level, bar=bar, n_random=random)
+        stored = sc.read_run(run)
+        name = task_of(stored.record, run, task, limit=limit)
+        progress("loading", 0.0)
+        spliced = load_of_run(stored.record, run, model=model, sites=sites, release=release)
+        asked = load_task(name, spliced, limit=limit)
+        progress("tests", 0.0)
         found = sc.hypotheses(
             spliced,
             stored.circuit,
@@ -99,13 +110,17 @@ def baselines(
     """Hold features against nodes that need no training: faithfulness over the number of nodes."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.tasks import check_task
+        from saecircuits.validation import check_kinds
 
         chosen: dict[str, Any] = {} if kinds == "all" else {"kinds": kinds.split(",")}
         counts = counts_of("--sizes", sizes)
         way: Any = settings_of(positions=positions).positions
+        check_kinds(chosen.get("kinds", ()), sizes=counts, bar=bar)
+        check_task(task, limit=limit)
         progress("loading", 0.0)
         spliced = load(model, sites=sites, release=release)
-        asked = sc.load_task(task, spliced, limit=limit)
+        asked = load_task(task, spliced, limit=limit)
         progress("baselines", 0.0)
         found = sc.baselines(spliced, asked, sizes=counts, positions=way, bar=bar, **chosen)
     if as_json:
