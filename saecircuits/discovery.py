@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from saecircuits.circuits import Circuit, Routes, paths, prune
-from saecircuits.circuits.prune import check_method, check_selection
+from saecircuits.circuits import Circuit, Routes, check_choice, paths, prune
 from saecircuits.circuits.selection import Method
 from saecircuits.edges.attribute import attribute, measurable
 from saecircuits.edges.graph import AttributionGraph
@@ -36,6 +35,7 @@ from saecircuits.publication import (
     suggest_groups,
     write_graph,
 )
+from saecircuits.run_folder import check_folder
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Task
 from saecircuits.torch_state import in_own_state
@@ -103,10 +103,8 @@ def discover(
         InputError: whatever the stages refuse; nothing is written then.
     """
     settings = settings or AttributionSettings()
-    # A number of nodes, if given, takes the place of the wanted faithfulness.
-    wanted = faithfulness if nodes is None else None
-    check_selection(nodes=nodes, faithfulness=wanted)
-    check_method(method, faithfulness=wanted)
+    wanted = check_choice(method, nodes=nodes, edges=edges, faithfulness=faithfulness)
+    check_folder(folder, overwrite=overwrite, resume=resume)
     provenance = {**model.describe(), "prompts": task.train.digest}
     with nothing_left_behind(folder):
         target = open_folder(

@@ -11,10 +11,14 @@ from tests.models import N_LAYERS, build_bridge, random_sae
 HOOKS = tuple(f"blocks.{layer}.hook_resid_post" for layer in range(N_LAYERS))
 
 
-def write_model_folder(folder: Path, *, made_for: str = "tiny") -> Path:
-    """Writes the folder; `made_for` is the model name in the dictionaries' metadata."""
+def write_model_folder(folder: Path, *, made_for: str = "tiny", scale: float = 0.35) -> Path:
+    """Writes the folder; `made_for` is the model name in the dictionaries' metadata.
+
+    Args:
+        scale: of the model's random weights; another one makes another model.
+    """
     (folder / "model").mkdir(parents=True)
-    build_bridge(folder / "model")
+    build_bridge(folder / "model", scale=scale)
     entries = []
     for number, hook in enumerate(HOOKS):
         sae = random_sae("jumprelu", seed=number, metadata={"model_name": made_for})

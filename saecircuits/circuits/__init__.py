@@ -6,5 +6,7 @@ from saecircuits.circuits.compare import Comparison as Comparison
 from saecircuits.circuits.compare import compare as compare
 from saecircuits.circuits.path_degrees import path_degrees as path_degrees
 from saecircuits.circuits.paths import Routes as Routes
+from saecircuits.circuits.paths import check_routes as check_routes
 from saecircuits.circuits.paths import paths as paths
+from saecircuits.circuits.prune import check_choice as check_choice
 from saecircuits.circuits.prune import prune as prune

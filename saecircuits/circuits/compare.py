@@ -69,9 +69,10 @@ def compare(*circuits: Circuit, names: tuple[str, ...] | None = None) -> Compari
         for key in _SAME if _has_digests(pair) else _SAME_BY_NAME:
             one, two = (circuit.provenance.get(key) for circuit in pair)
             if one != two:
+                shown = f": {one!r}, {two!r}" if isinstance(one, str) else ""
                 raise InputError(
-                    f"the circuits are of different models or dictionaries ({key} differs): their "
-                    "node ids do not name the same features"
+                    f"the circuits are of different models or dictionaries ({key} differs{shown}): "
+                    "their node ids do not name the same features"
                 )
     tables = {
         "nodes": {name: _members(one) for name, one in zip(known, circuits, strict=True)},

@@ -176,11 +176,21 @@ def paths(
             of the wrong kind; parts without the factorised engine.
         UnknownNameError: a choice or node that does not exist.
     """
+    check_routes(k, sign=sign, by=by)
+    found = linear_graph(graph, is_split=by == "parts")
+    return paths_of(found, graph, k=k, source=source, target=target, by=by, sign=sign)
+
+
+def check_routes(k: int, *, sign: str, by: str) -> None:
+    """Refuses a search for paths that cannot be meant; see `paths`.
+
+    Raises:
+        InputError: k below 1.
+        UnknownNameError: no such sign, or unit of a step.
+    """
     check_search(k, sign)
     if by not in get_args(By):
         raise UnknownNameError("by", by, get_args(By))
-    found = linear_graph(graph, is_split=by == "parts")
-    return paths_of(found, graph, k=k, source=source, target=target, by=by, sign=sign)
 
 
 def paths_of(

@@ -67,15 +67,14 @@ def prune(
             (it cannot measure), or a faithfulness that the whole graph does not reach.
     """
     check_selection(
-        nodes=nodes, node_threshold=node_threshold, faithfulness=faithfulness, paths=paths
+        nodes=nodes,
+        node_threshold=node_threshold,
+        faithfulness=faithfulness,
+        paths=paths,
+        edges=edges,
+        edge_threshold=edge_threshold,
     )
     check_method(method, faithfulness=faithfulness, node_threshold=node_threshold)
-    if edges is not None and edge_threshold is not None:
-        raise InputError("prune was given edges and edge_threshold; give at most one of them")
-    if edges is not None and edges < 0:
-        raise InputError(f"prune was asked for {edges} edges; ask for 0 or more")
-    if edge_threshold is not None and edge_threshold < 0:
-        raise InputError(f"edge_threshold is {edge_threshold}; a size is never below 0")
     if paths is not None:
         if edges is not None or edge_threshold is not None or not with_errors:
             raise InputError(
@@ -125,8 +124,10 @@ def check_selection(
     node_threshold: float | None = None,
     faithfulness: float | None = None,
     paths: int | None = None,
+    edges: int | None = None,
+    edge_threshold: float | None = None,
 ) -> None:
-    """Refuses a way to choose nodes that cannot be meant; see `prune`.
+    """Refuses a way to choose nodes and edges that cannot be meant; see `prune`.
 
     Raises:
         InputError: none or several ways, or a number out of range.
@@ -147,8 +148,13 @@ def check_selection(
         raise InputError(f"prune was asked for {paths} paths; ask for at least 1")
     if nodes is not None and nodes < 1:
         raise InputError(f"prune was asked for {nodes} nodes; ask for at least 1")
-    if node_threshold is not None and node_threshold < 0:
-        raise InputError(f"node_threshold is {node_threshold}; a size is never below 0")
+    for name, value in {"node_threshold": node_threshold, "edge_threshold": edge_threshold}.items():
+        if value is not None and not value >= 0:  # so written that NaN is refused
+            raise InputError(f"{name} is {value}; a size is never below 0")
+    if edges is not None and edge_threshold is not None:
+        raise InputError("prune was given edges and edge_threshold; give at most one of them")
+    if edges is not None and edges < 0:
+        raise InputError(f"prune was asked for {edges} edges; ask for 0 or more")
     if faithfulness is not None and not 0 < faithfulness <= 1:
         raise InputError(f"faithfulness is {faithfulness}; ask for more than 0 and at most 1")
 
@@ -174,6 +180,20 @@ def check_method(
         raise InputError(
             f"node_threshold is of |effect|; method {method!r} takes nodes or faithfulness"
         )
+
+
+def check_choice(
+    method: str, *, nodes: int | None, edges: int | None, faithfulness: float
+) -> float | None:
+    """The faithfulness wanted, None where a number of nodes takes its place; see `discover`.
+
+    Raises:
+        UnknownNameError, InputError: as `check_selection` and `check_method`.
+    """
+    wanted = faithfulness if nodes is None else None
+    check_selection(nodes=nodes, faithfulness=wanted, edges=edges)
+    check_method(method, faithfulness=wanted)
+    return wanted
 
 
 def _chosen(

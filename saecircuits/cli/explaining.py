@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import load, settings_of, task_of
+from saecircuits.cli.asked import load, load_of_run, load_task, settings_of, task_of
 from saecircuits.cli.options import (
     AsJson,
     Baseline,
@@ -14,14 +14,16 @@ from saecircuits.cli.options import (
     Limit,
     ModelName,
     Release,
+    RunDtype,
+    RunModel,
     Sites,
     TaskName,
 )
 from saecircuits.cli.showing import (
-    OUT,
     print_expansion,
     print_json,
     print_table,
+    say,
     shown_progress,
 )
 
@@ -52,17 +54,18 @@ def paths(
     task: Annotated[
         str | None, typer.Option(help="The run's task, if it is not a shipped one: its file.")
     ] = None,
-    model: ModelName = "stories",
+    model: RunModel = None,
     sites: Sites = None,
     release: Release = None,
     device: Device = "cpu",
-    dtype: Dtype = "float32",
+    dtype: RunDtype = None,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """List the strongest paths of features through a run's graph, and what all paths carry."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.circuits import check_routes
         from saecircuits.circuits.path_circuits import path_circuit
         from saecircuits.publication import (
             labels_by_node,
@@ -71,11 +74,14 @@ def paths(
             read_record,
         )
 
-        graph, labels = read_graph(run), read_labels_if_any(run)
-        name = task_of(read_record(run).task_name, run, task)
+        check_routes(k, sign=sign, by=by)
+        record, graph, labels = read_record(run), read_graph(run), read_labels_if_any(run)
+        name = task_of(record, run, task, limit=limit)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = sc.load_task(name, spliced, limit=limit)
+        spliced = load_of_run(
+            record, run, model=model, sites=sites, release=release, device=device, dtype=dtype
+        )
+        asked = load_task(name, spliced, limit=limit)
         progress("paths", 0.0)
         wanted = source[0] if source is not None and len(source) == 1 else source
         routes = sc.paths(
@@ -95,22 +101,20 @@ def paths(
         print_json({**routes.to_json(), **ablated})
         return
     for line in routes.sentences(labels_by_node(routes, labels)):
-        OUT.print(line, markup=False, soft_wrap=True)
+        say(line)
     if alone is not None:
-        OUT.print(
+        say(
             f"Kept alone, the listed paths have {alone.nodes} nodes and {alone.edges} edges. "
             f"Faithfulness on {alone.prompts} held-out prompts: "
             f"{alone.faithfulness_of('edges'):.3f} by these edges, "
-            f"{alone.faithfulness_of('nodes'):.3f} by the nodes with all edges between them.",
-            markup=False,
-            soft_wrap=True,
+            f"{alone.faithfulness_of('nodes'):.3f} by the nodes with all edges between them."
         )
 
 
 def interactions(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     top: Annotated[
-        int, typer.Option(help="Members: this many of the circuit's strongest nodes.")
+        int, typer.Option(min=1, help="Members: this many of the circuit's strongest nodes.")
     ] = 12,
     rest: Annotated[
         str, typer.Option(help="All other nodes: at their baseline, or clean.")
@@ -118,11 +122,11 @@ def interactions(
     task: Annotated[
         str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
     ] = None,
-    model: ModelName = "stories",
+    model: RunModel = None,
     sites: Sites = None,
     release: Release = None,
     device: Device = "cpu",
-    dtype: Dtype = "float32",
+    dtype: RunDtype = None,
     baseline: Baseline = "corrupted",
     limit: Limit = 32,
     as_json: AsJson = False,
@@ -132,19 +136,30 @@ def interactions(
         import saecircuits as sc
         from saecircuits.nonlinearity.node_game import parse_rest
 
+        others = parse_rest(rest)
+        kind = settings_of(baseline=baseline).baseline
         stored = sc.read_run(run)
         members = stored.circuit.members[:top]
+        name = task_of(stored.record, run, task, limit=limit)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
+        spliced = load_of_run(
+            stored.record,
+            run,
+            model=model,
+            sites=sites,
+            release=release,
+            device=device,
+            dtype=dtype,
+        )
+        asked = load_task(name, spliced, limit=limit)
         settings = stored.circuit.settings
         progress("interactions", 0.0)
         found = sc.interactions(
             spliced,
             asked.test,
             members,
-            rest=parse_rest(rest),
-            baseline=settings_of(baseline=baseline).baseline,
+            rest=others,
+            baseline=kind,
             positions=settings.positions,
             error_policy=settings.error_policy,
             reference=asked.train,
@@ -152,7 +167,7 @@ def interactions(
     if as_json:
         print_json(found.to_json())
         return
-    OUT.print(
+    say(
         f"{len(members)} strongest nodes of {run} on {asked.name}: together {found.total:.3f} "
         f"logits, mean grade {found.mean_grade:.2f}"
     )
@@ -192,14 +207,18 @@ def expand(
     ] = None,
     limit: Annotated[
         int,
-        typer.Option(help="Of applications of a component, for the naive sum and for paths each."),
+        typer.Option(
+            min=0, help="Of applications of a component, for the naive sum and for paths each."
+        ),
     ] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Expand a prompt's stream by degree: exactly, naively, and path by path."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.expansion.affine import check_choices
 
+        check_choices(operator, by)
         progress("loading", 0.0)
         spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
         asked: dict[str, Any] = {
@@ -220,8 +239,8 @@ def expand(
 
 def attention(
     prompt: Annotated[str, typer.Option(help="The text, without BOS.")],
-    layer: Annotated[int, typer.Option(help="The layer of the head, from 0.")],
-    head: Annotated[int, typer.Option(help="The head, from 0.")],
+    layer: Annotated[int, typer.Option(min=0, help="The layer of the head, from 0.")],
+    head: Annotated[int, typer.Option(min=0, help="The head, from 0.")],
     query: Annotated[
         int | None, typer.Option(help="Position that looks, BOS being 0; the last by default.")
     ] = None,
@@ -238,7 +257,9 @@ def attention(
 ) -> None:
     """Say which features, or components, make a head look where it looks."""
     import saecircuits as sc
+    from saecircuits.heads.terms import check_basis
 
+    check_basis(by)
     spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
     found = sc.attention(spliced, prompt, layer, head, query=query, key=key, by=by)
     if as_json:
@@ -264,10 +285,12 @@ def linearity(
     """Measure how linear the model is: Taylor's orders against interventions, layer by layer."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.tasks import check_task
 
+        check_task(task, limit=limit)
         progress("loading", 0.0)
         spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = sc.load_task(task, spliced, limit=limit)
+        asked = load_task(task, spliced, limit=limit)
         progress("linearity", 0.0)
         found = sc.linearity(spliced, asked.test)
     if as_json:

@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import command_line, contexts_of, load, settings_of, task_of
+from saecircuits.cli.asked import (
+    check_contexts,
+    command_line,
+    contexts_of,
+    load,
+    load_of_run,
+    load_task,
+    settings_of,
+    task_of,
+)
 from saecircuits.cli.options import (
     AsJson,
     ContextsFile,
@@ -20,17 +29,20 @@ from saecircuits.cli.options import (
     Overwrite,
     Release,
     Resume,
+    RunDtype,
+    RunModel,
     Sites,
     TaskName,
     with_choices,
 )
 from saecircuits.cli.showing import (
-    OUT,
     print_json,
     print_report,
     print_table,
+    say,
     shown_progress,
 )
+from saecircuits.run_folder import check_folder, check_new_file
 
 
 @with_choices
@@ -66,12 +78,22 @@ def discover(
 ) -> None:
     """Find a circuit, validate it on held-out prompts, and write a folder to open."""
     with shown_progress(as_json) as progress:
+        # Everything that can be refused without the model is, before anything else is loaded.
+        folder = check_folder(
+            out or Path("runs") / Path(task).stem, overwrite=overwrite, resume=resume
+        )
         import saecircuits as sc
+        from saecircuits.circuits import check_choice
+        from saecircuits.tasks import check_task
 
         settings = settings_of(**choices)
+        how: Any = method
+        check_choice(how, nodes=nodes, edges=edges, faithfulness=faithfulness)
+        check_task(task, limit=limit)
+        check_contexts(contexts, contexts_licence)
         progress("loading", 0.0)
         spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = sc.load_task(task, spliced, limit=limit)
+        asked = load_task(task, spliced, limit=limit)
         text = contexts_of(
             contexts,
             contexts_licence,
@@ -79,11 +101,10 @@ def discover(
             model=spliced,
             seed=settings.seed,
         )
-        how: Any = method
         run = sc.discover(
             spliced,
             asked,
-            out or Path("runs") / asked.name,
+            folder,
             settings=settings,
             faithfulness=faithfulness,
             nodes=nodes,
@@ -102,7 +123,7 @@ def discover(
         print_json({"folder": str(run.folder), **run.report.to_json()})
     else:
         print_report(run.report, title=f"{asked.name} in {spliced.name}")
-        OUT.print(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
+        say(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
 
 
 @with_choices
@@ -125,6 +146,9 @@ def attribute(
 ) -> None:
     """Compute the effects of nodes and edges, and write them as tables; no circuit is chosen."""
     with shown_progress(as_json) as progress:
+        folder = check_folder(out or Path("runs") / f"{Path(task).stem}-graph", overwrite=overwrite)
+        if all_edges is not None:
+            check_new_file(all_edges, is_replaced=False)
         import saecircuits as sc
         from saecircuits.publication import (
             describe_task,
@@ -132,12 +156,13 @@ def attribute(
             open_folder,
             write_graph,
         )
+        from saecircuits.tasks import check_task
 
         settings = settings_of(**choices)
+        check_task(task, limit=limit)
         progress("loading", 0.0)
         spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = sc.load_task(task, spliced, limit=limit)
-        folder = out or Path("runs") / f"{asked.name}-graph"
+        asked = load_task(task, spliced, limit=limit)
         with nothing_left_behind(folder):
             open_folder(folder, overwrite=overwrite)
             graph = sc.attribute(
@@ -155,7 +180,7 @@ def attribute(
         )
     else:
         print_table("Strongest nodes", graph.nodes.head(15), ["node", "token", "effect"])
-        OUT.print(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
+        say(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
 
 
 def validate(
@@ -163,11 +188,11 @@ def validate(
     task: Annotated[
         str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
     ] = None,
-    model: ModelName = "stories",
+    model: RunModel = None,
     sites: Sites = None,
     release: Release = None,
     device: Device = "cpu",
-    dtype: Dtype = "float32",
+    dtype: RunDtype = None,
     baseline: Annotated[
         str, typer.Option(help="corrupted, mean, zero, or resample; or several, with commas.")
     ] = "corrupted",
@@ -186,14 +211,25 @@ def validate(
     """
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.validation import check_ways
 
-        stored = sc.read_run(run)
-        progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
-        progress("validation", 0.0)
         kinds: list[Any] = baseline.split(",")
         how: Any = ablate
+        check_ways(how, kinds)
+        stored = sc.read_run(run)
+        name = task_of(stored.record, run, task, limit=limit)
+        progress("loading", 0.0)
+        spliced = load_of_run(
+            stored.record,
+            run,
+            model=model,
+            sites=sites,
+            release=release,
+            device=device,
+            dtype=dtype,
+        )
+        asked = load_task(name, spliced, limit=limit)
+        progress("validation", 0.0)
         report = sc.validate(
             spliced,
             stored.circuit,
@@ -245,7 +281,7 @@ def compare(
     strongest = found.edges if of == "edges" else found.nodes
     print_table(f"Strongest {of}", strongest.head(15), list(strongest.columns))
     for name, report in reports.items():
-        OUT.print(
+        say(
             f"{name}: faithfulness {report.faithfulness:.3f} by {report.ablate}, "
             f"{report.prompts} held-out prompts"
         )

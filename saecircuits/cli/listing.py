@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
 from saecircuits.cli.asked import command_line
 from saecircuits.cli.options import (
@@ -16,6 +17,7 @@ from saecircuits.cli.showing import (
     print_sheet,
     shown_progress,
 )
+from saecircuits.errors import RunFolderError
 
 
 def models(as_json: AsJson = False) -> None:
@@ -27,7 +29,7 @@ def models(as_json: AsJson = False) -> None:
         print_json(manifests)
         return
     for name, manifest in manifests.items():
-        OUT.print(f"[bold]{name}[/bold]: {manifest.get('description', '')}")
+        OUT.print(Text.assemble((name, "bold"), f": {manifest.get('description', '')}"))
         table = Table(
             Column("dictionary", min_width=25), "kind", "L0", "variance", "recovered", "dead"
         )
@@ -85,7 +87,8 @@ def bench(
         typer.Option(help="nodes, edges, parts, ablation, or all; may be given again."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Use at most this many pairs of the shipped model's task.")
+        int | None,
+        typer.Option(min=1, help="Use at most this many pairs of the shipped model's task."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for a page, its plots and the figures.")
@@ -94,6 +97,8 @@ def bench(
 ) -> None:
     """Time the engines side by side on this machine: two published sizes, the shipped model."""
     with shown_progress(as_json) as progress:
+        if out is not None and out.exists() and not out.is_dir():
+            raise RunFolderError(f"{out} is a file; choose a folder")
         from saecircuits.benchmark import benchmark, sheets, to_json, write
 
         found = benchmark(

@@ -13,6 +13,9 @@ TaskName = Annotated[
 ModelName = Annotated[
     str, typer.Option("--model", help="A shipped model (see `models`), or a folder.")
 ]
+RunModel = Annotated[
+    str | None, typer.Option("--model", help="Where the run's model is; else as its record says.")
+]
 Sites = Annotated[
     str | None,
     typer.Option(help="Where dictionaries are spliced: a kind such as resid_post, or hook names."),
@@ -31,8 +34,8 @@ def _known_device(given: str) -> str:
     return given
 
 
-def _known_dtype(given: str) -> str:
-    if given != "float32":
+def _known_dtype(given: str | None) -> str | None:
+    if given not in (None, "float32"):
         from saecircuits.splicing.devices import read_dtype
 
         read_dtype(given)
@@ -49,6 +52,10 @@ Dtype = Annotated[
         help="Of model and dictionaries: float32, float64, bfloat16, float16.",
         callback=_known_dtype,
     ),
+]
+RunDtype = Annotated[
+    str | None,
+    typer.Option("--dtype", help="The run's own, and no other.", callback=_known_dtype),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run's folder.")]

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import load, task_of
-from saecircuits.cli.options import AsJson, Device, Dtype, ModelName, Release, Sites
-from saecircuits.cli.showing import OUT, print_json, shown_progress
+from saecircuits.cli.asked import load_of_run, load_task, task_of
+from saecircuits.cli.options import AsJson, Device, Release, RunDtype, RunModel, Sites
+from saecircuits.cli.showing import print_json, say, shown_progress
 from saecircuits.errors import InputError
 
 
@@ -33,26 +33,38 @@ def draw(
     task: Annotated[
         str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
     ] = None,
-    model: ModelName = "stories",
+    model: RunModel = None,
     sites: Sites = None,
     release: Release = None,
     device: Device = "cpu",
-    dtype: Dtype = "float32",
+    dtype: RunDtype = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a published circuit with groups, as SVG and PDF for papers."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
         from saecircuits.publication import groups_of, read_groups, replace_figure
+        from saecircuits.publication.drawing import check_figure_path
 
+        for path in out or ():
+            check_figure_path(path)
         stored = sc.read_run(run)
         wanted: Any = groups if groups in ("suggested", "none") else read_groups(groups)
         drawn = groups_of(stored.circuit, wanted)
         report = stored.report
         if measure:
+            name = task_of(stored.record, run, task)
             progress("loading", 0.0)
-            spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-            asked = sc.load_task(task_of(stored.task_name, run, task), spliced)
+            spliced = load_of_run(
+                stored.record,
+                run,
+                model=model,
+                sites=sites,
+                release=release,
+                device=device,
+                dtype=dtype,
+            )
+            asked = load_task(name, spliced)
             progress("ablation", 0.0)
             kind: Any = "corrupted" if report is None else report.baseline
             report = sc.validate(
@@ -71,7 +83,7 @@ def draw(
         print_json({"files": [str(path) for path in paths], "groups": shown})
         return
     for path in paths:
-        OUT.print(f"{len(drawn)} groups: {path}", markup=False, soft_wrap=True)
+        say(f"{len(drawn)} groups: {path}")
 
 
 def export(
@@ -115,8 +127,8 @@ def export(
         print_json({"path": str(path), "target": target, "notes": notes})
         return
     for note in notes:
-        OUT.print(note, markup=False, soft_wrap=True)
-    OUT.print(f"{target}: {path}", markup=False, soft_wrap=True)
+        say(note)
+    say(f"{target}: {path}")
 
 
 def label(
@@ -136,11 +148,7 @@ def label(
         print_json({**made.model_dump(), "refreshed": written})
         return
     where = f"{', '.join(written)} and exports" if written else "Exports"
-    OUT.print(
-        f"{made.site}.f{made.feature}: {made.text} ({made.author}, {made.date}). {where} show it.",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f"{made.site}.f{made.feature}: {made.text} ({made.author}, {made.date}). {where} show it.")
 
 
 def _check(path: Path, target: str | None, as_json: bool) -> None:
@@ -155,9 +163,8 @@ def _check(path: Path, target: str | None, as_json: bool) -> None:
     else:
         for one in found:
             viewers = ", ".join(one.viewers)
-            OUT.print(f"{one.level} {one.rule} ({viewers}): {one.message}", markup=False,
-                      soft_wrap=True)  # fmt: skip
+            say(f"{one.level} {one.rule} ({viewers}): {one.message}")
         if not found:
-            OUT.print(f"{path}: nothing found")
+            say(f"{path}: nothing found")
     if errors:
         raise InputError(f"{path} has {len(errors)} errors; {errors[0].message}")

@@ -7,12 +7,39 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
-OUT = Console(highlight=False)
-NOTES = Console(stderr=True, highlight=False)
+from saecircuits.errors import inert
+
+
+class _Plain(Console):
+    """Shows text as it is: what is printed holds names of files, tokens and labels of others.
+
+    Neither `[brackets]` nor `:names:` are read as markup, and what a terminal would act on is
+    written as an escape. Every text that is printed, in a table too, passes `render_str`.
+    """
+
+    def __init__(self, **choices: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **choices)
+
+    def render_str(self, text: str, **choices: Any) -> Text:
+        return super().render_str(inert(text, keep="\n"), **choices)
+
+
+OUT = _Plain()
+NOTES = _Plain(stderr=True)
+
+
+def complain(message: str) -> None:
+    """One line on the error stream."""
+    NOTES.print(inert(f"saecircuits: {message}"), soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """A line of output, however long."""
+    OUT.print(line, soft_wrap=True)
 
 
 @contextmanager
@@ -74,7 +101,7 @@ def print_report(report: Any, *, title: str) -> None:
         table.add_row(name, value)
     OUT.print(table)
     for warning in (report.calibration or {}).get("warnings", ()):
-        OUT.print(warning["text"], markup=False)
+        OUT.print(warning["text"])
 
 
 def print_expansion(expansion: Any, paths: Any, *, n_rows: int = 12) -> None:
@@ -123,7 +150,7 @@ def _print_frame(frame: Any, *, title: str, caption: str) -> None:
         Column(str(name), justify="left" if number == 0 else "right", min_width=_width(frame[name]))
         for number, name in enumerate(frame.columns)
     ]
-    table = Table(*columns, title=escape(title), caption=escape(caption), caption_justify="left")
+    table = Table(*columns, title=title, caption=caption, caption_justify="left")
     for row in frame.itertuples(index=False):
         table.add_row(*map(_cell, row))
     OUT.print(table)
@@ -139,7 +166,7 @@ def _cell(value: Any) -> str:
         if value != value:
             return ""
         return f"{value:.1e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
-    return escape(str(value))
+    return str(value)
 
 
 def print_sheet(sheet: Any) -> None:

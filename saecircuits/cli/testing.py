@@ -5,7 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import counts_of, load, settings_of, task_of
+from saecircuits.cli.asked import (
+    counts_of,
+    load,
+    load_of_run,
+    load_task,
+    settings_of,
+    task_of,
+)
 from saecircuits.cli.options import (
     AsJson,
     Baseline,
@@ -14,10 +21,12 @@ from saecircuits.cli.options import (
     Limit,
     ModelName,
     Release,
+    RunDtype,
+    RunModel,
     Sites,
     TaskName,
 )
-from saecircuits.cli.showing import OUT, print_json, print_table, shown_progress
+from saecircuits.cli.showing import print_json, print_table, say, shown_progress
 
 
 def hypotheses(
@@ -25,11 +34,11 @@ def hypotheses(
     task: Annotated[
         str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
     ] = None,
-    model: ModelName = "stories",
+    model: RunModel = None,
     sites: Sites = None,
     release: Release = None,
     device: Device = "cpu",
-    dtype: Dtype = "float32",
+    dtype: RunDtype = None,
     ablate: Annotated[
         str, typer.Option(help="nodes, or edges: by the circuit's edges alone, slower.")
     ] = "nodes",
@@ -43,14 +52,25 @@ def hypotheses(
     """Test a published circuit: effect, sufficiency, necessity, minimality, with corrections."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.validation import check_tests
 
-        stored = sc.read_run(run)
-        progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = sc.load_task(task_of(stored.task_name, run, task), spliced, limit=limit)
-        progress("tests", 0.0)
         how: Any = ablate
         kind = settings_of(baseline=baseline).baseline
+        check_tests(how, level=level, bar=bar, n_random=random)
+        stored = sc.read_run(run)
+        name = task_of(stored.record, run, task, limit=limit)
+        progress("loading", 0.0)
+        spliced = load_of_run(
+            stored.record,
+            run,
+            model=model,
+            sites=sites,
+            release=release,
+            device=device,
+            dtype=dtype,
+        )
+        asked = load_task(name, spliced, limit=limit)
+        progress("tests", 0.0)
         found = sc.hypotheses(
             spliced,
             stored.circuit,
@@ -72,12 +92,12 @@ def hypotheses(
         ["test", "question", "value", "against", "p", "rejected"],
     )
     verdict = "a circuit" if found.is_circuit else "no circuit"
-    OUT.print(
+    say(
         f"\nAt level {level:g} this is {verdict}; {found.needed} of {len(found.members)} members "
         "are needed one by one (Holm)."
     )
     smallest = ", ".join(f"{name} {value:.3g}" for name, value in found.smallest.items())
-    OUT.print(f"Smallest that would be seen with probability {found.power:g}: {smallest}")
+    say(f"Smallest that would be seen with probability {found.power:g}: {smallest}")
 
 
 def baselines(
@@ -105,13 +125,17 @@ def baselines(
     """Hold features against nodes that need no training: faithfulness over the number of nodes."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.tasks import check_task
+        from saecircuits.validation import check_kinds
 
         chosen: dict[str, Any] = {} if kinds == "all" else {"kinds": kinds.split(",")}
         counts = counts_of("--sizes", sizes)
         way: Any = settings_of(positions=positions).positions
+        check_kinds(chosen.get("kinds", ()), sizes=counts, bar=bar)
+        check_task(task, limit=limit)
         progress("loading", 0.0)
         spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = sc.load_task(task, spliced, limit=limit)
+        asked = load_task(task, spliced, limit=limit)
         progress("baselines", 0.0)
         found = sc.baselines(spliced, asked, sizes=counts, positions=way, bar=bar, **chosen)
     if as_json:

@@ -38,7 +38,7 @@ from saecircuits.nodes.contrast import TOKENS, Batches, Contrast, contrasts
 from saecircuits.nodes.effects import NodeEffects
 from saecircuits.nodes.interventions import Spot
 from saecircuits.nodes.units import Units, make_units
-from saecircuits.splicing import SplicedModel
+from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.splicing.operators import FULL
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
@@ -148,13 +148,12 @@ def measurable(graph: AttributionGraph, model: SplicedModel, prompts: Prompts) -
     Raises:
         InputError: a model or prompts other than the graph's.
     """
-    expected = {**model.describe(), "prompts": prompts.digest}
-    for key, value in expected.items():
-        if graph.provenance.get(key) != value:
-            raise InputError(
-                f"the graph was computed with {key} {graph.provenance.get(key)!r}, but "
-                f"{value!r} was given; give the graph's own model and prompts"
-            )
+    require_same_model(model, graph.provenance, what="graph")
+    if graph.provenance.get("prompts") != prompts.digest:
+        raise InputError(
+            "the graph was computed from other prompts than those given; give the graph's own, "
+            "such as task.train, all of them"
+        )
     units = make_units(prompts, graph.settings.positions, tokenizer=model.tokenizer)
     plan = plan_memory(model, prompts, graph.settings)
     again = partial(_batches, model, prompts, units, graph.settings)

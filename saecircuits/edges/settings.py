@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.errors import InputError, UnknownNameError, check_seed
 from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.nodes.estimators import Estimator
 from saecircuits.nodes.units import Positions
@@ -118,6 +118,19 @@ class AttributionSettings(BaseModel):
     def _positive(cls, value: int | None, info: Any) -> int | None:
         if value is not None and value < 1:
             raise InputError(f"{info.field_name} is {value}; it must be at least 1")
+        return value
+
+    @field_validator("seed")
+    @classmethod
+    def _seed(cls, value: int) -> int:
+        check_seed(value)
+        return value
+
+    @field_validator("tolerance")
+    @classmethod
+    def _above_zero(cls, value: float, info: Any) -> float:
+        if not 0 < value < float("inf"):
+            raise InputError(f"{info.field_name} is {value}; it must be above 0")
         return value
 
     @field_validator("target_threshold")

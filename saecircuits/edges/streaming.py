@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from saecircuits.edges.graph import EDGE_COLUMNS
 from saecircuits.errors import InputError
+from saecircuits.run_folder import check_new_file
 
 _SCHEMA: Final = pa.schema(
     [(name, pa.string()) for name in EDGE_COLUMNS[:2]]
@@ -28,10 +29,8 @@ class EdgeFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+        self._path = check_new_file(path, is_replaced=False)
         self._partial = self._path.with_name(f"{self._path.name}.partial")
-        if self._path.exists():
-            raise InputError(f"{self._path} is there already; give another name, or remove it")
         try:
             self._writer = pq.ParquetWriter(self._partial, _SCHEMA, compression="zstd")
         except OSError as error:

@@ -40,8 +40,7 @@ def read_terms(
         UnknownNameError: `by` is neither features nor components.
         InputError: no dictionary is spliced at that stream.
     """
-    if by not in get_args(Basis):
-        raise UnknownNameError("basis", by, get_args(Basis))
+    check_basis(by)
     if by == "components":
         parts = stream_parts(model, tokens, anatomy, layer)
         names = tuple(part.component for part in parts)
@@ -58,6 +57,12 @@ def read_terms(
         torch.cat([kind, whole.kind + len(used)]),
         (*(f"feature {feature}" for feature in used.tolist()), *whole.names),
     )
+
+
+def check_basis(by: str) -> None:
+    """Raises UnknownNameError unless `by` is features or components."""
+    if by not in get_args(Basis):
+        raise UnknownNameError("basis", by, get_args(Basis))
 
 
 def need_dictionary(model: SplicedModel, layer: int) -> int:

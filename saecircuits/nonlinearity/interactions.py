@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from saecircuits.errors import check_seed
 from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_baseline
 from saecircuits.nodes.contrast import Batches, contrasts
 from saecircuits.nodes.effects import bootstrap_interval
@@ -137,6 +138,7 @@ def interactions(
     """
     check_baseline(baseline)
     parse_rest(rest)
+    check_seed(seed)
     check_error_policy(error_policy)
     units = make_units(prompts, positions, tokenizer=model.tokenizer)
     parsed = parse_members(model, units.names, members)

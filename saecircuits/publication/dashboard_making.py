@@ -36,7 +36,7 @@ from saecircuits.publication.firing import (
 from saecircuits.publication.labels import TOO_FEW, label_of
 from saecircuits.publication.records import FeatureContext, FeatureLabel
 from saecircuits.publication.texts import Contexts
-from saecircuits.splicing import SplicedModel
+from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.tasks import Prompts
 
 _SIDES: Final = 10  # tokens of a context on either side
@@ -60,9 +60,9 @@ def describe_features(
         prompts: the task's, which are looked at too.
 
     Raises:
-        InputError: text that leaves no token to look at.
-        UnknownNameError: a site that is not spliced.
+        InputError: text that leaves no token to look at, or another model than the circuit's.
     """
+    require_same_model(model, circuit.provenance, what="circuit")
     labels: list[FeatureLabel] = []
     dashboards: list[Dashboard] = []
     near = _neighbours(model, circuit)

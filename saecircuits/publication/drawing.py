@@ -15,6 +15,7 @@ from saecircuits.publication.grouping import Group, given_groups, suggest_groups
 from saecircuits.publication.pdf import to_pdf
 from saecircuits.publication.reading import StoredRun, read_record, read_run
 from saecircuits.publication.records import CircuitRecord, FeatureLabel
+from saecircuits.run_folder import check_new_file
 from saecircuits.validation import ValidationReport
 
 Groups: TypeAlias = Literal["suggested", "none"] | Mapping[str, Sequence[str]]
@@ -41,18 +42,26 @@ class Figure:
             InputError: another ending.
             RunFolderError: the file cannot be written.
         """
-        target = Path(path)
-        match target.suffix.lower():
-            case ".svg":
-                write_bytes(target, self.svg.encode())
-            case ".pdf":
-                write_bytes(target, self.pdf())
-            case other:
-                raise InputError(f"a figure is written as .svg or .pdf, not {other!r}: {target}")
+        target = check_figure_path(path)
+        is_pdf = target.suffix.lower() == ".pdf"
+        write_bytes(target, self.pdf() if is_pdf else self.svg.encode())
         return target
 
     def _repr_svg_(self) -> str:
         return self.svg
+
+
+def check_figure_path(path: str | Path) -> Path:
+    """The path, if a figure can be written there.
+
+    Raises:
+        InputError: an ending other than .svg and .pdf.
+        RunFolderError: a folder, or in none that can be written to.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in (".svg", ".pdf"):
+        raise InputError(f"a figure is written as .svg or .pdf, not {target.suffix!r}: {target}")
+    return check_new_file(target)
 
 
 def draw(

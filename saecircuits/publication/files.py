@@ -8,16 +8,16 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from saecircuits.errors import InputError, RunFolderError
-
-PARTIAL_ENDING: Final = ".partial"
+from saecircuits.errors import InputError, RunFolderError, SaecircuitsError
+from saecircuits.run_folder import PARTIAL_ENDING
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -61,19 +61,46 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
                 passing.unlink()
 
 
-def read_bytes(path: Path) -> bytes:
-    """What is in a file of a run.
+def read_bytes(path: Path, *, most: int | None = None) -> bytes:
+    """What is in a file.
+
+    Args:
+        most: bytes; a larger file is not read.
 
     Raises:
-        RunFolderError: no such file, or it cannot be read.
+        RunFolderError: no such file, it cannot be read, or it is too large.
     """
     try:
+        if most is not None and (size := path.stat().st_size) > most:
+            raise RunFolderError(f"{path} has {size:,} bytes; at most {most:,} are read")
         return path.read_bytes()
     except FileNotFoundError:
         what = f"has no {path.name}" if path.parent.is_dir() else "does not exist"
         raise RunFolderError(f"{path.parent} {what}; give the folder of a finished run") from None
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def understood(where: str, what: str, *, verb: str = "read") -> Iterator[None]:
+    """Whatever fails inside is the file's fault: what other programs write breaks in every way.
+
+    Args:
+        where: the file.
+        what: what it was to be read as, or written (`verb`).
+
+    Raises:
+        InputError: in the place of any other exception.
+    """
+    try:
+        yield
+    except SaecircuitsError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{where} cannot be {verb} as {what} ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> bytes:

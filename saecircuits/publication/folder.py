@@ -25,29 +25,46 @@ Equal inputs give equal bytes; no file holds a time but the last one, which has 
 its making.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from saecircuits.edges.settings import AttributionSettings
-from saecircuits.errors import InputError, RunFolderError
-from saecircuits.publication.files import PARTIAL_ENDING, parse_json, read_bytes
+from saecircuits.errors import RunFolderError
+from saecircuits.publication.files import parse_json, read_bytes
 from saecircuits.publication.records import CircuitRecord
+from saecircuits.run_folder import (
+    EDGES as EDGES,
+)
+from saecircuits.run_folder import (
+    HUMAN_LABELS as HUMAN_LABELS,
+)
+from saecircuits.run_folder import (
+    NODES as NODES,
+)
+from saecircuits.run_folder import (
+    PARTIAL_ENDING,
+    TABLES,
+    check_folder,
+    unusable,
+)
+from saecircuits.run_folder import (
+    PARTS as PARTS,
+)
+from saecircuits.run_folder import (
+    RECORD as RECORD,
+)
+from saecircuits.run_folder import (
+    is_run as is_run,
+)
 
-RECORD: Final = "circuit.json"
-NODES: Final = "nodes.parquet"
-EDGES: Final = "edges.parquet"
-PARTS: Final = "edge_parts.parquet"
-TABLES: Final = (NODES, EDGES, PARTS)
 REPORT: Final = "validation.json"
 LABELS: Final = "features.json"
 PATHS: Final = "paths.json"
 DEGREES: Final = "degrees.json"
 GRAPH: Final = "graph.json"
 FEATURES: Final = "features"
-HUMAN_LABELS: Final = "labels.jsonl"
 FIGURE: Final = "figure.svg"
 FIGURE_PDF: Final = "figure.pdf"
 PAGE: Final = "report.html"
@@ -78,26 +95,17 @@ def open_folder(
         RunFolderError: a run is there and neither was asked for; other files are there and no run;
             with `resume`, a run of another task, model or setting; or the folder cannot be made.
     """
-    if overwrite and resume:
-        raise InputError("overwrite and resume were both asked for; choose one")
-    folder = Path(path)
-    names = _names(folder)
+    folder = check_folder(path, overwrite=overwrite, resume=resume)
     if is_run(folder):
-        if not (overwrite or resume):
-            raise RunFolderError(
-                f"{folder} already holds a run; overwrite it, resume it, or choose another folder"
-            )
         if resume:
             _check_same(folder, identity or {})
         else:
             remove_features(folder)
             remove_files(folder, FILES)
-    elif set(names) - {*TABLES, HUMAN_LABELS} or (names and not (overwrite or resume)):
-        # Tables alone are what an interrupted first write may leave, and labels one that overwrote.
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        raise RunFolderError(
-            f"{folder} holds other files ({shown}) and no run; choose a new or empty folder"
-        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(folder, error.strerror or error) from None
     remove_files(folder, [entry.name for entry in folder.glob(f".*{PARTIAL_ENDING}")])
     return folder
 
@@ -116,17 +124,6 @@ def nothing_left_behind(path: str | Path) -> Iterator[None]:
         raise
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a run is there, of any version of this format; it need not be readable further."""
-    if not (folder / RECORD).is_file():
-        return False
-    try:
-        found = json.loads(read_bytes(folder / RECORD))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and str(found.get("format")).startswith("saecircuits/")
-
-
 def run_identity(
     settings: AttributionSettings, provenance: Mapping[str, Any], task: str | None
 ) -> dict[str, Any]:
@@ -143,24 +140,6 @@ def run_identity(
         **{f"dictionaries.{hook}": digest for hook, digest in sorted(dictionaries.items())},
         **{f"settings.{name}": value for name, value in settings.model_dump().items()},
     }
-
-
-def _names(folder: Path) -> list[str]:
-    """What the folder holds, leavings of an interrupted write apart; makes it if need be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = sorted(entry.name for entry in folder.iterdir())
-    except FileExistsError:
-        raise RunFolderError(f"{folder} is a file; choose a folder") from None
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot use {folder} as a folder: {error.strerror or error}; choose another one"
-        ) from None
-    return [name for name in names if not _is_leaving(name)]
-
-
-def _is_leaving(name: str) -> bool:
-    return name.startswith(".") and name.endswith(PARTIAL_ENDING)
 
 
 def _check_same(folder: Path, identity: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ from saecircuits.publication.writing import (
     write_paths,
     write_report,
 )
-from saecircuits.splicing import SplicedModel
+from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.tasks import Reader, Task
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation import ValidationReport
@@ -78,8 +78,11 @@ def publish(
 
     Raises:
         RunFolderError: a folder that is in the way or cannot be written to; nothing is written.
-        InputError: a graph that the circuit does not come from, or a task without the model.
+        InputError: a graph that the circuit does not come from, another model than the circuit's,
+            or a task without the model.
     """
+    if model is not None:
+        require_same_model(model, circuit.provenance, what="circuit")
     if task is not None and model is None:
         raise InputError("publish was given a task but no model to spell it out; give model too")
     about = describe_task(task, model) if task is not None and model is not None else None
@@ -145,6 +148,7 @@ def describe_task(task: Task, reader: Reader) -> TaskRecord:
         train=len(task.train),
         test=len(task.test),
         example=Example(clean=clean, corrupted=corrupted, answer=answer, wrong=wrong),
+        source=task.source,
     )
 
 

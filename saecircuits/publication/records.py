@@ -30,11 +30,7 @@ class Record(BaseModel):
 
 
 class Example(Record):
-    """One prompt pair, for readers.
-
-    Attributes:
-        answer, wrong: the tokens themselves, leading spaces included.
-    """
+    """One prompt pair, for readers; `answer` and `wrong` are tokens, leading spaces included."""
 
     clean: str
     corrupted: str
@@ -48,7 +44,7 @@ class TaskRecord(Record):
     Attributes:
         digest: sha256 over the prompts of both halves.
         train, test: how many prompt pairs select the circuit, and how many judge it.
-        example: the first training pair.
+        example: the first training pair; `source` the task's file, None for a shipped one.
     """
 
     name: str
@@ -57,6 +53,7 @@ class TaskRecord(Record):
     train: Count
     test: Count
     example: Example
+    source: str | None = None
 
 
 class Versions(Record):
@@ -263,11 +260,9 @@ class Calibration(Record):
     warnings: tuple[CalibrationWarning, ...] = ()
 
 
-class ReportRecord(Record):
-    """`validation.json`: the keys of `ValidationReport`, and the circuit that they belong to."""
+class ReportValues(Record):
+    """The keys of `ValidationReport`."""
 
-    format: Literal["saecircuits/1"] = FORMAT
-    circuit_digest: Sha256
     ablate: str
     baseline: str
     error_policy: str
@@ -292,6 +287,13 @@ class ReportRecord(Record):
     areas: Areas | None = None
     minimality: Minimality | None = None
     groups: tuple[GroupDrop, ...] | None = None
+
+
+class ReportRecord(ReportValues):
+    """`validation.json`: a report, and the circuit that it is about."""
+
+    format: Literal["saecircuits/1"] = FORMAT
+    circuit_digest: Sha256
 
 
 class PathRecord(Record):

@@ -5,6 +5,7 @@ the text on which its features fire. A file's text is somebody's: its licence tr
 shown of it.
 """
 
+import codecs
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,8 @@ _TEXTS_AT_ONCE = 256
 
 # Tokens of a file that are looked at, from its beginning.
 _MOST_TOKENS: Final = 2**16
+# More than so many tokens have, in any language.
+_MOST_BYTES: Final = 64 * _MOST_TOKENS
 NOT_STATED: Final = "not stated"
 
 
@@ -69,10 +72,7 @@ def read_contexts(
     place, bos = Path(path), model.tokenizer.bos_token_id
     if bos is None:
         raise InputError("the tokenizer has no BOS token to start a text from; set `bos_token`")
-    try:
-        content = place.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{place} cannot be read as UTF-8 text: {error}") from None
+    content = read_text(place)
     length = min(model.n_ctx, SAMPLE_LENGTH) - 1
     rows: list[list[int]] = []
     left = _MOST_TOKENS
@@ -83,7 +83,7 @@ def read_contexts(
         if left == 0:
             break
     if not rows:
-        raise InputError(f"{place} holds no text; give some, or leave contexts to the model")
+        raise _no_text(place)
     # Behind the end of a text stands BOS, which is never looked at.
     padded = [[bos, *row, *[bos] * (length - len(row))] for row in rows]
     return Contexts(
@@ -92,6 +92,29 @@ def read_contexts(
         licence=licence or NOT_STATED,
         is_shown=is_shown,
     )
+
+
+def read_text(path: Path) -> str:
+    """What of a file is looked at: as many bytes as may hold the tokens that are read, or fewer.
+
+    Raises:
+        InputError: no such file, no text in it, or other bytes than UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES)
+        # The last character may be cut in two.
+        is_cut = len(data) == _MOST_BYTES
+        content = codecs.getincrementaldecoder("utf-8")().decode(data, final=not is_cut)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
+    if not content.strip():
+        raise _no_text(path)
+    return content
+
+
+def _no_text(path: Path) -> InputError:
+    return InputError(f"{path} holds no text; give some, or leave contexts to the model")
 
 
 def generate_text(

@@ -12,4 +12,5 @@ from saecircuits.splicing.observation import observe as observe
 from saecircuits.splicing.operators import Linearization as Linearization
 from saecircuits.splicing.operators import Operator as Operator
 from saecircuits.splicing.operators import record_operator as record_operator
+from saecircuits.splicing.sameness import require_same_model as require_same_model
 from saecircuits.splicing.sites import Site as Site

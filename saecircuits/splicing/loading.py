@@ -5,8 +5,6 @@ dictionaries in sae_lens's format. The manifest names each dictionary's hook, th
 default, and the SHA-256 of every file, which is checked before anything is loaded.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +14,19 @@ from typing import Any
 
 import torch
 
-from saecircuits.errors import DictionaryError, ModelError, UnknownNameError
+from saecircuits.errors import (
+    DictionaryError,
+    ModelError,
+    SaecircuitsError,
+    UnknownNameError,
+    public_path,
+)
+from saecircuits.splicing import manifests
 from saecircuits.splicing.building import splice
 from saecircuits.splicing.devices import read_place
 from saecircuits.splicing.model import SplicedModel
 from saecircuits.torch_state import in_own_state
 
-MANIFEST = "manifest.json"
 _PACKAGE = Path(__file__).resolve().parent.parent
 # In an installed wheel the models lie inside the package; in a checkout beside it.
 _SHIPPED = (_PACKAGE / "pretrained", _PACKAGE.parent / "pretrained")
@@ -34,23 +38,13 @@ def model_names() -> tuple[str, ...]:
 
 
 def read_manifest(name_or_folder: str | Path) -> dict[str, Any]:
-    """The manifest of a shipped model or of a model folder.
+    """The manifest of a shipped model or of a model folder, checked (`splicing.manifests`).
 
     Raises:
         UnknownNameError: no shipped model has that name, and it is no folder.
-        ModelError: the folder has no readable manifest.
+        ModelError: the folder has no readable manifest, or one that cannot be used.
     """
-    folder = model_folder(name_or_folder)
-    path = folder / MANIFEST
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{folder} holds no {MANIFEST}; give a folder with a manifest, or build the model with "
-            "transformer_lens and use splice()"
-        ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} cannot be read as JSON: {error}") from None
+    return manifests.read(model_folder(name_or_folder))
 
 
 @in_own_state
@@ -85,13 +79,24 @@ def load_model(
         return _from_release(str(name_or_folder), release, sites=sites, dtype=kind, device=where)
     folder = model_folder(name_or_folder)
     manifest = read_manifest(folder)
-    check_files(folder, manifest)
+    manifests.check_files(folder, manifest)
     dictionaries = {
         entry["writes"]: _load_dictionary(folder / entry["path"], manifest["name"])
-        for entry in _entries(manifest, sites)
+        for entry in entries_of(manifest, sites)
     }
     bridge = _boot(str(folder / "model"), dtype=kind, device=where)
-    return splice(bridge, dictionaries, name=manifest["name"], is_copied=False)
+    provenance = {
+        "source": public_path(name_or_folder),
+        "sites": sites if sites == "transcoder" else list(dictionaries),
+    }
+    with _refused(f"the model in {folder} cannot be used"):
+        return splice(
+            bridge,
+            dictionaries,
+            name=manifest["name"],
+            provenance=provenance,
+            is_copied=False,
+        )
 
 
 @in_own_state
@@ -122,36 +127,10 @@ def random_bridge(
         return _boot(folder, dtype=kind, device=where, hf_model=placed)
 
 
-def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Compares every file of a model folder with its manifest.
-
-    Raises:
-        ModelError: a file that is missing or differs, by name.
-    """
-    for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise ModelError(f"{folder} lacks {name}, which its manifest lists; fetch it again")
-        found = _sha256(path)
-        if found != expected:
-            raise ModelError(
-                f"{path} has SHA-256 {found[:12]}..., but the manifest says {expected[:12]}...; "
-                "fetch the folder again, or write its manifest anew"
-            )
-
-
-def _sha256(path: Path) -> str:
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            sha.update(part)
-    return sha.hexdigest()
-
-
 def _shipped_folders() -> list[Path]:
     for root in _SHIPPED:
         if root.is_dir():
-            return [path.parent for path in root.glob(f"*/{MANIFEST}")]
+            return [path.parent for path in root.glob(f"*/{manifests.NAME}")]
     return []
 
 
@@ -171,7 +150,7 @@ def model_folder(name_or_folder: str | Path) -> Path:
     return folder
 
 
-def _entries(
+def entries_of(
     manifest: Mapping[str, Any], sites: str | Sequence[str] | None
 ) -> list[dict[str, Any]]:
     """The manifest's dictionaries at the wanted sites, each with the hook that it writes."""
@@ -182,6 +161,8 @@ def _entries(
     if sites == "transcoder":
         return [entry for entry in entries if entry["kind"] == "transcoder"]
     saes = {entry["writes"]: entry for entry in entries if entry["kind"] == "sae"}
+    # By name the site of a transcoder is known too, where no SAE has it.
+    named = {**{entry["writes"]: entry for entry in entries}, **saes}
     if isinstance(sites, str):
         chosen = [entry for hook, entry in saes.items() if hook.endswith(f"hook_{sites}")]
         if not chosen:
@@ -189,9 +170,9 @@ def _entries(
             raise UnknownNameError("kind of site", sites, {*kinds, "transcoder"})
         return chosen
     for site in sites or ():
-        if site not in saes:
-            raise UnknownNameError("site with a dictionary", site, saes)
-    return [saes[site] for site in (manifest["default_sites"] if sites is None else sites)]
+        if site not in named:
+            raise UnknownNameError("site with a dictionary", site, named)
+    return [named[site] for site in (manifest["default_sites"] if sites is None else sites)]
 
 
 def _load_dictionary(folder: Path, model_name: str) -> Any:
@@ -214,17 +195,25 @@ def _load_dictionary(folder: Path, model_name: str) -> Any:
 
 
 def _boot(name: str, *, dtype: torch.dtype, device: torch.device, **given: Any) -> Any:
-    with _quiet():
+    hint = "; give a shipped name, an absolute folder, or a hub model that is cached or in reach"
+    with _quiet(), _refused(f"model {name!r} cannot be loaded", hint):
         from transformer_lens.model_bridge import TransformerBridge
 
-        try:
-            return TransformerBridge.boot_transformers(name, device=device, dtype=dtype, **given)
-        except (OSError, ValueError) as error:
-            first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
-            raise ModelError(
-                f"model {name!r} cannot be loaded ({type(error).__name__}: {first_line}); give a "
-                "shipped name, an absolute folder, or a hub model that is cached or in reach"
-            ) from error
+        return TransformerBridge.boot_transformers(name, device=device, dtype=dtype, **given)
+
+
+@contextmanager
+def _refused(
+    what: str, hint: str = "; its files are broken or do not fit together"
+) -> Iterator[None]:
+    """Any failure inside as a ModelError: libraries report broken files in every way there is."""
+    try:
+        yield
+    except SaecircuitsError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or "no reason").splitlines()[0]
+        raise ModelError(f"{what} ({type(error).__name__}: {reason}){hint}") from error
 
 
 def _from_release(
@@ -247,7 +236,8 @@ def _from_release(
     if isinstance(wanted, str):
         wanted = [site for site in known if site.endswith(f"hook_{wanted}")]
     dictionaries = {}
-    for site in wanted or known:
+    chosen = wanted or list(known)
+    for site in chosen:
         if site not in known:
             raise UnknownNameError(f"SAE of release {release!r}", site, known)
         try:
@@ -260,7 +250,8 @@ def _from_release(
         hook = sae.cfg.metadata.hook_name_out or sae.cfg.metadata.hook_name
         dictionaries[hook] = sae
     bridge = _boot(name, dtype=dtype, device=device)
-    return splice(bridge, dictionaries, name=name, provenance={"release": release}, is_copied=False)
+    provenance = {"source": public_path(name), "release": release, "sites": list(chosen)}
+    return splice(bridge, dictionaries, name=name, provenance=provenance, is_copied=False)
 
 
 @contextmanager

@@ -112,9 +112,13 @@ class SplicedModel:
             "model": self.name,
             "model_digest": self._bridge_digest,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "dictionaries": {s.site.hook: s.dictionary.digest() for s in self.splices},
+            "dictionaries": dict(self._dictionary_digests),
             **self.provenance,
         }
+
+    @cached_property
+    def _dictionary_digests(self) -> dict[str, str]:
+        return {splice.site.hook: splice.dictionary.digest() for splice in self.splices}
 
     @cached_property
     def _bridge_digest(self) -> str:

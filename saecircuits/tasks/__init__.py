@@ -7,6 +7,7 @@ from saecircuits.tasks.families import FAMILIES as FAMILIES
 from saecircuits.tasks.files import read_pairs as read_pairs
 from saecircuits.tasks.files import write_pairs as write_pairs
 from saecircuits.tasks.loading import Task as Task
+from saecircuits.tasks.loading import check_task as check_task
 from saecircuits.tasks.loading import load_task as load_task
 from saecircuits.tasks.loading import task_names as task_names
 from saecircuits.tasks.metric import last_position_logits as last_position_logits

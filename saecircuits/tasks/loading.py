@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from saecircuits.errors import TaskError, UnknownNameError
+from saecircuits.errors import TaskError, UnknownNameError, public_path
 from saecircuits.tasks.families import FAMILIES
 from saecircuits.tasks.files import read_pairs
 from saecircuits.tasks.pairs import PromptPair
@@ -37,12 +37,15 @@ class Task:
         train: the pairs that select a circuit.
         test: the pairs that judge it; the same span names as `train`.
         digest: sha256 over both halves.
+        source: the file that it was read from, as it was given (of an absolute path the name
+            alone); None for a shipped task and for prompts made in Python.
     """
 
     name: str
     description: str
     train: Prompts
     test: Prompts
+    source: str | None = None
 
     @property
     def digest(self) -> str:
@@ -69,21 +72,11 @@ def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = N
         UnknownNameError: no shipped task has this name.
         TaskError: a file that is missing or cannot be used; the message begins with its path.
     """
-    if limit is not None and limit < 1:
-        raise TaskError(f"limit is {limit}; it must be at least 1, or None for all pairs")
-    path = _as_path(name_or_path)
-    if path is None:
-        name = str(name_or_path)
-        if name not in FAMILIES:
-            raise UnknownNameError("task", name, FAMILIES)
-        source = f"task {name!r}"
-    else:
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "no such file"
-            raise TaskError(f"{path}: {what}; give a .jsonl file or one of {', '.join(FAMILIES)}")
-        name, source = path.stem, str(path)
+    path, read = _found(name_or_path, limit)
+    name = str(name_or_path) if path is None else path.stem
+    source = f"task {name!r}" if path is None else str(path)
     try:
-        pairs = FAMILIES[name].make_pairs(reader.tokenizer) if path is None else read_pairs(path)
+        pairs = FAMILIES[name].make_pairs(reader.tokenizer) if path is None else read
         # All pairs: a file is refused for any of its lines, and all limits share the spans.
         prompts = tokenize(pairs, reader.tokenizer, n_ctx=reader.n_ctx)
         train, test = _halves(pairs, _read(prompts))
@@ -97,7 +90,39 @@ def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = N
         description=description,
         train=prompts.subset(train[:limit]),
         test=prompts.subset(test[:limit]),
+        source=None if path is None else public_path(path),
     )
+
+
+def check_task(name_or_path: str | Path, *, limit: int | None = None) -> str:
+    """The name of a task, found and read as far as no model is needed; see `load_task`.
+
+    Raises:
+        UnknownNameError: no shipped task has this name.
+        TaskError: a file that is missing or whose lines cannot be used.
+    """
+    path, _ = _found(name_or_path, limit)
+    return str(name_or_path) if path is None else path.stem
+
+
+def _found(
+    name_or_path: str | Path, limit: int | None
+) -> tuple[Path | None, tuple[PromptPair, ...]]:
+    """The file of a task and its pairs; None, and no pairs yet, for a shipped one."""
+    if limit is not None and limit < 1:
+        raise TaskError(f"limit is {limit}; it must be at least 1, or None for all pairs")
+    path = _as_path(name_or_path)
+    if path is None:
+        if str(name_or_path) not in FAMILIES:
+            raise UnknownNameError("task", str(name_or_path), FAMILIES)
+        return None, ()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise TaskError(f"{path}: {what}; give a .jsonl file or one of {', '.join(FAMILIES)}")
+    try:
+        return path, read_pairs(path)
+    except TaskError as error:
+        raise TaskError(f"{path}: {error}") from None
 
 
 def _as_path(name_or_path: str | Path) -> Path | None:

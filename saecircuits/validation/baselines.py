@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import parse_node_id
-from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.errors import InputError, UnknownNameError, check_seed
 from saecircuits.nodes.ablation import ablate_all, faithfulness, keep_all, keep_none, keep_spots
 from saecircuits.nodes.contrast import Batches, contrasts
 from saecircuits.nodes.units import Positions, make_units
@@ -103,13 +103,8 @@ def baselines(
         UnknownNameError: a kind that does not exist.
         InputError: no size, or one below 1; a bar that is not above 0.
     """
-    for kind in kinds:
-        if kind not in get_args(Kind):
-            raise UnknownNameError("kind of node", kind, get_args(Kind))
-    if not sizes or min(sizes) < 1:
-        raise InputError(f"sizes are {list(sizes)}; give at least one, each 1 or more")
-    if not bar > 0:
-        raise InputError(f"bar is {bar}; it must be above 0")
+    check_kinds(kinds, sizes=sizes, bar=bar)
+    check_seed(seed)
     protocol = _Protocol(task, tuple(sorted(sizes)), positions, batch_size, seed)
     rows, summary = [], []
     for kind in kinds:
@@ -139,6 +134,22 @@ def baselines(
         bar=bar,
         prompts=len(task.test),
     )
+
+
+def check_kinds(kinds: Sequence[str], *, sizes: Sequence[int], bar: float) -> None:
+    """Refuses kinds of nodes, sizes or a bar that cannot be meant; see `baselines`.
+
+    Raises:
+        UnknownNameError: a kind that does not exist.
+        InputError: no size, or one below 1; a bar that is not above 0.
+    """
+    for kind in kinds:
+        if kind not in get_args(Kind):
+            raise UnknownNameError("kind of node", kind, get_args(Kind))
+    if not sizes or min(sizes) < 1:
+        raise InputError(f"sizes are {list(sizes)}; give at least one, each 1 or more")
+    if not bar > 0:
+        raise InputError(f"bar is {bar}; it must be above 0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from saecircuits.edges.graph import METRIC, AttributionGraph, parse_node_id
 from saecircuits.edges.interventions import intervene_on_edges
-from saecircuits.errors import InputError
+from saecircuits.errors import InputError, check_seed
 from saecircuits.nodes.baselines import baseline_source
 from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.estimators import midpoints
@@ -39,7 +39,7 @@ from saecircuits.nodes.interventions import (
     node_change,
 )
 from saecircuits.nodes.units import make_units
-from saecircuits.splicing import SplicedModel
+from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation.agreement import agreement, plain_agreement
@@ -84,8 +84,10 @@ def calibrate(
         one at most of either, for the layer of lowest correlation.
 
     Raises:
-        InputError: other prompts than the graph's.
+        InputError: another model, or other prompts, than the graph's.
     """
+    check_seed(seed)
+    require_same_model(model, graph.provenance, what="graph")
     if prompts.digest != graph.provenance["prompts"]:
         raise InputError(
             "calibrate was given other prompts than the graph was computed from; give the same"

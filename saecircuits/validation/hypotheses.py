@@ -25,12 +25,12 @@ from saecircuits.circuits import Circuit
 from saecircuits.edges.ablation import Wiring, ablate_edges_all
 from saecircuits.edges.graph import METRIC, parse_node_id
 from saecircuits.edges.interventions import intervene_on_edges
-from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.errors import InputError, UnknownNameError, check_seed
 from saecircuits.nodes.ablation import Kept, ablate_all
 from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_baseline
 from saecircuits.nodes.contrast import Contrast, contrasts
 from saecircuits.nodes.units import Units, make_units
-from saecircuits.splicing import SplicedModel
+from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation.plan import (
@@ -155,14 +155,16 @@ def hypotheses(
 
     Raises:
         UnknownNameError: another baseline or way to ablate.
-        InputError: the prompts that chose the circuit; a level, bar, power or count out of range;
-            a baseline without its reference.
+        InputError: another model than the circuit's; the prompts that chose it; a level, bar,
+            power or count out of range; a baseline without its reference.
 
     Source: Shi et al. 2024, arXiv 2410.13032, sections 3.1 (minimality) and 3.2 (sufficiency and
     partial necessity).
     """
-    _check(ablate, level=level, bar=bar, power=power, n_random=n_random, edges=edges)
+    check_tests(ablate, level=level, bar=bar, power=power, n_random=n_random, edges=edges)
+    check_seed(seed)
     _check_reference(baseline, prompts, reference)
+    require_same_model(model, circuit.provenance, what="circuit")
     if prompts.digest == circuit.provenance.get("prompts"):
         raise InputError(
             "hypotheses was given the prompts that chose the circuit; give held-out prompts, such "
@@ -206,16 +208,30 @@ def hypotheses(
     )
 
 
-def _check(ablate: str, **figures: float | int) -> None:
+def check_tests(
+    ablate: str,
+    *,
+    level: float = 0.05,
+    bar: float = 0.8,
+    power: float = 0.8,
+    n_random: int = 199,
+    edges: int = 30,
+) -> None:
+    """Refuses figures that no test can have; see `hypotheses`.
+
+    Raises:
+        UnknownNameError: no such way to ablate.
+        InputError: a level, bar, power or count out of range.
+    """
     if ablate not in get_args(Ablate):
         raise UnknownNameError("ablate", ablate, get_args(Ablate))
-    for name in ("level", "bar", "power"):
-        if not 0 < figures[name] < 1:
-            raise InputError(f"{name} is {figures[name]}; it must lie between 0 and 1")
-    if figures["n_random"] < 1:
-        raise InputError(f"n_random is {figures['n_random']}; ask for at least 1 random circuit")
-    if figures["edges"] < 0:
-        raise InputError(f"edges is {figures['edges']}; ask for 0 or more")
+    for name, value in {"level": level, "bar": bar, "power": power}.items():
+        if not 0 < value < 1:
+            raise InputError(f"{name} is {value}; it must lie between 0 and 1")
+    if n_random < 1:
+        raise InputError(f"n_random is {n_random}; ask for at least 1 random circuit")
+    if edges < 0:
+        raise InputError(f"edges is {edges}; ask for 0 or more")
 
 
 def _check_reference(baseline: str, prompts: Prompts, reference: Prompts | None) -> None:

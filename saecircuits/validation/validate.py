@@ -17,12 +17,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from saecircuits.circuits import Circuit
-from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.errors import InputError, UnknownNameError, check_seed
 from saecircuits.nodes.ablation import faithfulness
 from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_baseline
 from saecircuits.nodes.contrast import Batches, contrasts
 from saecircuits.nodes.units import make_units
-from saecircuits.splicing import SplicedModel
+from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation.figures import (
@@ -87,15 +87,13 @@ def validate(
     Raises:
         UnknownNameError: a baseline, ablation, site or span that does not exist, or a group's node
             that is no member.
-        InputError: prompts that chose the circuit, or on which the metric does not change.
+        InputError: another model than the circuit's, prompts that chose the circuit, or on which
+            the metric does not change.
     """
-    if ablate not in get_args(Ablate):
-        raise UnknownNameError("ablate", ablate, get_args(Ablate))
     kinds: list[Any] = [baseline] if isinstance(baseline, str) else list(baseline)
-    if not kinds:
-        raise InputError("validate was given no baseline; give at least one")
-    for kind in kinds:
-        check_baseline(kind)
+    check_ways(ablate, kinds)
+    check_seed(seed)
+    require_same_model(model, circuit.provenance, what="circuit")
     if prompts.digest == circuit.provenance.get("prompts"):
         raise InputError(
             "validate was given the prompts that chose the circuit; give held-out prompts, such "
@@ -147,6 +145,21 @@ def validate(
         resamples=resamples,
         seed=seed,
     )
+
+
+def check_ways(ablate: str, baselines: Sequence[str]) -> None:
+    """Refuses a way to ablate, or baselines, that do not exist; see `validate`.
+
+    Raises:
+        UnknownNameError: no such ablation or baseline.
+        InputError: no baseline.
+    """
+    if ablate not in get_args(Ablate):
+        raise UnknownNameError("ablate", ablate, get_args(Ablate))
+    if not baselines:
+        raise InputError("validate was given no baseline; give at least one")
+    for kind in baselines:
+        check_baseline(kind)
 
 
 def _check_changes(found: Runs, baseline: str) -> None:

@@ -27,7 +27,8 @@ from experiments.selection import run as selection
 from experiments.selection import starts as selection_starts
 from experiments.thresholds import run as thresholds
 from experiments.transfer import run as transfer
-from saecircuits.splicing.loading import check_files, load_model, read_manifest
+from saecircuits.splicing.loading import load_model, read_manifest
+from saecircuits.splicing.manifests import check_files
 
 ROOT = Path(__file__).resolve().parents[2]
 

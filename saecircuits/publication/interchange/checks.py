@@ -12,7 +12,13 @@ from typing import Any, Final
 
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.publication.files import read_bytes
-from saecircuits.publication.interchange.findings import SHOWN, VIEWERS, Finding, is_number
+from saecircuits.publication.interchange.findings import (
+    SHOWN,
+    VIEWERS,
+    Finding,
+    is_integer,
+    is_number,
+)
 from saecircuits.publication.interchange.rules import RULES, upload
 from saecircuits.publication.interchange.viewers import Viewer
 
@@ -21,14 +27,29 @@ _TYPES: Final[dict[str, Callable[[Any], bool]]] = {
     "text": lambda value: isinstance(value, str),
     "list": lambda value: isinstance(value, list),
     "object": lambda value: isinstance(value, dict),
-    "integer": lambda value: is_number(value) and float(value).is_integer(),
+    "integer": is_integer,
     "number": lambda value: is_number(value),
     "integer or null": lambda value: value is None or _TYPES["integer"](value),
     "number or null": lambda value: value is None or is_number(value),
     "text or integer": lambda value: isinstance(value, str) or _TYPES["integer"](value),
+    "text or null": lambda value: value is None or isinstance(value, str),
+    "object or null": lambda value: value is None or isinstance(value, dict),
+    "list of text or null": lambda value: (
+        value in (None, "")
+        or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+    ),
 }
 _ROOT: Final = {"metadata": "object", "qParams": "object", "nodes": "list", "links": "list"}
 _METADATA: Final = {"slug": "text", "scan": "text", "prompt_tokens": "list", "prompt": "text"}
+# Keys that may be left out.
+_METADATA_OPTIONAL: Final = {
+    "info": "object or null",
+    "feature_details": "object or null",
+    "pruning_settings": "object or null",
+    "generation_settings": "object or null",
+    "node_threshold": "number or null",
+}
+_ASKED_OPTIONAL: Final = {"pinnedIds": "list of text or null", "clickedId": "text or null"}
 _NODE: Final = {
     "node_id": "text",
     "feature": "integer or null",
@@ -38,7 +59,11 @@ _NODE: Final = {
     "jsNodeId": "text",
     "clerp": "text",
 }
-_NODE_OPTIONAL: Final = {"influence": "number or null", "activation": "number or null"}
+_NODE_OPTIONAL: Final = {
+    "influence": "number or null",
+    "activation": "number or null",
+    "token_prob": "number or null",
+}
 _LINK: Final = {"source": "text", "target": "text", "weight": "number"}
 
 
@@ -59,7 +84,10 @@ def check_graph(
         raise UnknownNameError("viewer", target, VIEWERS)
     if isinstance(graph, Mapping):
         document: Any = graph
-        data = json.dumps(graph).encode()
+        try:
+            data = json.dumps(graph).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            return (Finding("error", "json", f"no JSON ({error}); give plain values"),)
         found = list(_not_finite(data))
     else:
         data = read_bytes(Path(graph))
@@ -111,12 +139,17 @@ def _shape(document: Any) -> Iterator[Finding]:
     if not isinstance(document, dict):
         return
     yield from _keys(document.get("metadata", {}), _METADATA, "metadata")
+    yield from _optional(document.get("metadata"), _METADATA_OPTIONAL, "metadata")
+    yield from _optional(document.get("qParams"), _ASKED_OPTIONAL, "qParams")
     for name, keys in (("nodes", _NODE), ("links", _LINK)):
         rows = document.get(name)
         wrong = [
             (number, one)
             for number, row in enumerate(rows if isinstance(rows, list) else ())
-            for one in (*_keys(row, keys, f"{name}[{number}]"), *_optional(row, name, number))
+            for one in (
+                *_keys(row, keys, f"{name}[{number}]"),
+                *_optional(row, _NODE_OPTIONAL if name == "nodes" else {}, f"{name}[{number}]"),
+            )
         ]
         yield from (one for _, one in wrong[:SHOWN])
         if len(wrong) > SHOWN:
@@ -140,7 +173,6 @@ def _keys(value: Any, keys: Mapping[str, str], where: str) -> Iterator[Finding]:
             yield Finding("error", "schema", f"{where}.{key} is {shown}; {kind} is needed")
 
 
-def _optional(row: Any, name: str, number: int) -> Iterator[Finding]:
-    if name == "nodes" and isinstance(row, dict):
-        given = {key: kind for key, kind in _NODE_OPTIONAL.items() if key in row}
-        yield from _keys(row, given, f"{name}[{number}]")
+def _optional(value: Any, keys: Mapping[str, str], where: str) -> Iterator[Finding]:
+    if isinstance(value, dict):
+        yield from _keys(value, {key: kind for key, kind in keys.items() if key in value}, where)

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from saecircuits.errors import InputError, RunFolderError, UnknownNameError
+from saecircuits.errors import RunFolderError, UnknownNameError
 from saecircuits.publication.dashboards import read_dashboards
-from saecircuits.publication.files import read_bytes, to_json, write_together
+from saecircuits.publication.files import read_bytes, to_json, understood, write_together
 from saecircuits.publication.folder import RECORD
 from saecircuits.publication.interchange.checks import require_sound
-from saecircuits.publication.interchange.foreign import from_foreign
+from saecircuits.publication.interchange.foreign import from_foreign, groups_of
 from saecircuits.publication.interchange.graph_file import GraphFile, Group, of_run
 from saecircuits.publication.interchange.networks import (
     is_json_of,
@@ -36,6 +36,7 @@ _FILES: Final[dict[str, tuple[str, Callable[[GraphFile], bytes]]]] = {
     "cytoscape": (".cyjs", write_cytoscape),
     "node-link": (".node-link.json", write_node_link),
 }
+_MOST_BYTES: Final = 2**28  # of a file that is read; twice what the hosted viewer takes, and more
 # Formats of one file, then those of a folder.
 TARGETS: Final = ("neuronpedia", "circuit-tracer", *_FILES, "csv")
 
@@ -73,6 +74,16 @@ def export(
     folder = Path(run) if isinstance(run, (str, Path)) else None
     stored = read_run(run) if isinstance(run, (str, Path)) else run
     graph = stored if isinstance(stored, GraphFile) else of_run(stored, pins=pins, groups=groups)
+    if isinstance(stored, GraphFile):
+        # What was read from a file may hold what no other format can.
+        with understood(f"the graph {graph.title}", target, verb="written"):
+            return _exported(graph, target, out, folder, overwrite)
+    return _exported(graph, target, out, folder, overwrite)
+
+
+def _exported(
+    graph: GraphFile, target: str, out: str | Path | None, folder: Path | None, overwrite: bool
+) -> Path:
     match target:
         case "neuronpedia":
             document = viewer_document(graph, "neuronpedia")
@@ -112,7 +123,7 @@ def read_graph_file(path: str | Path) -> GraphFile:
                 f"{place} holds neither a run nor {NODES_CSV} nor one graph; give a file"
             )
         place = bundled[0]
-    data = read_bytes(place)
+    data = read_bytes(place, most=_MOST_BYTES)
     match place.suffix:
         case ".graphml":
             return read_graphml(data, where=where)
@@ -141,34 +152,34 @@ def from_viewer(document: Mapping[str, Any], *, where: str) -> GraphFile:
     Raises:
         InputError: it cannot be read; it says why.
     """
-    if OWN not in document:
-        return from_foreign(document, where=where)
-    try:
-        names = {node["node_id"]: node[OWN]["node"] for node in document["nodes"]}
-        edges = [
-            {
-                **link[OWN],
-                "source": names[link["source"]],
-                "target": names[link["target"]],
-                "effect": link["weight"],
-            }
-            for link in document["links"]
-        ]
-        nodes = [node[OWN] for node in document["nodes"]]
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{where} holds a record of saecircuits, but a node or link without {error}; export "
-            "the run again"
-        ) from None
+    with understood(where, "an attribution graph"):
+        return (
+            _from_own(document, where) if OWN in document else from_foreign(document, where=where)
+        )
+
+
+def _from_own(document: Mapping[str, Any], where: str) -> GraphFile:
+    names = {node["node_id"]: node[OWN]["node"] for node in document["nodes"]}
+    edges = [
+        {
+            **link[OWN],
+            "source": names[link["source"]],
+            "target": names[link["target"]],
+            "effect": link["weight"],
+        }
+        for link in document["links"]
+    ]
+    nodes = [node[OWN] for node in document["nodes"]]
     graph = from_own(document[OWN], nodes, edges, where=where)
     # Viewers save here what a reader has pinned and grouped.
     asked = document.get("qParams") or {}
-    groups = tuple(
-        Group(name, tuple(names[one] for one in ids if one in names))
-        for name, *ids in asked.get("supernodes") or ()
+    groups, empty = groups_of(asked.get("supernodes"), where)
+    known = tuple(
+        Group(group.label, tuple(names[one] for one in group.nodes if one in names))
+        for group in groups
     )
     pins = tuple(names[one] for one in asked.get("pinnedIds") or () if one in names)
-    return replace(graph, pins=pins, groups=groups)
+    return replace(graph, pins=pins, groups=known, notes=tuple(empty))
 
 
 def _dashboards(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from saecircuits.errors import InputError
-from saecircuits.publication.files import plain
+from saecircuits.publication.files import plain, understood
 from saecircuits.publication.interchange.graph_file import GraphFile
 from saecircuits.publication.interchange.own import (
     OWN,
@@ -78,22 +78,17 @@ def unflatten(flat: Flat, *, where: str) -> GraphFile:
             f"{where} was not written by saecircuits (it has no field {OWN!r}); of other programs' "
             "files, attribution-graph JSON can be read"
         )
-    try:
+    with understood(where, "a graph of saecircuits"):
         record = json.loads(flat.record)
         edges = [
             {**edge, PARTS: json.loads(edge[PARTS]) if edge.get(PARTS) else None}
             for edge in flat.edges
         ]
-    except ValueError as error:
-        raise InputError(f"{where}: field {OWN!r} or {PARTS!r} is no JSON: {error}") from None
-    nodes = [
-        {key: int(value) if key in _INTEGERS else value for key, value in node.items()}
-        for node in flat.nodes
-    ]
-    try:
+        nodes = [
+            {key: int(value) if key in _INTEGERS else value for key, value in node.items()}
+            for node in flat.nodes
+        ]
         return from_own(record, nodes, edges, where=where)
-    except KeyError as error:
-        raise InputError(f"{where}: a node or edge has no field {error}") from None
 
 
 def escaped(text: str) -> str:

@@ -9,6 +9,7 @@ by token, errors at their clean value, everything measured from zero.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from saecircuits.circuits import Circuit
@@ -17,8 +18,11 @@ from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
 from saecircuits.publication.files import sha256, to_json
 from saecircuits.publication.interchange.checks import check_graph
+from saecircuits.publication.interchange.findings import whole_number
 from saecircuits.publication.interchange.graph_file import GraphFile, Group, Label
 from saecircuits.publication.interchange.own import empty_frame
+from saecircuits.publication.interchange.rules import FEATURE_NAMES
+from saecircuits.publication.interchange.shared_ids import with_own_ids
 from saecircuits.publication.interchange.viewers import FEATURE_TYPES, LOGIT, uncantor
 from saecircuits.splicing.sites import TOKEN_HOOK, hook_of
 
@@ -27,6 +31,7 @@ _KINDS: Final = {
     "lorsa": "feature",
     "lorsa error": "error",
     "bias": "bias",
+    "unknown": "unknown",
 }
 _ATTENTION: Final = ("lorsa", "lorsa error")
 # What keeps a file from being read, whatever it then does to a viewer.
@@ -46,19 +51,24 @@ def from_foreign(document: Mapping[str, Any], *, where: str) -> GraphFile:
     ]
     if errors:
         raise InputError(f"{where} cannot be read as an attribution graph: {errors[0].message}")
-    nodes, links, notes = _with_own_ids(document["nodes"], document["links"])
-    links, added = _added_up(links)
+    nodes, links, notes = with_own_ids(document["nodes"], document["links"], is_reader=_is_reader)
+    links, added = _added_up(links, where)
     notes += added
     mended = {**document, "nodes": nodes, "links": links} if notes else dict(document)
     ordered = sorted(nodes, key=_rank)
     tokens = document["metadata"]["prompt_tokens"]
-    is_paired = document["metadata"].get("schema_version") == 1
-    rows = [_row(node, tokens, nodes, is_paired=is_paired) for node in ordered]
+    about = _About.of(document, nodes)
+    rows = [_row(node, tokens, about) for node in ordered]
     edges = [
         {"source": link["source"], "target": link["target"], "effect": float(link["weight"])}
         for link in sorted(links, key=lambda link: -abs(link["weight"]))
     ]
-    info = document["metadata"].get("info") or {}
+    asked = document["qParams"]
+    groups, empty = groups_of(asked.get("supernodes"), where)
+    if empty:
+        shown = [[group.label, *group.nodes] for group in groups]
+        mended = {**mended, "qParams": {**asked, "supernodes": shown}}
+        notes += empty
     circuit = Circuit(
         nodes=empty_frame(rows, NODE_COLUMNS),
         edges=empty_frame(edges, EDGE_COLUMNS),
@@ -76,13 +86,12 @@ def from_foreign(document: Mapping[str, Any], *, where: str) -> GraphFile:
         summary={"edges_computed": len(edges)},
         provenance={
             "model": document["metadata"]["scan"],
-            "source_set": info.get("neuronpedia_source_set") or info.get("transcoder_set"),
-            "generator": info.get("generator") or {},
+            "source_set": _source_set(document["metadata"]),
+            "generator": (document["metadata"].get("info") or {}).get("generator") or {},
             "file_digest": sha256(to_json(document, indent=None)),
             "prompt": document["metadata"]["prompt"],
         },
     )
-    asked = document["qParams"]
     return GraphFile(
         circuit=circuit,
         labels={
@@ -96,84 +105,63 @@ def from_foreign(document: Mapping[str, Any], *, where: str) -> GraphFile:
             if node.get("influence") is not None
         },
         pins=tuple(asked.get("pinnedIds") or ()),
-        groups=tuple(Group(name, tuple(ids)) for name, *ids in asked.get("supernodes") or ()),
+        groups=groups,
         title=document["metadata"]["slug"],
         document=mended,
         notes=tuple(notes),
     )
 
 
-def _with_own_ids(
-    nodes: Sequence[Mapping[str, Any]], links: Sequence[Mapping[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """Nodes and links in which every id stands for one node; how that came about in words."""
-    places: dict[str, list[int]] = {}
-    for place, node in enumerate(nodes):
-        places.setdefault(node["node_id"], []).append(place)
-    twice = {name: found for name, found in places.items() if len(found) > 1}
-    renamed = [dict(node) for node in nodes]
-    new_links = [dict(link) for link in links]
-    if not twice:
-        return renamed, new_links, []
-    names: dict[int, str] = {place: node["node_id"] for place, node in enumerate(nodes)}
-    for name, found in twice.items():
-        for number, place in enumerate(found[1:], start=2):
-            names[place] = renamed[place]["node_id"] = _free(f"{name}#{number}", places)
-    guessed = 0
-    # Writers list the links of a target in the order of the sources in the list of nodes.
-    for number, link in enumerate(links):
-        for end in ("source", "target"):
-            choices = twice.get(link[end])
-            if choices is None:
-                continue
-            if end == "target":
-                fitting = [place for place in choices if _is_reader(nodes[place])]
-            else:
-                low = _neighbour(links, places, number, step=-1, missing=-1)
-                high = _neighbour(links, places, number, step=1, missing=len(nodes))
-                fitting = [place for place in choices if low < place < high]
-                fitting = _shared_out(fitting, links, number)
-            guessed += len(fitting) != 1
-            new_links[number][end] = names[(fitting or choices)[0]]
-    kinds = ", ".join(
-        f"{name!r} ({' and '.join(nodes[place]['feature_type'] for place in found)})"
-        for name, found in twice.items()
-    )
-    sure = f"{guessed} of them could not be told apart and go to the first node"
-    note = (
-        f"{len(twice)} ids stood for several nodes: {kinds}. Later ones were renamed with '#2' and "
-        "so on; links were given to the node that their order in the file names, "
-        f"{sure if guessed else 'all of them surely'}."
-    )
-    return renamed, new_links, [note]
+@dataclass(frozen=True)
+class _About:
+    """What holds for all nodes of a file: whether feature numbers are paired, the highest layer."""
+
+    is_paired: bool
+    top: int
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> "_About":
+        features = [node for node in nodes if node["feature_type"] in FEATURE_NAMES]
+        # Some write paired numbers and do not say so. Their ids do: each holds the feature's own.
+        is_paired = document["metadata"].get("schema_version") == 1 or (
+            bool(features) and all(_unpaired(node) in _numbers_in_id(node) for node in features)
+        )
+        layers = (_layer(node) for node in nodes if node["feature_type"] != LOGIT)
+        return cls(is_paired=is_paired, top=max(layers, default=0))
 
 
-def _neighbour(
-    links: Sequence[Mapping[str, Any]],
-    places: Mapping[str, Sequence[int]],
-    number: int,
-    *,
-    step: int,
-    missing: int,
-) -> int:
-    """The place of the nearest source before or behind a link whose id stands for one node."""
-    at = number + step
-    while 0 <= at < len(links) and links[at]["target"] == links[number]["target"]:
-        found = places[links[at]["source"]]
-        if len(found) == 1:
-            return found[0]
-        at += step
-    return missing
+def _source_set(metadata: Mapping[str, Any]) -> object:
+    """The dictionaries, by the name that the file gives them; writers put it in several places."""
+    for place in ("info", "feature_details"):
+        about = metadata.get(place) or {}
+        for key in ("neuronpedia_source_set", "transcoder_set"):
+            if about.get(key):
+                return about[key]
+    return None
 
 
-def _shared_out(fitting: list[int], links: Sequence[Mapping[str, Any]], number: int) -> list[int]:
-    """One place to each where a link is there as often as places fit."""
-    pair = (links[number]["source"], links[number]["target"])
-    same = [at for at, link in enumerate(links) if (link["source"], link["target"]) == pair]
-    return [fitting[same.index(number)]] if len(fitting) == len(same) else fitting
+def groups_of(given: Any, where: str) -> tuple[tuple[Group, ...], list[str]]:
+    """The groups of nodes that a viewer is to show as one, and what was left out, in words.
+
+    Raises:
+        InputError: no list of lists of text.
+    """
+    lists = given or []
+    if not isinstance(lists, list) or not all(
+        isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists
+    ):
+        raise InputError(
+            f"{where} cannot be read as an attribution graph: qParams.supernodes is no list of "
+            "lists of text; write [[label, node_id, ...], ...]"
+        )
+    groups = tuple(Group(one[0], tuple(one[1:])) for one in lists if len(one) > 1)
+    empty = len(lists) - len(groups)
+    return groups, [f"{empty} groups without nodes were left out."] if empty else []
 
 
-def _added_up(links: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+def _added_up(
+    links: Sequence[dict[str, Any]], where: str
+) -> tuple[list[dict[str, Any]], list[str]]:
     """One link from a node to another."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for link in links:
@@ -184,20 +172,23 @@ def _added_up(links: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], li
             found[pair] = link
     if len(found) == len(links):
         return list(links), []
+    if not all(math.isfinite(link["weight"]) for link in found.values()):
+        raise InputError(f"{where}: weights of repeated links are too large to be added up")
     return list(found.values()), [f"{len(links) - len(found)} repeated links were added up."]
 
 
 def _row(
     node: Mapping[str, Any],
     tokens: Sequence[str],
-    nodes: Sequence[Mapping[str, Any]],
-    *,
-    is_paired: bool,
+    about: _About,
 ) -> dict[str, Any]:
     kind, layer, position = _kind(node), _layer(node), int(node["ctx_idx"])
+    feature = _feature(node, is_paired=about.is_paired) if kind == "feature" else None
+    if kind == "feature" and feature is None:
+        kind = "unknown"  # a feature that the file does not tell from others
     if kind == METRIC:
-        site, layer = "", 1 + max((_layer(one) for one in nodes if _kind(one) != METRIC), default=0)
-    elif kind in ("token", "bias"):
+        site, layer = "", 1 + about.top
+    elif kind in ("token", "bias", "unknown"):
         site = TOKEN_HOOK if kind == "token" else ""
     else:
         is_attention = node["feature_type"] in _ATTENTION
@@ -208,7 +199,7 @@ def _row(
         "site": site,
         "layer": layer,
         "kind": kind,
-        "feature": _feature(node, is_paired=is_paired) if kind == "feature" else None,
+        "feature": feature,
         "position": position,
         "span": str(position),
         "token": tokens[position],
@@ -216,16 +207,28 @@ def _row(
     }
 
 
+def _unpaired(node: Mapping[str, Any]) -> int | None:
+    """The feature of a paired number; None if it is not paired with the node's own layer."""
+    number = node["feature"]
+    if number is None or number < 0:
+        return None
+    layer, feature = uncantor(int(number))
+    return feature if layer == _layer(node) else None
+
+
+def _numbers_in_id(node: Mapping[str, Any]) -> set[int]:
+    parts = node["node_id"].split("#")[0].split("_")
+    return {number for part in parts if (number := whole_number(part)) is not None}
+
+
 def _feature(node: Mapping[str, Any], *, is_paired: bool) -> int | None:
     number = node["feature"]
-    if is_paired and number is not None and number >= 0:
-        layer, feature = uncantor(int(number))
-        if layer == _layer(node):
-            return feature
+    if is_paired and (feature := _unpaired(node)) is not None:
+        return feature
     named = node["node_id"].split("#")[0].split("_")
-    if len(named) == 3 and named[1].isdecimal():
-        return int(named[1])
-    return None if number is None else int(number)
+    if len(named) == 3 and (feature := whole_number(named[1])) is not None:
+        return feature
+    return None if number is None or number < 0 else int(number)
 
 
 def _kind(node: Mapping[str, Any]) -> str:
@@ -233,7 +236,8 @@ def _kind(node: Mapping[str, Any]) -> str:
 
 
 def _layer(node: Mapping[str, Any]) -> int:
-    return int(node["layer"]) if str(node["layer"]).isdecimal() else -1
+    layer = whole_number(node["layer"])
+    return -1 if layer is None else layer
 
 
 def _rank(node: Mapping[str, Any]) -> tuple[bool, float]:
@@ -244,9 +248,3 @@ def _rank(node: Mapping[str, Any]) -> tuple[bool, float]:
 
 def _is_reader(node: Mapping[str, Any]) -> bool:
     return _kind(node) in ("feature", METRIC)
-
-
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    while name in taken:
-        name += "'"
-    return name

@@ -7,13 +7,11 @@ carries the record. `effect` is signed; nothing here takes its size for it.
 import io
 import json
 from typing import Any, Final
-from xml.etree.ElementTree import ParseError
 
 import networkx as nx
 from networkx.readwrite import gexf
 
-from saecircuits.errors import InputError
-from saecircuits.publication.files import to_json
+from saecircuits.publication.files import to_json, understood
 from saecircuits.publication.interchange.flat import (
     Flat,
     Row,
@@ -90,43 +88,33 @@ def write_node_link(graph: GraphFile) -> bytes:
 
 def read_graphml(data: bytes, *, where: str) -> GraphFile:
     """The inverse of `write_graphml`."""
-    try:
+    with understood(where, "GraphML"):
         network = nx.read_graphml(io.BytesIO(data))
-    except (nx.NetworkXError, ParseError, ValueError, KeyError) as error:
-        raise _unreadable(where, "GraphML", error) from None
-    return unflatten(_flat(network).mapped(unescaped), where=where)
+        return unflatten(_flat(network).mapped(unescaped), where=where)
 
 
 def read_gexf(data: bytes, *, where: str) -> GraphFile:
     """The inverse of `write_gexf`."""
     from xml.etree import ElementTree
 
-    try:
+    with understood(where, "GEXF"):
         root = ElementTree.fromstring(data)
         network = nx.read_gexf(io.BytesIO(data), version="1.2draft")
-    except (nx.NetworkXError, ParseError, ValueError, KeyError) as error:
-        raise _unreadable(where, "GEXF", error) from None
-    records = [one.text or "" for one in root.iter() if one.tag.endswith("}description")]
-    network.graph[OWN] = records[0] if records and records[0].startswith("{") else ""
-    return unflatten(_flat(network).mapped(unescaped), where=where)
+        records = [one.text or "" for one in root.iter() if one.tag.endswith("}description")]
+        network.graph[OWN] = records[0] if records and records[0].startswith("{") else ""
+        return unflatten(_flat(network).mapped(unescaped), where=where)
 
 
 def read_cytoscape(content: dict[str, Any], *, where: str) -> GraphFile:
     """The inverse of `write_cytoscape`."""
-    try:
-        network = nx.cytoscape_graph(content)
-    except (nx.NetworkXError, ValueError, KeyError, TypeError) as error:
-        raise _unreadable(where, "Cytoscape JSON", error) from None
-    return from_networkx(network, where=where)
+    with understood(where, "Cytoscape JSON"):
+        return from_networkx(nx.cytoscape_graph(content), where=where)
 
 
 def read_node_link(content: dict[str, Any], *, where: str) -> GraphFile:
     """The inverse of `write_node_link`."""
-    try:
-        network = nx.node_link_graph(content, edges=_LINKS)
-    except (nx.NetworkXError, ValueError, KeyError, TypeError) as error:
-        raise _unreadable(where, "node-link JSON", error) from None
-    return from_networkx(network, where=where)
+    with understood(where, "node-link JSON"):
+        return from_networkx(nx.node_link_graph(content, edges=_LINKS), where=where)
 
 
 def _flat(network: Any) -> Flat:
@@ -147,11 +135,6 @@ def _without(row: Row, names: tuple[str, ...]) -> Row:
     return {key: value for key, value in row.items() if key not in names}
 
 
-def _unreadable(where: str, format_name: str, error: Exception) -> InputError:
-    reason = str(error).partition("\n")[0] or type(error).__name__
-    return InputError(f"{where} cannot be read as {format_name}: {reason}")
-
-
 def is_json_of(content: Any) -> str | None:
     """Which JSON of graphs this is: `viewer`, `cytoscape`, `node-link`, or None."""
     if not isinstance(content, dict):
@@ -169,7 +152,5 @@ def loads(data: bytes, *, where: str) -> Any:
     Raises:
         InputError: no JSON.
     """
-    try:
+    with understood(where, "JSON"):
         return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(where, "JSON", error) from None

@@ -24,7 +24,7 @@ from saecircuits.publication.interchange.graph_file import (
     cumulative_influence,
 )
 from saecircuits.publication.reading import report_of
-from saecircuits.publication.records import Record, TaskRecord
+from saecircuits.publication.records import Record, ReportValues, TaskRecord
 from saecircuits.publication.tables import EDGE_SCHEMA, NODE_SCHEMA, PART_SCHEMA, rows_of
 
 OWN: Final = "saecircuits"
@@ -122,6 +122,8 @@ def from_own(
     """
     try:
         found = OwnRecord.model_validate_json(json.dumps(plain(record)), strict=True)
+        if found.report is not None:
+            ReportValues.model_validate_json(json.dumps(found.report), strict=True)
     except ValueError as error:
         reason = str(error).replace("\n", " ")[:200]
         raise InputError(

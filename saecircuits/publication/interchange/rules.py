@@ -14,12 +14,13 @@ from saecircuits.publication.interchange.findings import (
     is_number,
     repeated,
     some,
+    whole_number,
 )
 from saecircuits.publication.interchange.viewers import FEATURE_TYPES, LOGIT, uncantor
 
 # Types that either viewer knows; of the first, features with a dashboard.
-_FEATURES: Final = ("cross layer transcoder", "lorsa")
-_KNOWN_TYPES: Final = (*_FEATURES, *FEATURE_TYPES.values(), "lorsa error", "bias", "unknown")
+FEATURE_NAMES: Final = ("cross layer transcoder", "lorsa")
+_KNOWN_TYPES: Final = (*FEATURE_NAMES, *FEATURE_TYPES.values(), "lorsa error", "bias", "unknown")
 _LOGIT_TEXT: Final = re.compile(r"\(p=\s*[-+0-9.eE]+\s*\)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _SMALLEST, _LARGEST = 1024, 100 * 2**20  # bytes of an upload, the first of them compressed
@@ -76,7 +77,7 @@ def _labels(document: Mapping[str, Any]) -> Iterator[Finding]:
     nameless = [
         node["node_id"]
         for node in document["nodes"]
-        if node["feature_type"] in _FEATURES and not node["clerp"].strip()
+        if node["feature_type"] in FEATURE_NAMES and not node["clerp"].strip()
     ]
     if nameless:
         yield Finding(
@@ -151,7 +152,7 @@ def _prompt(document: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _layers(document: Mapping[str, Any]) -> Iterator[Finding]:
     layers = {node["layer"] for node in document["nodes"] if node["feature_type"] != LOGIT}
-    numbers = [int(layer) for layer in layers if str(layer).isdecimal()]
+    numbers = [number for layer in layers if (number := whole_number(layer)) is not None]
     if max(numbers, default=0) == 0:
         yield Finding(
             "error",
@@ -160,7 +161,7 @@ def _layers(document: Mapping[str, Any]) -> Iterator[Finding]:
             "from 1",
             ("neuronpedia",),
         )
-    odd = sorted(str(layer) for layer in layers if not str(layer).isdecimal() and layer != "E")
+    odd = sorted(str(layer) for layer in layers if whole_number(layer) is None and layer != "E")
     if odd:
         yield Finding("error", "layer", f"layers {some(odd)} are no numbers; give a number, or 'E'")
 
@@ -177,7 +178,7 @@ def _types(document: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _key_collisions(document: Mapping[str, Any]) -> Iterator[Finding]:
-    features = [node for node in document["nodes"] if node["feature_type"] in _FEATURES]
+    features = [node for node in document["nodes"] if node["feature_type"] in FEATURE_NAMES]
     twice = repeated((str(n["layer"]), n["feature"], n["ctx_idx"]) for n in features)
     if twice:
         yield Finding(

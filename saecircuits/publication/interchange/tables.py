@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from saecircuits.edges.graph import METRIC, PART_COLUMNS
-from saecircuits.errors import InputError
-from saecircuits.publication.files import read_bytes
+from saecircuits.publication.files import read_bytes, understood
 from saecircuits.publication.interchange.flat import (
     PARTS,
     Flat,
@@ -58,6 +57,11 @@ def read_csv(folder: Path) -> GraphFile:
         RunFolderError: a file that is missing.
         InputError: tables of another program.
     """
+    with understood(str(folder), "CSV tables of saecircuits"):
+        return _read_csv(folder)
+
+
+def _read_csv(folder: Path) -> GraphFile:
     nodes, edges, parts = (_rows(folder / name) for name in (NODES_CSV, EDGES_CSV, PARTS_CSV))
     by_edge: dict[tuple[str, str], list[list[Any]]] = {}
     for part in parts:
@@ -115,13 +119,8 @@ def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     text = read_bytes(path).decode("utf-8", errors="replace")
-    found = []
-    for row in csv.DictReader(io.StringIO(text, newline="")):
-        try:
-            found.append({key: _value(key, cell) for key, cell in row.items() if cell})
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path} is no table of saecircuits: {error}") from None
-    return found
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    return [{key: _value(key, cell) for key, cell in row.items() if cell} for row in rows]
 
 
 def _value(column: str, cell: str) -> Any:
