@@ -54,7 +54,9 @@ def rank_by_masks(
     settings = settings or MaskSettings()
     spots = [parse_node_id(measured.model, measured.units, node) for node in nodes]
     soft = [SoftAblation(batch, spots) for batch in measured.batches]
-    weights = torch.ones(len(nodes), device=measured.model.device, dtype=measured.model.dtype)
+    weights = torch.ones(
+        len(nodes), device=measured.model.device, dtype=measured.model.working_dtype
+    )
     weights.requires_grad_()
     optimiser = torch.optim.Adam([weights], lr=settings.rate)
     for step in range(settings.steps):

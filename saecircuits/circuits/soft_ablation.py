@@ -68,7 +68,7 @@ class SoftAblation:
     def masks(self, values: Tensor) -> Masks:
         """Masks of these values to take gradients in, on the model's device."""
         model = self._contrast.model
-        return values.to(device=model.device, dtype=model.dtype).requires_grad_()
+        return values.to(device=model.device, dtype=model.working_dtype).requires_grad_()
 
     def faithfulness(self, masks: Masks) -> Float[Tensor, ""]:
         """Of the masked model; gradients flow back to the masks."""

@@ -3,8 +3,8 @@
 The limit is for what an attribution holds beside the model and its dictionaries. A quarter of it is
 for the runs that are kept from stage to stage, a quarter for the edges of one chunk of targets, and
 half for one forward and backward pass; the table of edges is taken off first. Sizes are counted in
-numbers of the model's dtype, for prompts of T tokens, from upper bounds that hold for every
-architecture here:
+numbers of the model's dtype (float32 at least), for prompts of T tokens, from upper bounds that
+hold for every architecture here:
 
     a pass     L (T (24 d_model + 6 d_mlp) + 2 H T^2) + 4 H T^2             per prompt
                + 4 T d_vocab
@@ -118,7 +118,7 @@ class _Sizes:
         of_run = points * layers * (n_pos * (12 * d_model + 2 * d_mlp) + 2 * square)
         of_run += 8 * places * n_pos * d_model + n_pos * d_vocab
         of_row = 6 * d_model + 3 * d_mlp + 8 * heads * (d_head + n_pos)
-        itemsize = model.dtype.itemsize
+        itemsize = model.working_dtype.itemsize
         return cls(n_pos, heads, itemsize, itemsize * of_pass, itemsize * of_run, of_row)
 
 

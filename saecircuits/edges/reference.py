@@ -140,8 +140,8 @@ class ReferenceEdges:
         direction = gradient.gradient if gradient is not None else None
         member = contrast.units.membership.to(dictionary.W_dec)
         shape = (len(targets), *active.shape[:2])
-        at_read = dictionary.W_enc.new_zeros(*shape, dictionary.d_in)
-        at_write = dictionary.W_enc.new_zeros(*shape, dictionary.d_out)
+        at_read = dictionary.W_dec.new_zeros(*shape, dictionary.d_in)
+        at_write = dictionary.W_dec.new_zeros(*shape, dictionary.d_out)
         is_feature = [row for row, spot in enumerate(targets) if spot.feature != ERROR]
         if is_feature:
             features = dictionary.indices([targets[row].feature for row in is_feature])

@@ -210,16 +210,29 @@ def longest_unit(units: Units) -> int:
 
 
 def _side_by_side(blocks: Sequence[EdgeBlock]) -> EdgeBlock:
-    """Blocks of the same sources as one, with the targets of all."""
+    """Blocks of the same sources as one, with the targets of all.
+
+    Not all targets of a place are reached by the same components: an error node of a transcoder
+    reads through the MLP, its features do not.
+    """
     first = blocks[0]
     if len(blocks) == 1:
         return first
-    assert all((b.sources, b.parts) == (first.sources, first.parts) for b in blocks)
+    assert all(block.sources == first.sources for block in blocks)
+    parts = tuple(dict.fromkeys(part for block in blocks for part in block.parts))
     return EdgeBlock(
         first.sources,
         tuple(spot for block in blocks for spot in block.targets or ()),
         torch.cat([block.effects for block in blocks]),
         torch.cat([block.weights for block in blocks]),
-        first.parts,
-        torch.cat([block.part_effects for block in blocks], dim=1),
+        parts,
+        torch.cat([_spread(block, parts) for block in blocks], dim=1),
     )
+
+
+def _spread(block: EdgeBlock, parts: Sequence[Part]) -> Float[Tensor, "n_part n_target n_source"]:
+    """A block's effects by component with a row for each of `parts`, 0 where it has none."""
+    spread = block.part_effects.new_zeros(len(parts), *block.part_effects.shape[1:])
+    for part, effects in zip(block.parts, block.part_effects, strict=True):
+        spread[parts.index(part)] = effects
+    return spread

@@ -83,8 +83,9 @@ def read_feature(
     """
     terms = _terms_read(run, splice)
     dictionary = splice.dictionary
-    row = dictionary.encoder_rows(dictionary.indices([feature]))[0]
-    value = (read[position] - dictionary.shift) @ row + dictionary.b_enc[feature]
+    chosen = dictionary.indices([feature])
+    row = dictionary.encoder_rows(chosen)[0]
+    value = (read[position] - dictionary.shift) @ row + dictionary.biases(chosen)[0]
     found = terms[:, position] @ row
     name = f"feature {feature} of {splice.site.hook} at position {position}"
     return Readout(name, found, value - found.sum(), value)

@@ -116,7 +116,7 @@ def virtual_head(
 
 
 def _embedded(model: SplicedModel, anatomy: Anatomy) -> Float[Tensor, "d_vocab d_model"]:
-    return anatomy.token_scale * token_embeddings(model).to(model.dtype)
+    return anatomy.token_scale * token_embeddings(model).to(model.working_dtype)
 
 
 def _logits(anatomy: Anatomy, streams: Float[Tensor, "n d_model"]) -> Tensor:

@@ -64,7 +64,7 @@ def direct_logit_effects(
         if str(cfg.normalization_type).startswith("LN"):
             directions = directions - directions.mean(-1, keepdim=True)
         directions = directions * weight
-    effects = directions @ model.bridge.W_U
+    effects = directions @ model.bridge.W_U.to(directions)
     return effects - effects.mean(-1, keepdim=True)
 
 

@@ -48,15 +48,15 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
     b_gate = weights.get("b_gate")
     magnitude = weights["r_mag"].exp() if gate == "gated" else None
     if gate == "topk" and sae.cfg.rescale_acts_by_decoder_norm:
-        # Features are then measured in units of their decoder norm: fold it in, once.
-        norm = W_dec.norm(dim=-1)
-        W_enc, b_enc, W_dec = W_enc * norm, b_enc * norm, W_dec / norm[:, None]
+        # Features are then measured in units of their decoder row; one without length is off.
+        magnitude = W_dec.norm(dim=-1)
+        W_dec = torch.where(magnitude[:, None] > 0, W_dec / magnitude[:, None], 0.0)
     shift = b_dec if sae.cfg.apply_b_dec_to_input else torch.zeros_like(W_enc[:, 0])
     if _reads_centred_stream(sae):
         mean_row = W_enc.mean(dim=0)
         W_enc = W_enc - mean_row
         from_shift = shift.sum() * mean_row  # the shift itself is not centred
-        b_enc = b_enc - (from_shift if magnitude is None else from_shift * magnitude)
+        b_enc = b_enc - (from_shift * magnitude if gate == "gated" else from_shift)
         b_gate = None if b_gate is None else b_gate - from_shift
     skip = weights.get("W_skip")
     return Dictionary(

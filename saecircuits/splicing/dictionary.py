@@ -6,11 +6,15 @@ A dictionary turns what it reads, `x`, into features `a` and writes a reconstruc
     a   = gate(pre)                                one of the gates below
     x'  = a @ W_dec + b_dec (+ x @ W_skip)         W_skip: skip transcoders only
 
-Gates (sae_lens 6): ReLU; JumpReLU, `a = relu(pre) * [pre > threshold]`; TopK, the k largest of
-relu(pre); gated, `a = [gate > 0] * relu(magnitude)`.
+Gates (sae_lens 6): ReLU; JumpReLU, `a = relu(pre) * [pre > threshold]`; TopK, the k largest of pre,
+and relu of these; gated, `a = [gate > 0] * relu(magnitude)`.
 BatchTopK dictionaries are saved by sae_lens as JumpReLU. For a fixed set of active features every
 gate is affine in x, which is what gradients and the frozen operator use: `a_j = x . e_j + const`
 with encoder row `e_j` for active j, and 0 otherwise.
+
+Weights are in one dtype, but for a dictionary in bfloat16 or float16 beside a model in less than
+float32: it is encoded in its own dtype, as sae_lens does (rounding decides which features TopK
+keeps), and everything else is in float32.
 """
 
 import hashlib
@@ -24,6 +28,7 @@ from torch import Tensor
 
 GateKind = Literal["relu", "jumprelu", "topk", "gated"]
 T = TypeVar("T")
+_ENCODES = ("W_enc", "b_enc", "shift", "threshold", "b_gate", "magnitude")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +37,9 @@ class Dictionary:
 
     Attributes:
         W_enc: `[d_in, d_sae]`. For gated dictionaries, the shared encoder of gate and magnitude.
-        magnitude: gated only: multiplies the shared pre-activation (`exp(r_mag)`); else None.
+        magnitude: gated: multiplies the shared pre-activation (`exp(r_mag)`). TopK: multiplies it
+            and its bias, where features are measured in units of their decoder row's norm. Else
+            None.
         b_gate: gated only: the bias of the gate path; `b_enc` is then the magnitude's bias.
     """
 
@@ -70,7 +77,9 @@ class Dictionary:
 
     def encode(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_sae"]:
         """Feature activations of `x`; differentiable with the set of active features held."""
-        shared = (x - self.shift) @ self.W_enc
+        return self._gated((x.to(self.W_enc) - self.shift) @ self.W_enc).to(self.W_dec)
+
+    def _gated(self, shared: Float[Tensor, "*lead d_sae"]) -> Float[Tensor, "*lead d_sae"]:
         match self.kind:
             case "relu":
                 return torch.relu(shared + self.b_enc)
@@ -78,9 +87,11 @@ class Dictionary:
                 pre = shared + self.b_enc
                 return torch.relu(pre) * (pre > _given(self.threshold))
             case "topk":
-                acts = torch.relu(shared + self.b_enc)
-                chosen = acts.topk(_given(self.k), dim=-1).indices
-                return acts * torch.zeros_like(acts).scatter(-1, chosen, 1.0)
+                pre = shared + self.b_enc
+                pre = pre if self.magnitude is None else pre * self.magnitude
+                # As sae_lens: equal values, common in bfloat16, fall to the same features.
+                largest, chosen = pre.topk(_given(self.k), dim=-1, sorted=False)
+                return torch.zeros_like(pre).scatter(-1, chosen, torch.relu(largest))
             case "gated":
                 return (shared + _given(self.b_gate) > 0) * torch.relu(
                     shared * _given(self.magnitude) + self.b_enc
@@ -111,16 +122,20 @@ class Dictionary:
 
     def encoder_rows(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, "n_node d_in"]:
         """`e_j`, the derivative of an active feature j with respect to what is read."""
-        rows = self.W_enc.index_select(1, features).T
+        rows = self.W_enc.index_select(1, features).T.to(self.W_dec)
         return rows if self.magnitude is None else rows * self.magnitude[features, None]
+
+    def biases(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, " n_node"]:
+        """What an active feature is beside `(x - shift) . e_j`."""
+        is_scaled = self.kind == "topk" and self.magnitude is not None
+        bias = self.b_enc[features].to(self.W_dec)
+        return bias * _given(self.magnitude)[features] if is_scaled else bias
 
     def ungated(
         self, x: Float[Tensor, "*lead d_in"], features: Int[Tensor, " n_node"]
     ) -> Float[Tensor, "*lead n_node"]:
         """What features would be, negative values too, if nothing held them at 0."""
-        shared = (x - self.shift) @ self.W_enc.index_select(1, features)
-        scaled = shared if self.magnitude is None else shared * self.magnitude[features]
-        return scaled + self.b_enc[features]
+        return (x - self.shift) @ self.encoder_rows(features).T + self.biases(features)
 
     def off_at(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, " n_node"] | None:
         """The `ungated` value at or below which a feature is 0, and above which it is that value.
@@ -137,7 +152,7 @@ class Dictionary:
                 return None
             case "gated":
                 least = self.b_enc - _given(self.magnitude) * _given(self.b_gate)
-        return least[features].clamp(min=0)
+        return least[features].clamp(min=0).to(self.W_dec)
 
     def pull_back(
         self, cotangent: Float[Tensor, "*lead d_sae"], active: Bool[Tensor, "*lead d_sae"]
@@ -146,12 +161,20 @@ class Dictionary:
         through = cotangent * active
         if self.magnitude is not None:
             through = through * self.magnitude
-        return through @ self.W_enc.T
+        return through @ self.W_enc.T.to(self.W_dec)
 
     def to(self, like: Tensor) -> "Dictionary":
-        """The same dictionary in the dtype and on the device of `like`."""
+        """The same dictionary for a model whose tensors are like `like`: on its device, and in its
+        dtype; float32 where that is less, and what encodes in the wider of the model's and its own.
+        """
+        working = torch.promote_types(like.dtype, torch.float32)
+        encoding = torch.promote_types(like.dtype, self.W_enc.dtype)
+        if encoding.itemsize >= working.itemsize:
+            encoding = working
         moved = {
-            name: value.to(like) for name, value in vars(self).items() if isinstance(value, Tensor)
+            name: value.to(device=like.device, dtype=encoding if name in _ENCODES else working)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
         }
         return replace(self, **moved)
 

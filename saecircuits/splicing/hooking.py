@@ -2,17 +2,26 @@
 
 `TransformerBridge.hooks` looks every name up anew through all its aliases, which costs a small
 model more than its forward pass; here a hook point is found once.
+
+Hooks see float32 where the model computes in less (bfloat16, float16), and what they return is
+rounded to what the model has there: all that this package computes is in float32 or above.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 # (name of a hook point, function of its tensor): what the function returns takes the tensor's
 # place, and None leaves it.
 Hook: TypeAlias = tuple[str, Callable[..., Tensor | None]]
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """The tensor in float32 where it has less; itself where it has not."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 @contextmanager
@@ -28,12 +37,20 @@ def attached(bridge: Any, points: Mapping[str, Any], hooks: Sequence[Hook]) -> I
         bridge.context_level = level
         for name, hook in hooks:
             touched.append(points[name])
-            points[name].add_hook(hook, level=level)
+            points[name].add_hook(_in_float32(hook), level=level)
         yield
     finally:
         for point in touched:
             point.remove_hooks(level=level)
         bridge.context_level = level - 1
+
+
+def _in_float32(function: Callable[..., Tensor | None]) -> Callable[..., Tensor | None]:
+    def at_point(tensor: Tensor, hook: Any) -> Tensor | None:
+        out = function(widened(tensor), hook=hook)
+        return None if out is None else out.to(tensor.dtype)
+
+    return at_point
 
 
 def remember(seen: list[Tensor]) -> Callable[..., None]:

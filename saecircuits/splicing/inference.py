@@ -5,6 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from saecircuits.splicing.hooking import widened
+
 
 @contextmanager
 def inference_settings(module: Any) -> Iterator[None]:
@@ -30,3 +36,29 @@ def inference_settings(module: Any) -> Iterator[None]:
             part.training = True
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def logits_in_float32(bridge: Any) -> Iterator[None]:
+    """Inside: a model in bfloat16 or float16 unembeds in float32.
+
+    Rounded to bfloat16, logits of 16 are 0.125 apart: more than most nodes do. The weight is
+    copied to float32 for the time of the product.
+    """
+    unembed = bridge.unembed
+    inner = unembed.original_component
+    if not isinstance(inner, torch.nn.Linear) or inner.weight.dtype.itemsize >= 4:
+        yield
+        return
+
+    def forward(hidden_states: Tensor, **ignored: Any) -> Tensor:
+        read = unembed.hook_in(hidden_states)
+        bias = None if inner.bias is None else widened(inner.bias)
+        return unembed.hook_out(functional.linear(widened(read), widened(inner.weight), bias))
+
+    try:
+        # Set as an attribute, it would go on to the Hugging Face module inside as well.
+        vars(unembed)["forward"] = forward
+        yield
+    finally:
+        vars(unembed).pop("forward", None)

@@ -20,7 +20,7 @@ from saecircuits.errors import SiteError, UnknownNameError
 from saecircuits.splicing.convert import flatten_heads
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.hooking import Hook, attached, recording, remember
-from saecircuits.splicing.inference import inference_settings
+from saecircuits.splicing.inference import inference_settings, logits_in_float32
 from saecircuits.splicing.operators import FULL, Operator
 from saecircuits.splicing.section import (
     WHOLE,
@@ -87,6 +87,11 @@ class SplicedModel:
         return next(self.bridge.parameters()).dtype
 
     @property
+    def working_dtype(self) -> torch.dtype:
+        """What is computed in beside the model: its dtype, or float32 where that is less."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+    @property
     def hooks(self) -> tuple[str, ...]:
         """Names of the spliced sites, in order."""
         return tuple(splice.site.hook for splice in self.splices)
@@ -147,6 +152,9 @@ class SplicedModel:
     ) -> Float[Tensor, "batch pos_read d_out"]:
         """Logits, with `at_site` called at every splice and `at_tokens` at the token embedding.
 
+        A model in bfloat16 or float16 computes in it up to the final norm; its logits are products
+        in float32. `at_site` and `at_tokens` see float32 there.
+
         Tensors of a `hook_z` site are passed with their heads side by side. Any gradient mode of
         the caller is respected.
 
@@ -171,6 +179,7 @@ class SplicedModel:
         left_out = section.first if section.first and self._blocks_can_be_left_out else 0
         with (
             inference_settings(self.bridge),
+            logits_in_float32(self.bridge),
             without_blocks(self.bridge, left_out),
             attached(self.bridge, self.hook_points, hooks),
         ):

@@ -3,7 +3,6 @@
 Both are exact, so they agree to rounding: to 1e-9 with models that compute everything in float64.
 """
 
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import Spot
 from saecircuits.splicing import SplicedModel, splice
-from tests.architectures import Float64Throughout, build
+from tests.architectures import build
 from tests.edges.engines import (
     Table,
     assert_same,
@@ -41,13 +40,6 @@ LINEARIZATIONS = ("full", "frozen", "secant")
 POLICIES = ("recompute", "hold")
 SITES = ("stream", "every", "transcoders", "components", "few", "middle", "heads")
 TOLERANCE = 1e-9
-
-
-@pytest.fixture
-def in_float64() -> Iterator[None]:
-    """For models that would round to float32 inside; GPT-2 does not."""
-    with Float64Throughout():
-        yield
 
 
 class Bridges:

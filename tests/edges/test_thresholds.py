@@ -16,12 +16,18 @@ from saecircuits.edges.thresholds import Crossed, CrossingEdges, longest_unit, t
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, clean_run, node_change
-from tests.edges.engines import Table, table_of
+from tests.edges.engines import Table, assert_same, table_of
 from tests.edges.test_reference import strongest
 from tests.models import Toy, make_contrast
 
 ENGINES = (ReferenceEdges, FactorisedEdges)
-CASES = [("toy", "sum"), ("toy_mixed", "each"), ("toy_uneven", "span")]
+TRANSCODERS = [
+    ("transcoders", "span"),
+    ("transcoders_and_saes", "sum"),
+    ("transcoders_neox", "sum"),
+    ("transcoders_phi", "each"),
+]
+CASES = [("toy", "sum"), ("toy_mixed", "each"), ("toy_uneven", "span"), *TRANSCODERS]
 
 
 def _sources(contrast: Contrast) -> list[Spot]:
@@ -105,8 +111,12 @@ def test_under_an_affine_operator_every_edge_is_what_the_target_really_loses(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_leaves_a_source_stays_the_same(toy_uneven: Toy, engine: type[LinearEngine]) -> None:
-    contrast = make_contrast(toy_uneven.model, toy_uneven.prompts, positions="span")
+@pytest.mark.parametrize(("fixture", "positions"), [("toy_uneven", "span"), *TRANSCODERS])
+def test_what_leaves_a_source_stays_the_same(
+    request: pytest.FixtureRequest, fixture: str, positions: str, engine: type[LinearEngine]
+) -> None:
+    toy: Toy = request.getfixturevalue(fixture)
+    contrast = make_contrast(toy.model, toy.prompts, positions=positions)
     gradients, sources = clean_gradients(contrast), _sources(contrast)
     targets = _targets(contrast)
     tables = [
@@ -116,18 +126,39 @@ def test_what_leaves_a_source_stays_the_same(toy_uneven: Toy, engine: type[Linea
             engine(contrast, gradients, sources),
         )
     ]
+    moved = 0.0
     for source in sources:
         crossed, held = (
             torch.stack([v[0] for (u, _), v in table.items() if u == source]) for table in tables
         )
-        assert not torch.equal(crossed, held)
+        moved += float((crossed - held).abs().sum())
         torch.testing.assert_close(crossed.sum(0), held.sum(0), rtol=1e-9, atol=1e-11)
-    weights = [torch.stack([v[1] for v in table.values()]) for table in tables]
+    assert moved > 0.1
+    weights = [torch.stack([table[edge][1] for edge in tables[0]]) for table in tables]
     torch.testing.assert_close(*weights)
 
 
-def test_parts_add_up_and_the_threshold_is_one_of_them(toy_mixed: Toy) -> None:
-    contrast = make_contrast(toy_mixed.model, toy_mixed.prompts)
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize(("fixture", "positions"), TRANSCODERS)
+def test_both_engines_agree_where_transcoders_are(
+    request: pytest.FixtureRequest, fixture: str, positions: str
+) -> None:
+    toy: Toy = request.getfixturevalue(fixture)
+    contrast = make_contrast(toy.model, toy.prompts, positions=positions)
+    gradients, sources = clean_gradients(contrast), _sources(contrast)
+    found, expected = (
+        table_of(all_blocks(_crossing(engine, contrast, gradients, sources), _targets(contrast)))
+        for engine in (FactorisedEdges, ReferenceEdges)
+    )
+    assert_same(found, expected, 1e-11)
+
+
+@pytest.mark.parametrize(("fixture", "positions"), [("toy_mixed", "each"), *TRANSCODERS])
+def test_parts_add_up_and_the_threshold_is_one_of_them(
+    request: pytest.FixtureRequest, fixture: str, positions: str
+) -> None:
+    toy: Toy = request.getfixturevalue(fixture)
+    contrast = make_contrast(toy.model, toy.prompts, positions=positions)
     gradients = clean_gradients(contrast)
     engine = _crossing(FactorisedEdges, contrast, gradients, _sources(contrast))
     seen = 0.0

@@ -81,7 +81,7 @@ def test_activation_functions_are_recognised(
     pre = torch.linspace(-4, 4, 101, dtype=torch.float64).requires_grad_()
     up = torch.randn(101, dtype=torch.float64) if is_gated else None
     post = function(pre) if up is None else function(pre) * up
-    found, slope = find_activation("mlp", pre.detach(), post.detach(), up)
+    found, slope = find_activation("mlp", pre.detach(), post.detach(), up, dtype=pre.dtype)
     torch.testing.assert_close(found(pre), function(pre))
     (expected,) = torch.autograd.grad(function(pre).sum(), pre)
     torch.testing.assert_close(slope(pre.detach()), expected)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from saecircuits.errors import DictionaryError
 from saecircuits.splicing import Dictionary
+from saecircuits.splicing.activations import encode_sparse
 from saecircuits.splicing.convert import check_widths, dictionary_from_sae
 from tests.models import D_SAE, random_sae
 
@@ -124,6 +125,45 @@ def test_topk_keeps_at_most_k(name: str) -> None:
     _, dictionary = _pair(name)
     x = torch.cat([_inputs(), 0.01 * _inputs(1)])
     assert int((dictionary.encode(x) > 0).sum(-1).max()) == 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [0.0, -1.5])
+@pytest.mark.parametrize("rescaled", [False, True])
+def test_topk_keeps_sae_lens_s_features(rescaled: bool, bias: float, dtype: torch.dtype) -> None:
+    # In bfloat16 values are often equal, and which of them is kept is for topk to say: on the same
+    # numbers it says the same. With the bias lowered fewer than k of them are positive.
+    options = {"d_sae": 512, "k": 24, "rescale_acts_by_decoder_norm": rescaled}
+    sae = random_sae("topk", d_in=D_IN, seed=4, **options)
+    with torch.no_grad():
+        sae.b_enc += bias
+    sae.to(dtype)
+    dictionary = dictionary_from_sae(sae, "blocks.0.hook_resid_post")
+    x = torch.randn(400, D_IN, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with torch.no_grad():
+        expected = sae.encode(x)
+    assert torch.equal(dictionary.encode(x), expected)
+    assert torch.equal(encode_sparse(dictionary, x[None]).dense()[0], expected)
+    least = int((expected > 0).sum(-1).min())
+    assert least < 24 if bias else least == 24
+
+
+@pytest.mark.parametrize("k", [5, 31])
+def test_a_row_without_length_is_off(k: int) -> None:
+    # Measured in units of a row of length 0 a feature is 0 whatever is read; sae_lens then
+    # multiplies 0 by infinity.
+    options = {"k": k, "rescale_acts_by_decoder_norm": True}
+    sae = random_sae("topk", d_in=D_IN, seed=3, **options)
+    with torch.no_grad():
+        sae.W_dec[11] = 0.0
+    dictionary = dictionary_from_sae(sae, "blocks.0.hook_resid_post")
+    acts = dictionary.encode(_inputs())
+    assert not acts[..., 11].any()
+    with torch.no_grad():
+        torch.testing.assert_close(acts, sae.encode(_inputs()), **EXACT)
+        lengths = sae.W_dec.norm(dim=-1)
+        expected = sum(acts[..., [j]] * sae.W_dec[j] / lengths[j] for j in range(D_SAE) if j != 11)
+    torch.testing.assert_close(dictionary.decode(acts), expected + sae.b_dec.detach(), **EXACT)
 
 
 def test_jumprelu_closes_below_its_threshold() -> None:

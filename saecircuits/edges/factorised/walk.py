@@ -26,7 +26,7 @@ from saecircuits.edges.factorised.way import Station, stations
 from saecircuits.edges.parts import HEADS, LATER, RESIDUAL, Part, head_parts
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient
-from saecircuits.nodes.interventions import Spot
+from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nodes.units import Units
 from saecircuits.splicing.anatomy import Anatomy, Attention, take_apart
 
@@ -129,7 +129,7 @@ class Walk:
         rows, at_read, at_write = target_rows(
             self._readers, targets, gradient, is_asleep=self._is_asleep
         )
-        state = self._begin(rows, at_read, at_write, self.way[own], place=place)
+        state = self._begin(targets, rows, at_read, at_write)
         yield from self._back(state, end, own=own)
 
     def unfolds(self, place: int) -> bool:
@@ -167,14 +167,14 @@ class Walk:
 
     def _begin(
         self,
+        targets: tuple[Spot, ...],
         rows: Rows,
         at_read: Float[Tensor, "n_row d_in"],
         at_write: Float[Tensor, "n_row d_out"],
-        station: Station,
-        *,
-        place: int,
     ) -> State:
-        """From the tensors of a target's site to the stream, or into the heads before it."""
+        """From the tensors of the targets' site to the stream, or into the heads before it."""
+        place = targets[0].place
+        station = self.way[self._before(place)[0]]
         if station.kind == "stream":
             return State(rows, {"": at_read + at_write})
         block = self.run.blocks[station.layer]
@@ -192,7 +192,8 @@ class Walk:
             written = at_write
         else:
             written = at_read + at_write
-        if not station.is_transcoder or bool(written.any()):
+        # What a feature of a transcoder reads comes through no MLP; what its error reads does.
+        if not station.is_transcoder or any(spot.feature == ERROR for spot in targets):
             _add(stream, label, block.mlp.pull_back(written, rows.prompt, rows.pos))
         return State(rows, stream, beside={} if block.is_parallel else None)
 

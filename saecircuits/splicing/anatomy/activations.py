@@ -12,7 +12,7 @@ _SQRT_2_OVER_PI = 0.7978845608028654
 
 
 def find_activation(
-    name: str, pre: Tensor, post: Tensor, up: Tensor | None
+    name: str, pre: Tensor, post: Tensor, up: Tensor | None, *, dtype: torch.dtype
 ) -> tuple[Function, Function]:
     """The function that leads from `pre` to `post`, times `up` if there is one; its derivative.
 
@@ -20,6 +20,7 @@ def find_activation(
 
     Args:
         name: the MLP's, for messages.
+        dtype: what the model computed in.
 
     Raises:
         NotCoveredError: none fits.
@@ -29,7 +30,8 @@ def find_activation(
         return function(pre) if up is None else function(pre) * up
 
     found, slope = min(_KNOWN, key=lambda pair: float((computed(pair[0]) - post).abs().mean()))
-    agree(f"{name} (activation function: GELU, tanh GELU, SiLU or ReLU)", computed(found), post)
+    what = f"{name} (activation function: GELU, tanh GELU, SiLU or ReLU)"
+    agree(what, computed(found), post, dtype=dtype)
     return found, slope
 
 

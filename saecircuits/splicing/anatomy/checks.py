@@ -10,13 +10,16 @@ class NotCoveredError(InputError):
     """The model is not made of the parts that are known here; the message says what is not."""
 
 
-def agree(what: str, computed: Tensor, recorded: Tensor) -> None:
+def agree(what: str, computed: Tensor, recorded: Tensor, *, dtype: torch.dtype) -> None:
     """Raises NotCoveredError unless the two are equal but for rounding.
 
     Some models round inside (norms and softmax in float32 whatever the model's dtype); a wrong
     weight or formula is wrong by as much as the values themselves.
+
+    Args:
+        dtype: what the model computed in.
     """
-    tolerance = max(1e-4, 30 * torch.finfo(recorded.dtype).eps)
+    tolerance = max(1e-4, 30 * torch.finfo(dtype).eps)
     size = float(recorded.abs().max()) if recorded.numel() else 0.0
     if computed.shape != recorded.shape:
         raise NotCoveredError(
@@ -27,8 +30,8 @@ def agree(what: str, computed: Tensor, recorded: Tensor) -> None:
         raise NotCoveredError(f"{what} is not reproduced: off by {gap:.2g} of {size:.2g}")
 
 
-def linear_agrees(what: str, computed: Tensor, recorded: Tensor) -> None:
+def linear_agrees(what: str, computed: Tensor, recorded: Tensor, *, dtype: torch.dtype) -> None:
     """As `agree`, for maps known up to a bias: differences from the first token are compared."""
     if computed.shape != recorded.shape:
-        agree(what, computed, recorded)
-    agree(what, computed - computed[:, :1], recorded - recorded[:, :1])
+        agree(what, computed, recorded, dtype=dtype)
+    agree(what, computed - computed[:, :1], recorded - recorded[:, :1], dtype=dtype)

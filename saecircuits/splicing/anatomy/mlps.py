@@ -71,7 +71,7 @@ def read_mlp(
     W_in, W_out = (recording.weight(name, weight) for weight in ("W_in", "W_out"))
     reads, gives = ends
     up = None if hooks.up is None else recording[hooks.up]
-    act, slope = find_activation(name, pre, post, up)
+    act, slope = find_activation(name, pre, post, up, dtype=recording.model.dtype)
     recording.linear_agrees(f"{name} (W_out)", post @ W_out, gives)
     gates = recording.operator.gates.get(hooks.post)
     if up is None:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.splicing.anatomy.checks import NotCoveredError, agree, linear_agrees
-from saecircuits.splicing.hooking import recording
+from saecircuits.splicing.hooking import recording, widened
 from saecircuits.splicing.model import AtSite, AtTokens, SplicedModel
 from saecircuits.splicing.operators import Operator
 from saecircuits.splicing.sites import (
@@ -41,12 +41,12 @@ class Recording:
     def agree(self, what: str, computed: Tensor, recorded: Tensor) -> None:
         """`checks.agree`, for runs of the model as it is."""
         if self.is_own:
-            agree(what, computed, recorded)
+            agree(what, computed, recorded, dtype=self.model.dtype)
 
     def linear_agrees(self, what: str, computed: Tensor, recorded: Tensor) -> None:
         """`checks.linear_agrees`, likewise."""
         if self.is_own:
-            linear_agrees(what, computed, recorded)
+            linear_agrees(what, computed, recorded, dtype=self.model.dtype)
 
     @property
     def is_held(self) -> bool:
@@ -79,7 +79,7 @@ class Recording:
         weight = getattr(self.module(module), name, None)
         if weight is None:
             raise NotCoveredError(f"{module} has no {name}")
-        return weight.detach()
+        return widened(weight.detach())
 
     def block(self, layer: int) -> BlockHooks:
         """The names of one block."""
@@ -105,7 +105,9 @@ def record(
         logits = model.forward(tokens, at_site=at_site, at_tokens=at_tokens, operator=operator)
     # Recorded before the operator puts its constants in their place.
     tensors |= {name: value for name, value in operator.constants.items() if name in tensors}
-    tensors = {name: _by_prompt(value.to(model.dtype), tokens) for name, value in tensors.items()}
+    tensors = {
+        name: _by_prompt(value.to(model.working_dtype), tokens) for name, value in tensors.items()
+    }
     is_own = at_site is None and at_tokens is None
     return Recording(model, operator, tensors, logits, is_own)
 
