@@ -10,6 +10,7 @@ from saecircuits.errors import ModelError, SiteError
 from saecircuits.splicing.convert import check_widths, dictionary_from_sae
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
+from saecircuits.splicing.reproduction import check_reproduction
 from saecircuits.splicing.sites import make_site
 from saecircuits.torch_state import in_own_state
 
@@ -37,11 +38,13 @@ def splice(
         UnknownNameError: the model has no such hook point.
         SiteError: the hook point cannot carry a dictionary, or no dictionary was given.
         DictionaryError: the dictionary's kind is unsupported, or its widths do not fit.
-        ModelError: the bridge was made inside `torch.inference_mode()`.
+        ModelError: the bridge was made inside `torch.inference_mode()`, does not run, or its logits
+            are not those of the Hugging Face model that it wraps.
     """
     if not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
     _check_gradients_pass(bridge)
+    check_reproduction(bridge, name)
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
     splices = []

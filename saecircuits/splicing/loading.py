@@ -5,7 +5,6 @@ dictionaries in sae_lens's format. The manifest names each dictionary's hook, th
 default, and the SHA-256 of every file, which is checked before anything is loaded.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from saecircuits.errors import (
 )
 from saecircuits.splicing import manifests
 from saecircuits.splicing.building import splice
+from saecircuits.splicing.checkpoints import WholeCheckpoint
 from saecircuits.splicing.devices import read_place
 from saecircuits.splicing.model import SplicedModel
 from saecircuits.torch_state import in_own_state
@@ -71,7 +71,8 @@ def load_model(
     Raises:
         InputError: no such device here, or one without that dtype; seen before anything is read.
         UnknownNameError: no such dtype, model, release or site.
-        ModelError: files that are missing or not what the manifest says; a hub out of reach.
+        ModelError: files that are missing or not what the manifest says; a hub out of reach; a
+            checkpoint that lacks weights; a bridge that does not compute what the model computes.
         DictionaryError: a dictionary made for another model, or of another width.
     """
     where, kind = read_place(device, dtype)
@@ -183,7 +184,8 @@ def _load_dictionary(folder: Path, model_name: str) -> Any:
     except Exception as error:
         # sae_lens reports a broken folder in many ways; to the caller they are one.
         raise DictionaryError(
-            f"{folder} cannot be read as a sae_lens dictionary ({type(error).__name__}: {error})"
+            f"{folder} cannot be read as a sae_lens dictionary ({type(error).__name__}: "
+            f"{' '.join(str(error).split())})"
         ) from error
     made_for = sae.cfg.metadata.model_name
     if made_for is not None and made_for != model_name:
@@ -196,6 +198,8 @@ def _load_dictionary(folder: Path, model_name: str) -> Any:
 
 def _boot(name: str, *, dtype: torch.dtype, device: torch.device, **given: Any) -> Any:
     hint = "; give a shipped name, an absolute folder, or a hub model that is cached or in reach"
+    if "hf_model" not in given:
+        given["model_class"] = WholeCheckpoint()
     with _quiet(), _refused(f"model {name!r} cannot be loaded", hint):
         from transformer_lens.model_bridge import TransformerBridge
 
@@ -256,16 +260,13 @@ def _from_release(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Loading bars and notices of the libraries below off, for the time of loading only."""
+    """Loading bars of the libraries below off, for the time of loading only."""
     import transformers
 
-    level = logging.root.manager.disable
     had_bars = transformers.utils.logging.is_progress_bar_enabled()
-    logging.disable(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.disable(level)
         if had_bars:
             transformers.utils.logging.enable_progress_bar()
