@@ -49,7 +49,7 @@ def check_reproduction(bridge: Any, name: str) -> None:
         # A bridge that does not know the installed transformers, or a dtype, stops in any way.
         reason = (str(error).strip() or "no reason").splitlines()[0]
         raise ModelError(
-            f"transformer_lens's bridge over {name!r} ({type(alone).__name__}) does not run here in "
+            f"transformer_lens's bridge over {name!r} ({type(alone).__name__}) does not run in "
             f"{str(like.dtype).removeprefix('torch.')} ({type(error).__name__}: {reason}); try "
             "another dtype, or another version of transformers or transformer_lens"
         ) from error
