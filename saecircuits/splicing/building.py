@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saecircuits.errors import SiteError
+from saecircuits.errors import ModelError, SiteError
 from saecircuits.splicing.convert import check_widths, dictionary_from_sae
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
@@ -34,10 +34,12 @@ def splice(
     Raises:
         UnknownNameError: the model has no such hook point.
         SiteError: the hook point cannot carry a dictionary, or no dictionary was given.
+        ModelError: the tokenizer has tokens that the model has not.
         DictionaryError: the dictionary's kind is unsupported, or its widths do not fit.
     """
     if not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
+    _check_tokenizer(bridge)
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
     splices = []
@@ -58,6 +60,21 @@ def splice(
     )
     _check_fit(model)
     return model
+
+
+def _check_tokenizer(bridge: Any) -> None:
+    """Refuses a tokenizer with more tokens than the model has embeddings; added ones may be unused.
+
+    Raises:
+        ModelError: it belongs to another model.
+    """
+    words = getattr(getattr(bridge, "tokenizer", None), "vocab_size", None)
+    rows = bridge.cfg.d_vocab
+    if isinstance(words, int) and words > rows:
+        raise ModelError(
+            f"the tokenizer has {words:,} tokens, but the model has embeddings of {rows:,}; give "
+            "the model its own tokenizer"
+        )
 
 
 def _read_hook(given: Any, hook: str) -> str | None:
