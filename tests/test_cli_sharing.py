@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from saecircuits import cli
-from saecircuits.publication import read_dashboards, read_run
+from saecircuits.publication import read_dashboards, read_run, texts
 from tests.model_folder import write_model_folder, write_task
 from tests.publication.interchange.graphs import foreign
 
@@ -184,3 +184,17 @@ def test_wrong_asks_exit_with_2(
     assert call(*arguments) == 2
     printed = capsys.readouterr()
     assert said in printed.err and len(printed.err.strip().splitlines()) == 1
+
+
+def test_no_contexts_without_a_file_samples_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sampled(*given: object, **choices: object) -> None:
+        raise AssertionError("text was sampled")
+
+    monkeypatch.setattr(texts, "generate", sampled)
+    asked = ["discover", str(run.parent / "words.jsonl"), "--model", str(run.parent / "tiny")]
+    asked += ["--out", str(tmp_path / "run"), "--max-nodes", "20", "--nodes", "30"]
+    assert call(*asked, "--no-contexts", "--json") == 0
+    assert {board.saecircuits.corpus.tokens for board in read_dashboards(tmp_path / "run")} == {0}
+    assert "no text was looked at" in (tmp_path / "run" / "README.md").read_text()

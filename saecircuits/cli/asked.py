@@ -108,11 +108,11 @@ def contexts_of(
     path: Path | None, licence: str | None, *, is_shown: bool, model: Any, seed: int
 ) -> Any:
     """The text to look at features on."""
-    from saecircuits.publication import generated_contexts, read_contexts
+    from saecircuits.publication import generated_contexts, no_contexts, read_contexts
 
     if path is not None:
         return read_contexts(path, model, licence=licence, is_shown=is_shown)
-    return generated_contexts(model, seed=seed, is_shown=is_shown)
+    return generated_contexts(model, seed=seed) if is_shown else no_contexts()
 
 
 def counts_of(option: str, given: str) -> list[int]:

@@ -76,7 +76,13 @@ ContextsFile = Annotated[
 ContextsLicence = Annotated[
     str | None, typer.Option(help="Under which words of --contexts may be shown.")
 ]
-NoContexts = Annotated[bool, typer.Option("--no-contexts", help="Publish no words of any text.")]
+NoContexts = Annotated[
+    bool,
+    typer.Option(
+        "--no-contexts",
+        help="Look at no text; of --contexts, publish figures and none of its words.",
+    ),
+]
 Licence = Annotated[str | None, typer.Option(help="Of the run's files, for their metadata.")]
 
 

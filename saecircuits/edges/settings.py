@@ -31,6 +31,10 @@ _CHOICES = {
 }
 
 
+# Of the estimator, the linearization and the error policy under which derivatives may cross.
+_CROSSING = ("gradient", "full", "recompute")
+
+
 class AttributionSettings(BaseModel):
     """How a graph was computed.
 
@@ -45,8 +49,9 @@ class AttributionSettings(BaseModel):
             it is exact.
         thresholds: of the features that edges end in: `crossed`, a target that falls below its
             threshold loses its whole activation, or `held`, every gate keeps its slope
-            (`edges.thresholds`). Held they are, whatever is said here, unless the estimator is
-            `gradient`, the linearization `full` and the error policy `recompute`.
+            (`edges.thresholds`). What is written is what is done: derivatives other than the
+            `gradient` of the `full` model under `recompute` have them held whatever is asked, and
+            interventions cross them whatever is asked.
         max_nodes: edges are computed among this many nodes, those of largest |effect|; None for
             all.
         target_threshold: of these, nodes of smaller |effect|, in logits, are not expanded: no edges
@@ -84,9 +89,8 @@ class AttributionSettings(BaseModel):
 
     @property
     def crosses_thresholds(self) -> bool:
-        """True where edges cross their target's threshold."""
-        chosen = (self.estimator, self.linearization, self.error_policy, self.thresholds)
-        return chosen == ("gradient", "full", "recompute", "crossed")
+        """True where derivatives along edges are taken across their target's threshold."""
+        return self.thresholds == "crossed" and self.estimator != "intervention"
 
     @model_validator(mode="before")
     @classmethod
@@ -95,6 +99,17 @@ class AttributionSettings(BaseModel):
             if name not in cls.model_fields:
                 raise UnknownNameError("setting", name, cls.model_fields)
         return given
+
+    @model_validator(mode="after")
+    def _what_is_done(self) -> "AttributionSettings":
+        done = self.thresholds
+        if self.estimator == "intervention":
+            done = "crossed"
+        elif (self.estimator, self.linearization, self.error_policy) != _CROSSING:
+            done = "held"
+        # Frozen for everybody else: this is still the making of it.
+        object.__setattr__(self, "thresholds", done)
+        return self
 
     @field_validator(*_CHOICES, mode="before")
     @classmethod

@@ -50,6 +50,7 @@ from saecircuits.publication.routes import labels_by_node as labels_by_node
 from saecircuits.publication.texts import Contexts as Contexts
 from saecircuits.publication.texts import generate_text as generate_text
 from saecircuits.publication.texts import generated_contexts as generated_contexts
+from saecircuits.publication.texts import no_contexts as no_contexts
 from saecircuits.publication.texts import read_contexts as read_contexts
 from saecircuits.publication.views import refresh_views as refresh_views
 from saecircuits.publication.writing import write_circuit as write_circuit

@@ -39,17 +39,12 @@ from saecircuits.publication.routes import paths_section
 from saecircuits.publication.tables import Row, rows_of
 from saecircuits.publication.texts import NOT_STATED
 from saecircuits.publication.tokens import shown_token, visible
+from saecircuits.publication.words import BASELINES
 from saecircuits.splicing.sites import make_site
 from saecircuits.validation import ValidationReport
 
 _LISTED: Final = 15
 _EFFECT: Final = ("effect (logits)", "95% interval", "sign held")
-_BASELINES: Final = {
-    "corrupted": "their values on the corrupted prompt",
-    "mean": "their means over a reference set",
-    "zero": "zero",
-    "resample": "their values on another prompt, drawn at random",
-}
 
 
 def write_card(
@@ -129,7 +124,7 @@ def _asked(circuit: Circuit, record: CircuitRecord) -> str:
         "the last token, each a mean if there are several. On the training prompts it is "
         f"{_logits(circuit.summary.get('metric_clean'))} with every node clean and "
         f"{_logits(circuit.summary.get('metric_baseline'))} with every node at its baseline "
-        f"({_BASELINES[circuit.settings.baseline]})."
+        f"({BASELINES[circuit.settings.baseline]})."
     )
 
 

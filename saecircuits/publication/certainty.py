@@ -7,6 +7,7 @@ from saecircuits.circuits import Circuit
 from saecircuits.publication.markdown import table
 from saecircuits.publication.phrases import decimal
 from saecircuits.publication.tokens import visible
+from saecircuits.publication.words import ESTIMATORS, LINEARIZATIONS
 from saecircuits.validation import ValidationReport
 
 _HEADER = ("estimated against measured", "sample", "Pearson", "Spearman", "same sign", "error")
@@ -20,8 +21,8 @@ def certainty(circuit: Circuit, report: ValidationReport | None) -> str:
         "Intervals are 95% bootstrap intervals over prompts.",
         "*Sign held*: of the prompts on which the effect is not zero, the share on which it has "
         "the sign of the mean.",
-        f"Effects are estimates ({settings.estimator.replace('_', ' ')}, "
-        f"{settings.linearization} linearization"
+        f"Effects are estimates ({ESTIMATORS[settings.estimator]}, "
+        f"{LINEARIZATIONS[settings.linearization]}"
         f"{'; edges cross thresholds' if settings.crosses_thresholds else ''}).",
     ]
     if share is not None:

@@ -67,7 +67,7 @@ def describe_features(
     dashboards: list[Dashboard] = []
     near = _neighbours(model, circuit)
     for looked in look_at_features(model, circuit, contexts.text, prompts=prompts):
-        label = label_of(looked, model.tokenizer, with_contexts=contexts.is_shown)
+        label = label_of(looked, model.tokenizer, with_words=contexts.is_shown)
         labels.append(label)
         neighbours = near[looked.site, looked.feature]
         dashboards.append(_dashboard(model, looked, label, contexts, neighbours))

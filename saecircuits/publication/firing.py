@@ -66,7 +66,7 @@ def look_at_features(
     elsewhere.
 
     Args:
-        text: token ids, BOS first, no padding.
+        text: token ids, BOS first, no padding; no rows for no text.
         prompts: the task's.
 
     Raises:
@@ -74,7 +74,7 @@ def look_at_features(
         UnknownNameError: a site that is not spliced.
     """
     corpora = [corpus_of_text(text, bos=model.tokenizer.bos_token_id)]
-    if corpora[0].size == 0:
+    if len(text) and corpora[0].size == 0:
         raise InputError(
             f"a text of shape {list(text.shape)} has no token behind BOS; give longer text"
         )

@@ -59,16 +59,20 @@ def label_features(
     return tuple(label_of(one, model.tokenizer) for one in looked)
 
 
-def label_of(looked: Looked, tokenizer: Any, *, with_contexts: bool = True) -> FeatureLabel:
+def label_of(looked: Looked, tokenizer: Any, *, with_words: bool = True) -> FeatureLabel:
     """The label of a feature that was looked at.
 
     Args:
-        with_contexts: also tokens around its strongest activations.
+        with_words: False to use no words of the text, and no contexts: tokens are then those of
+            the task's prompts alone.
     """
     firings, promotion = looked.firings, looked.promotion
     text = firings[0]
     is_frequent = len(text.order) >= FEWEST_EXAMPLES
-    top = _top_tokens(text if is_frequent else firings[-1], tokenizer)
+    shown = text if is_frequent else firings[-1]
+    if not with_words:
+        shown = firings[1] if len(firings) > 1 else None
+    top = () if shown is None else _top_tokens(shown, tokenizer)
     examples = sum(len(firing.order) for firing in firings)
     promoted = named_tokens(promotion.promoted, tokenizer)
     return FeatureLabel(
@@ -76,13 +80,13 @@ def label_of(looked: Looked, tokenizer: Any, *, with_contexts: bool = True) -> F
         feature=looked.feature,
         text=(
             _short_text(top, promoted[:1] if promotion.stands_out else ())
-            if examples >= FEWEST_EXAMPLES
+            if examples >= FEWEST_EXAMPLES and (top or promotion.stands_out)
             else TOO_FEW
         ),
         top_tokens=top,
         contexts=tuple(
             context
-            for firing in (firings if with_contexts else ())
+            for firing in (firings if with_words else ())
             for context in contexts_at(
                 firing,
                 firing.order.tolist(),
@@ -94,7 +98,7 @@ def label_of(looked: Looked, tokenizer: Any, *, with_contexts: bool = True) -> F
         ),
         promoted=promoted,
         suppressed=named_tokens(promotion.suppressed, tokenizer),
-        density=len(text.order) / text.corpus.size,
+        density=len(text.order) / max(1, text.corpus.size),
         n_tokens=text.corpus.size,
         examples=examples,
     )
@@ -116,7 +120,7 @@ def _top_tokens(firing: Firing, tokenizer: Any) -> tuple[TokenScore, ...]:
 
 
 def _short_text(top: Sequence[TokenScore], promoted: Sequence[TokenScore]) -> str:
-    named = [top[0].token]
+    named = [score.token for score in top[:1]]
     if len(top) > 1 and top[1].score >= _WORTH_NAMING * top[0].score:
         named.append(top[1].token)
     # " Girl" and "girl" are one word to a reader.
@@ -124,4 +128,4 @@ def _short_text(top: Sequence[TokenScore], promoted: Sequence[TokenScore]) -> st
     # Where embeddings are tied, an early feature promotes the token that it fires on.
     news = [shown_token(score.token) for score in promoted]
     news = [f"+{token}" for token in news if token.casefold() not in words]
-    return " | ".join([", ".join(reversed(words.values())), *news])
+    return " | ".join([*([", ".join(reversed(words.values()))] if words else []), *news])

@@ -1,41 +1,8 @@
 """What a circuit found this way does not show, in plain words, as far as its settings tell."""
 
-from typing import Final
-
 from saecircuits.circuits import Circuit
+from saecircuits.publication.words import BASELINE_LIMITS, KEPT_ERRORS, POSITION_LIMITS
 from saecircuits.validation import ValidationReport
-
-_BASELINE: Final = {
-    "corrupted": (
-        "Only what differs between the clean and the corrupted prompt is explained. Whatever both "
-        "share (that a word of this kind is due at all, say) stays in place under ablation and is "
-        "no part of the circuit."
-    ),
-    "mean": (
-        "Only what differs from the mean over the reference prompts is explained. Whatever these "
-        "have in common stays in place under ablation and is no part of the circuit."
-    ),
-    "resample": (
-        "Only what differs from prompt to prompt of the reference set is explained. Whatever these "
-        "have in common stays in place under ablation and is no part of the circuit."
-    ),
-    "zero": (
-        "Setting nodes to zero takes the model to states that no prompt leads to. Part of an "
-        "effect may be damage rather than information."
-    ),
-}
-_POSITIONS: Final = {
-    "each": "Nodes are tied to token positions; prompts of another layout are not covered.",
-    "span": (
-        "Positions are pooled by named spans: a node is a feature anywhere in its span, and tokens "
-        "within a span are not told apart."
-    ),
-    "sum": "Positions are pooled over the whole prompt: where a feature acts is not told.",
-}
-_ERRORS: Final = {
-    "recompute": "a kept one passes on the error of the changed stream",
-    "hold": "a kept one passes on its value on the clean prompt",
-}
 
 
 def _edges(report: ValidationReport | None) -> list[str]:
@@ -58,11 +25,11 @@ def limit_points(
     settings = circuit.settings
     baseline = settings.baseline if report is None else report.baseline
     points = [
-        _BASELINE[baseline],
+        BASELINE_LIMITS[baseline],
         f"Error nodes are what the dictionaries leave out. They count as nodes ({circuit.n_errors} "
-        f"of {circuit.size} here; {_ERRORS[settings.error_policy]}) and have no interpretation: "
-        "what they carry is carried by something that these features do not name.",
-        _POSITIONS[settings.positions],
+        f"of {circuit.size} here; {KEPT_ERRORS[settings.error_policy]}) and have no "
+        "interpretation: what they carry is carried by something that these features do not name.",
+        POSITION_LIMITS[settings.positions],
         "Nodes are ranked one by one, by their estimated effect on the training prompts. Nodes "
         "that matter only together, or that stand in for each other, can be missed.",
         "Tokens stay clean in every ablation, and BOS and the dictionaries' biases are no nodes.",

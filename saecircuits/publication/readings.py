@@ -75,6 +75,8 @@ def read_features(
         for hook, features in wanted.items()
     }
     blocks: dict[int, list[sparse.csr_matrix]] = {index: [] for index in columns}
+    # What is stacked on where there is no text.
+    empty = {index: sparse.csr_matrix((0, len(column))) for index, column in columns.items()}
     together = max(1, _TOKENS_AT_ONCE // corpus.tokens.shape[1])
     for start in range(0, len(corpus.tokens), together):
         rows = slice(start, start + together)
@@ -91,6 +93,6 @@ def read_features(
         # Logits are not wanted; those of one token a text are the fewest there are.
         model.forward(tokens, at_site=at_site, lengths=torch.ones_like(tokens[:, 0]))
     return {
-        model.hooks[index]: sparse.csc_matrix(sparse.vstack(parts))
+        model.hooks[index]: sparse.csc_matrix(sparse.vstack([empty[index], *parts]))
         for index, parts in blocks.items()
     }

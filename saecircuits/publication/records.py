@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from saecircuits.edges.settings import AttributionSettings
+from saecircuits.nodes.baselines import BaselineKind
 
 FORMAT: Final = "saecircuits/1"
 # What the numbers of every run mean, told in its record.
@@ -144,7 +145,7 @@ class CurveRow(Record):
 class AblationRow(Record):
     """The circuit by itself, by nodes or by edges, under one baseline."""
 
-    baseline: str
+    baseline: BaselineKind
     ablate: str
     faithfulness: Number
     faithfulness_low: Number
@@ -264,7 +265,7 @@ class ReportValues(Record):
     """The keys of `ValidationReport`."""
 
     ablate: str
-    baseline: str
+    baseline: BaselineKind
     error_policy: str
     prompts: Count
     nodes: Count

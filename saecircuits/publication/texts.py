@@ -38,7 +38,8 @@ class Contexts:
         text: token ids, BOS first and wherever a text begins.
         source: where it comes from, in words.
         licence: under which verbatim pieces of it may be shown.
-        is_shown: False to publish figures about it, and none of its words.
+        is_shown: False to publish figures about it, and none of its words: no contexts, and labels
+            from the task's prompts and the weights alone.
     """
 
     text: Int[Tensor, "text pos"]
@@ -47,13 +48,22 @@ class Contexts:
     is_shown: bool = True
 
 
-def generated_contexts(model: SplicedModel, *, seed: int = 0, is_shown: bool = True) -> Contexts:
+def generated_contexts(model: SplicedModel, *, seed: int = 0) -> Contexts:
     """Samples of the model itself; see `generate_text`."""
     return Contexts(
         text=generate_text(model, seed=seed),
         source=f"sampled from the model itself at temperature 1, seed {seed}",
         licence="none needed: written by the model",
-        is_shown=is_shown,
+    )
+
+
+def no_contexts() -> Contexts:
+    """No text at all: labels then come from the task's prompts and the weights alone."""
+    return Contexts(
+        text=torch.zeros(0, 1, dtype=torch.long),
+        source="no text was looked at",
+        licence="none needed",
+        is_shown=False,
     )
 
 

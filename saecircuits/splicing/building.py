@@ -39,11 +39,13 @@ def splice(
         SiteError: the hook point cannot carry a dictionary, or no dictionary was given.
         DictionaryError: the dictionary's kind is unsupported, or its widths do not fit.
         ModelError: the bridge was made inside `torch.inference_mode()`, does not run, or its logits
-            are not those of the Hugging Face model that it wraps.
+            are not those of the Hugging Face model that it wraps; the tokenizer has tokens that the
+            model has not.
     """
     if not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
     _check_gradients_pass(bridge)
+    _check_tokenizer(bridge)
     check_reproduction(bridge, name)
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
@@ -77,6 +79,21 @@ def _check_gradients_pass(bridge: Any) -> None:
                 f"the model was made inside torch.inference_mode(), where torch makes tensors that "
                 f"no gradient can pass ({name}); load it outside, it can then be used anywhere"
             )
+
+
+def _check_tokenizer(bridge: Any) -> None:
+    """Refuses a tokenizer with more tokens than the model has embeddings; added ones may be unused.
+
+    Raises:
+        ModelError: it belongs to another model.
+    """
+    words = getattr(getattr(bridge, "tokenizer", None), "vocab_size", None)
+    rows = bridge.cfg.d_vocab
+    if isinstance(words, int) and words > rows:
+        raise ModelError(
+            f"the tokenizer has {words:,} tokens, but the model has embeddings of {rows:,}; give "
+            "the model its own tokenizer"
+        )
 
 
 def _read_hook(given: Any, hook: str) -> str | None:

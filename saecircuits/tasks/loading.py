@@ -24,6 +24,8 @@ from saecircuits.tasks.tokens import Reader
 from saecircuits.torch_state import in_own_state
 
 SPLIT_SEED = 0
+# In each half. A bootstrap interval needs two.
+FEWEST_IN_A_HALF = 2
 _Tokens: TypeAlias = tuple[int, ...]
 
 
@@ -80,6 +82,7 @@ def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = N
         # All pairs: a file is refused for any of its lines, and all limits share the spans.
         prompts = tokenize(pairs, reader.tokenizer, n_ctx=reader.n_ctx)
         train, test = _halves(pairs, _read(prompts))
+        _check_enough(train, test)
     except TaskError as error:
         raise TaskError(f"{source}: {error}") from None
     description = (
@@ -92,6 +95,17 @@ def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = N
         test=prompts.subset(test[:limit]),
         source=None if path is None else public_path(path),
     )
+
+
+def _check_enough(train: Sequence[int], test: Sequence[int]) -> None:
+    """Refuses halves over which no interval can be made; all figures have one over prompts."""
+    fewest = min(len(train), len(test))
+    if fewest < FEWEST_IN_A_HALF:
+        raise TaskError(
+            f"{len(train)} train and {len(test)} test pairs: of one prompt there is no interval; "
+            f"give {2 * FEWEST_IN_A_HALF} pairs that share no prompts, or better 8: over fewer "
+            "than 4 prompts a 95% bootstrap interval is no more than their range"
+        )
 
 
 def check_task(name_or_path: str | Path, *, limit: int | None = None) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from saecircuits.errors import TaskError
 from saecircuits.tasks.pairs import PromptPair
 from saecircuits.tasks.spans import Span, merged_names, partition, word_spans
-from saecircuits.tasks.tokens import Tokenizer, encode_answer, encode_prompt
+from saecircuits.tasks.tokens import Tokenizer, check_end, encode_answer, encode_prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class Prompts:
         low, high = int(self.clean_lengths.min()), int(self.clean_lengths.max())
         raise TaskError(
             f"spans were asked for, but the task names none and its prompts have {low} to {high} "
-            "tokens; add 'spans' to the task file, or keep positions apart"
+            "tokens; add 'spans' to the task file, or use positions='sum'"
         )
 
     def subset(self, indices: Sequence[int]) -> "Prompts":
@@ -207,6 +207,8 @@ def tokenize(pairs: Sequence[PromptPair], tokenizer: Tokenizer, *, n_ctx: int) -
 def _encode(pair: PromptPair, tokenizer: Tokenizer, n_ctx: int) -> _Encoded:
     clean = encode_prompt(pair.clean, tokenizer, n_ctx=n_ctx)
     corrupted = encode_prompt(pair.corrupted, tokenizer, n_ctx=n_ctx)
+    for text in (pair.clean, pair.corrupted):
+        check_end(text, pair.answer[0], tokenizer)
     answer = [encode_answer(text, tokenizer) for text in pair.answer]
     wrong = [encode_answer(text, tokenizer) for text in pair.wrong]
     shared = set(answer) & set(wrong)

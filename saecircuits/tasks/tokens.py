@@ -89,5 +89,28 @@ def encode_answer(text: str, tokenizer: Tokenizer) -> int:
     )
 
 
+def check_end(prompt: str, answer: str, tokenizer: Tokenizer) -> None:
+    """Refuses a prompt that ends in the space with which its answer begins.
+
+    Most tokenizers put a space at the beginning of the word behind it. Behind a space that stands
+    by itself a model has hardly ever seen a word begin, so that its logits there say little. Where
+    spaces are tokens of their own, or belong to no token, nothing is refused.
+
+    Raises:
+        TaskError: the tokenizer makes one token of the space and the answer.
+    """
+    stem, word = prompt.rstrip(" "), answer.lstrip(" ")
+    if stem == prompt or not stem or not word:
+        return
+    before = encode_text(stem, tokenizer)
+    behind = encode_text(f"{stem} {word}", tokenizer)
+    is_apart = encode_text(prompt, tokenizer) != before
+    if is_apart and len(behind) == len(before) + 1 and behind[:-1] == before:
+        raise TaskError(
+            f"the prompt {_shortened(prompt)} ends in a space, which this tokenizer puts at the "
+            f"beginning of the next word; write prompts without it, and answers as {' ' + word!r}"
+        )
+
+
 def _shortened(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -206,7 +206,8 @@ def _sentence(of: str, layer: int, figures: dict[str, Any], cause: Cause | None)
         else "",
     ]
     found = ", ".join(filter(None, parts))
-    text = f"Estimates of {where} do not follow measured effects ({found}, {figures['sample']})."
+    sample = f"{figures['sample']} {of}"
+    text = f"Estimates of {where} do not follow measured effects ({found}; {sample})."
     if cause is None:
         return text
     return (

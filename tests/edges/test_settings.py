@@ -47,3 +47,30 @@ def test_settings_do_not_change(toy) -> None:
         settings.max_nodes = 8
     assert settings == AttributionSettings(max_nodes=7, estimator="gradient")
     assert AttributionSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("choices", "done"),
+    [
+        ({}, "crossed"),
+        ({"thresholds": "held"}, "held"),
+        ({"estimator": "integrated_gradients"}, "held"),
+        ({"linearization": "frozen"}, "held"),
+        ({"linearization": "secant", "thresholds": "crossed"}, "held"),
+        ({"error_policy": "hold"}, "held"),
+        ({"estimator": "intervention", "thresholds": "held"}, "crossed"),
+    ],
+)
+def test_thresholds_are_written_as_they_are_done(choices: dict[str, Any], done: str) -> None:
+    settings = AttributionSettings(**choices)
+    assert settings.thresholds == done
+    assert settings.model_dump()["thresholds"] == done
+    # Only derivatives are taken across; interventions cross by themselves.
+    assert settings.crosses_thresholds == (done == "crossed" and "estimator" not in choices)
+    assert AttributionSettings(**settings.model_dump()) == settings
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_tolerance_is_above_zero(value: float) -> None:
+    with pytest.raises(InputError, match="tolerance is"):
+        AttributionSettings(tolerance=value)

@@ -15,12 +15,15 @@ from saecircuits.publication import (
     add_label,
     describe_features,
     generate_text,
+    no_contexts,
     publish,
     read_dashboards,
     read_record,
+    texts,
 )
 from saecircuits.publication.dashboard_making import nearest_rows
 from saecircuits.publication.dashboards import write_dashboards
+from saecircuits.publication.labels import TOO_FEW
 from saecircuits.publication.texts import Contexts
 from saecircuits.splicing import observe
 from tests.publication.conftest import Found
@@ -212,3 +215,42 @@ def test_a_dictionary_with_an_id_links_to_its_page(found: Found, contexts: Conte
         own = board.saecircuits
         wanted = f"https://neuronpedia.org/toy/0-res/{own.feature}" if own.site == site else None
         assert own.neuronpedia == wanted
+
+
+def test_without_contexts_no_text_is_looked_at(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sampled(*given: object, **choices: object) -> None:
+        raise AssertionError("text was sampled")
+
+    monkeypatch.setattr(texts, "generate", sampled)
+    labels, boards = describe_features(
+        found.model, found.circuit, no_contexts(), prompts=found.task.train
+    )
+    assert len(labels) == len(boards) == len(found.labels)
+    of_task = {
+        found.model.tokenizer.decode([token])
+        for tokens in (found.task.train.clean_tokens, found.task.train.corrupted_tokens)
+        for token in tokens.flatten().tolist()
+    }
+    for label, board in zip(labels, boards, strict=True):
+        assert (label.n_tokens, label.density, label.contexts) == (0, 0.0, ())
+        assert {score.token for score in label.top_tokens} <= of_task
+        assert board.examples_quantiles == ()
+        assert board.saecircuits.corpus.tokens == 0
+    # What the weights say stays, and so do labels where the prompts have examples enough.
+    assert [label.promoted for label in labels] == [label.promoted for label in found.labels]
+    assert any(label.text != TOO_FEW for label in labels)
+    alone, _ = describe_features(found.model, found.circuit, no_contexts())
+    assert all(label.text == TOO_FEW and not label.top_tokens for label in alone)
+
+
+def test_hidden_text_gives_figures_and_no_words(found: Found, contexts: Contexts) -> None:
+    hidden = dataclasses.replace(contexts, is_shown=False)
+    labels, boards = describe_features(found.model, found.circuit, hidden)
+    shown, _ = describe_features(found.model, found.circuit, contexts)
+    for label, board, other in zip(labels, boards, shown, strict=True):
+        assert (label.density, label.examples) == (other.density, other.examples)
+        assert label.contexts == () and label.top_tokens == () and board.examples_quantiles == ()
+        # What is left of a label is what the weights promote.
+        assert label.text == TOO_FEW or label.text.startswith("+")

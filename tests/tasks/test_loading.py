@@ -143,6 +143,29 @@ def test_prompts_of_the_same_tokens_are_one_prompt(tmp_path: Path) -> None:
     given = [pair("w1 w2", "w1 w3", split="train"), pair("w1  w2", "w4 w2", split="test")]
     with pytest.raises(TaskError, match="the test prompt 'w1  w2' is a train prompt too"):
         load_task(written(tmp_path / "given.jsonl", given), Reading(words, 16))
-    divided = [pair("w1 w2", "w1 w3"), pair("w1  w2", "w4 w2"), pair("w7 w8", "w7 w9")]
+    divided = [pair("w1 w2", "w1 w3"), pair("w1  w2", "w4 w2")]
+    divided += [pair("w7 w8", "w7 w9"), pair("w7  w8", "w7 w2")]
     task = load_task(written(tmp_path / "divided.jsonl", divided), Reading(words, 16))
-    assert sorted([set(task.train.ids), set(task.test.ids)], key=len) == [{"3"}, {"1", "2"}]
+    assert sorted([set(task.train.ids), set(task.test.ids)], key=min) == [{"1", "2"}, {"3", "4"}]
+
+
+@pytest.mark.parametrize("splits", [(None,) * 2, (None,) * 3, ("train", "train", "test")])
+def test_halves_of_one_prompt_are_refused(tmp_path: Path, splits: tuple[str | None, ...]) -> None:
+    # Of one prompt every interval would be NaN.
+    rows = [
+        {"clean": f"w{n} w8", "corrupted": f"w{n} w9", "answer": "w5", "wrong": "w6"}
+        | ({} if split is None else {"split": split})
+        for n, split in enumerate(splits, start=1)
+    ]
+    reader = Reading(build_tokenizer(), 16)
+    with pytest.raises(TaskError, match="of one prompt there is no interval; give 4 pairs"):
+        load_task(written(tmp_path / "few.jsonl", rows), reader)
+    whole = [{**rows[0], "clean": f"w{n} w8", "corrupted": f"w{n} w9"} for n in range(10, 14)]
+    for number, row in enumerate(whole):
+        row.pop("split", None)
+        row |= {"split": ("train", "test")[number % 2]} if splits[0] else {}
+    task = load_task(written(tmp_path / "enough.jsonl", whole), reader)
+    assert (len(task.train), len(task.test)) == (2, 2)
+    # A quick look may be at fewer.
+    quick = load_task(tmp_path / "enough.jsonl", reader, limit=1)
+    assert (len(quick.train), len(quick.test)) == (1, 1)

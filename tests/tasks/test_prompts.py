@@ -72,7 +72,7 @@ def test_without_spans_and_of_several_lengths_spans_are_refused_only_when_needed
         prompts.require_spans()
     assert str(caught.value) == (
         "spans were asked for, but the task names none and its prompts have 3 to 4 tokens; add "
-        "'spans' to the task file, or keep positions apart"
+        "'spans' to the task file, or use positions='sum'"
     )
 
 

@@ -4,7 +4,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from saecircuits.errors import TaskError
-from saecircuits.tasks.tokens import encode_answer, encode_prompt, encode_text
+from saecircuits.tasks.tokens import check_end, encode_answer, encode_prompt, encode_text
+from tests.models import build_tokenizer
 
 
 def test_bos_comes_first_and_once(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -59,3 +60,18 @@ def test_an_answer_of_several_tokens_is_refused(
 def test_an_empty_answer_is_refused(letters: PreTrainedTokenizerFast) -> None:
     with pytest.raises(TaskError, match=r"the answer '' is 0 tokens \(none\)"):
         encode_answer("", letters)
+
+
+def test_a_space_at_the_end_belongs_to_the_answer(tokenizer: PreTrainedTokenizerFast) -> None:
+    # Byte-level: " was" is one token, so behind a space of its own no word begins.
+    for answer in ("was", " was"):
+        with pytest.raises(TaskError, match="write prompts without it, and answers as ' was'"):
+            check_end("One day, the dog ", answer, tokenizer)
+        check_end("One day, the dog", answer, tokenizer)
+    # A digit, or a word of several tokens, does not take the space into its token.
+    assert len(tokenizer.encode(" 4", add_special_tokens=False)) == 2
+    check_end("2 + 2 = ", "4", tokenizer)
+
+
+def test_a_tokenizer_without_spaces_takes_any_end() -> None:
+    check_end("w1 w2 ", "w3", build_tokenizer())

@@ -15,7 +15,7 @@ import pandas as pd
 from saecircuits.circuits import Circuit
 from saecircuits.edges.graph import EDGE_COLUMNS, NODE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.settings import AttributionSettings
-from saecircuits.errors import InputError
+from saecircuits.errors import InputError, cut
 from saecircuits.publication.files import plain
 from saecircuits.publication.interchange.graph_file import (
     GraphFile,
@@ -143,6 +143,7 @@ def from_own(
         _frame(rows, schema, where)
         for rows, schema in ((nodes, NODE_SCHEMA), (edges, EDGE_SCHEMA), (parts, PART_SCHEMA))
     ]
+    _check_graph(tables[0], tables[1], where)
     circuit = Circuit(
         nodes=tables[0],
         edges=tables[1],
@@ -167,6 +168,19 @@ def from_own(
         groups=tuple(Group(group.label, group.nodes) for group in found.groups),
         title=found.title,
     )
+
+
+def _check_graph(nodes: pd.DataFrame, edges: pd.DataFrame, where: str) -> None:
+    """Refuses tables that make no graph: every id once, every edge once and between nodes."""
+    if nodes["node"].duplicated().any():
+        twice = nodes["node"][nodes["node"].duplicated()].iloc[0]
+        raise InputError(f"{where}: {cut(twice, 80)!r} is the id of several nodes; export it again")
+    ends = ["source", "target"]
+    if edges.duplicated(ends).any() or not edges[ends].isin(set(nodes["node"])).all(axis=None):
+        raise InputError(
+            f"{where}: an edge is there twice, or joins what is no node of the graph; export it "
+            "again"
+        )
 
 
 def empty_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
