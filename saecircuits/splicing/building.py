@@ -10,6 +10,7 @@ from saecircuits.errors import SiteError
 from saecircuits.splicing.convert import check_widths, dictionary_from_sae
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
+from saecircuits.splicing.reproduction import check_reproduction
 from saecircuits.splicing.sites import make_site
 
 
@@ -35,9 +36,11 @@ def splice(
         UnknownNameError: the model has no such hook point.
         SiteError: the hook point cannot carry a dictionary, or no dictionary was given.
         DictionaryError: the dictionary's kind is unsupported, or its widths do not fit.
+        ModelError: the bridge's logits are not those of the Hugging Face model that it wraps.
     """
     if not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
+    check_reproduction(bridge, name)
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
     splices = []

@@ -7,7 +7,6 @@ default, and the SHA-256 of every file, which is checked before anything is load
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from saecircuits.errors import DictionaryError, ModelError, UnknownNameError
 from saecircuits.splicing.building import splice
+from saecircuits.splicing.checkpoints import WholeCheckpoint
 from saecircuits.splicing.model import SplicedModel
 
 MANIFEST = "manifest.json"
@@ -73,7 +73,8 @@ def load_model(
 
     Raises:
         UnknownNameError: no such model, release or site.
-        ModelError: files that are missing or not what the manifest says; a hub out of reach.
+        ModelError: files that are missing or not what the manifest says; a hub out of reach; a
+            checkpoint that lacks weights; a bridge that does not compute what the model computes.
         DictionaryError: a dictionary made for another model, or of another width.
     """
     if release is not None:
@@ -187,7 +188,8 @@ def _load_dictionary(folder: Path, model_name: str) -> Any:
     except Exception as error:
         # sae_lens reports a broken folder in many ways; to the caller they are one.
         raise DictionaryError(
-            f"{folder} cannot be read as a sae_lens dictionary ({type(error).__name__}: {error})"
+            f"{folder} cannot be read as a sae_lens dictionary ({type(error).__name__}: "
+            f"{' '.join(str(error).split())})"
         ) from error
     made_for = sae.cfg.metadata.model_name
     if made_for is not None and made_for != model_name:
@@ -199,6 +201,8 @@ def _load_dictionary(folder: Path, model_name: str) -> Any:
 
 
 def _boot(name: str, *, dtype: torch.dtype, device: str, **given: Any) -> Any:
+    if "hf_model" not in given:
+        given["model_class"] = WholeCheckpoint()
     with _quiet():
         from transformer_lens.model_bridge import TransformerBridge
 
@@ -250,16 +254,13 @@ def _from_release(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Loading bars and notices of the libraries below off, for the time of loading only."""
+    """Loading bars of the libraries below off, for the time of loading only."""
     import transformers
 
-    level = logging.root.manager.disable
     had_bars = transformers.utils.logging.is_progress_bar_enabled()
-    logging.disable(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.disable(level)
         if had_bars:
             transformers.utils.logging.enable_progress_bar()

@@ -1,0 +1,106 @@
+"""Does a bridge compute what the Hugging Face model that it wraps computes?
+
+A bridge puts parts of its own into the model: of some architectures they compute something else. So
+the model is built a second time from its class and configuration, with the same weights and none of
+these parts, and both read a few tokens. The second model shares every tensor with the first; what
+it costs is one short forward pass.
+"""
+
+from copy import deepcopy
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from saecircuits.errors import ModelError
+from saecircuits.splicing.inference import inference_settings
+
+# What a bridge calls the part whose place it has taken.
+_INSIDE: Final = "_original_component"
+_TOKENS: Final = (2, 12)
+# transformer_lens says that kernels alone move float32 logits by about a thousandth.
+_TOLERANCE: Final = 1e-2
+
+
+@torch.no_grad()
+def check_reproduction(bridge: Any, name: str) -> None:
+    """Refuses a bridge whose logits are not those of its Hugging Face model.
+
+    Bridges over models that cannot be built from their configuration (transformer_lens's own, or
+    quantised ones) have nothing to be compared with, and pass; so do bridges to which their owner
+    has attached hooks, which may well be to compute something else.
+
+    Raises:
+        ModelError: with the largest difference, relative to the largest logit.
+    """
+    alone = _without_bridge(bridge.original_model)
+    if alone is None or any(point.fwd_hooks for point in bridge.hook_dict.values()):
+        return
+    n_prompt, n_pos = _TOKENS
+    n_pos = min(n_pos, int(bridge.cfg.n_ctx))
+    like = next(bridge.parameters())
+    # A prime step, so that the prompts are of tokens from all over the vocabulary.
+    numbers = 1 + 7919 * torch.arange(n_prompt * n_pos, device=like.device)
+    tokens = (numbers % int(bridge.cfg.d_vocab)).unflatten(0, (n_prompt, n_pos))
+    try:
+        with inference_settings(bridge):
+            found = bridge(tokens).float()
+    except RuntimeError as error:
+        raise ModelError(
+            f"transformer_lens's bridge over {name!r} does not run in "
+            f"{str(like.dtype).removeprefix('torch.')} ({str(error).splitlines()[0]}); try another "
+            "dtype"
+        ) from error
+    expected = alone(input_ids=tokens, use_cache=False).logits.float()
+    size = float(expected.abs().max())
+    gap = float((found - expected).abs().max())
+    tolerance = max(_TOLERANCE, 8 * torch.finfo(like.dtype).eps)
+    if not gap <= tolerance * max(size, 1e-6):
+        raise ModelError(
+            f"transformer_lens's bridge over {name!r} ({type(alone).__name__}) does not compute "
+            f"what the Hugging Face model computes: logits are off by {gap / size:.0%} of the "
+            f"largest, {gap:.3g} of {size:.3g}; use a model whose bridge reproduces it, with its "
+            "weights unprocessed"
+        )
+
+
+def _without_bridge(original: Any) -> Any:
+    """The Hugging Face model anew, sharing all tensors; None where it cannot be had."""
+    from transformers import PreTrainedModel
+
+    if not isinstance(original, PreTrainedModel):
+        return None
+    if getattr(original.config, "quantization_config", None) is not None:
+        return None
+    config = deepcopy(original.config)
+    config._attn_implementation = "eager"
+    try:
+        with torch.device("meta"):
+            alone = type(original)(config)
+        for path, module in alone.named_modules():
+            _share(module, _module_of_its_own(original, path))
+    except Exception:
+        # Models with code of their own fail here in ways of their own.
+        return None
+    return alone.eval()
+
+
+def _module_of_its_own(original: Any, path: str) -> Any:
+    """The module at a path of the Hugging Face model, whatever the bridge has put around it."""
+    module = original
+    for step in filter(None, path.split(".")):
+        module = module._modules[step]
+        while _INSIDE in module._modules:
+            module = module._modules[_INSIDE]
+    return module
+
+
+def _share(module: Any, own: Any) -> None:
+    """Gives a module on no device the tensors of another."""
+    for leaf, placeholder in module._parameters.items():
+        if placeholder is not None:
+            tensor = own._parameters[leaf].detach()
+            module._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+    for leaf, placeholder in module._buffers.items():
+        if placeholder is not None:
+            module._buffers[leaf] = own._buffers[leaf]
