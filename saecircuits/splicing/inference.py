@@ -15,7 +15,10 @@ from saecircuits.splicing.hooking import widened
 @contextmanager
 def inference_settings(module: Any) -> Iterator[None]:
     """Inside: no dropout, and no gradients for parameters; afterwards everything as it was."""
-    parts = list(module.modules())
+    # Some parts of a Hugging Face model, such as dropout on embeddings, are in no bridge's own tree.
+    inside = getattr(module, "original_model", None)
+    trees = (module,) if inside is None else (module, inside)
+    parts = list({id(part): part for tree in trees for part in tree.modules()}.values())
     training = [part for part in parts if part.training]
     parameters = (p for part in parts for p in part.parameters(recurse=False))
     trainable = [parameter for parameter in parameters if parameter.requires_grad]

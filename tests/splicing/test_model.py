@@ -155,6 +155,17 @@ def test_the_caller_s_model_is_as_it_was(touchy: Any) -> None:
     _assert_same(_state(touchy), before)
 
 
+def test_nothing_drops_out_in_training_mode(touchy: Any) -> None:
+    # The dropout on GPT-2's embeddings is in the Hugging Face model, and in no part of the bridge.
+    model = splice(touchy, {RESID: random_sae("standard")})
+    tokens = torch.tensor([[0, 3, 7, 1]])
+    with torch.no_grad():
+        found, again = model.forward(tokens), model.forward(tokens)
+        expected = touchy.eval()(tokens)
+    torch.testing.assert_close(found, again, rtol=0, atol=0)
+    torch.testing.assert_close(found, expected)
+
+
 def test_also_after_an_exception_inside(touchy: Any) -> None:
     before = _state(touchy)
     model = splice(touchy, {RESID: random_sae("standard")})
