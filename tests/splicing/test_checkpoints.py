@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -130,9 +131,7 @@ def test_others_pass_until_they_compute_something_else(tmp_path: Path, family: s
     check_reproduction(bridge, family)  # what its owner has changed is as it should be
 
 
-def test_a_bridge_that_does_not_run_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bridge_that_does_not_run_is_refused(tmp_path: Path) -> None:
     # As transformer_lens 3.9 over CodeGen, where transformers 5.24 has moved the angles.
     bridge = build("gpt2", tmp_path)
 
