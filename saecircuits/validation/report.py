@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from saecircuits.nodes.baselines import BaselineKind
+
 _TABLES = ("curve", "ablations")
 
 
@@ -55,7 +57,7 @@ class ValidationReport:
     """
 
     ablate: str
-    baseline: str
+    baseline: BaselineKind
     error_policy: str
     prompts: int
     nodes: int
