@@ -173,7 +173,7 @@ def _check_changes(found: Runs, baseline: str) -> None:
 
 
 def _ablations(
-    baseline: str,
+    baseline: BaselineKind,
     by_nodes: Runs,
     by_edges: Runs,
     divergence: Float[NDArray[np.float64], "2 prompt"],
@@ -208,7 +208,7 @@ def _report(
     circuit: Circuit,
     *,
     ablate: Ablate,
-    baseline: str,
+    baseline: BaselineKind,
     groups: Sequence[Sequence[str]],
     ablations: pd.DataFrame,
     resamples: int,
