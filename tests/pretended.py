@@ -171,8 +171,9 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     real_kwargs = {name: held(value) for name, value in kwargs.items()}
     device = _device_of_result(func, tensors, kwargs.get("device"))
     _check(func, tensors, args, kwargs.get("generator"), device)
-    # Without numbers, as modules are laid out before their weights are there.
-    is_outline = not tensors and str(kwargs.get("device")) == "meta"
+    # What is already there was laid out without numbers, as modules are before their weights.
+    may_be_wide = device.type != "mps" or str(kwargs.get("device")) == "meta"
+    may_be_wide |= any(one.dtype in _WIDE and isinstance(one, Pretended) for one in tensors)
     found = func(*real_args, **real_kwargs)
     if torch.Tag.inplace_view in func.tags and given:
         with no_dispatch():  # the wrapper takes the new shape too
@@ -185,7 +186,7 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             # What is written in place, or returned as it was given, stays the same object.
             if id(value) in given:
                 return given[id(value)]
-            if device.type == "mps" and value.dtype in _WIDE and not is_outline:
+            if value.dtype in _WIDE and not may_be_wide:
                 raise TypeError(f"{func}: {value.dtype} on {device}, which has no float64")
             return Pretended(value, device)
         return type(value)(map(said, value)) if isinstance(value, list | tuple) else value
