@@ -161,9 +161,18 @@ def random_sae(architecture: str, *, d_in: int = D_MODEL, seed: int = 0, **optio
     return sae
 
 
+def boot_again(folder: Path) -> Any:
+    """The bridge over a saved model once more, in float32, as every device has it."""
+    return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
+
+
 def build_toy(folder: Path, *, mixed: bool = False) -> Toy:
     """A spliced random model: residual sites only, or every kind of site at once."""
-    bridge = build_bridge(folder)
+    return spliced_toy(build_bridge(folder), mixed=mixed)
+
+
+def spliced_toy(bridge: Any, *, mixed: bool = False) -> Toy:
+    """That model from its bridge."""
     if mixed:
         dictionaries = {
             "blocks.0.hook_resid_pre": random_sae("jumprelu", seed=1),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import saecircuits as sc
+from tests.test_pretended import MISTAKES, TAKEN
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -35,3 +36,19 @@ def test_graphs_on_both_devices_agree(estimator: str) -> None:
         size = both["effect_x"].abs().max()
         assert (both["effect_x"].fillna(0) - both["effect_y"].fillna(0)).abs().max() < 1e-4 * size
         assert len(both) > 50
+
+
+@needs_gpu
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_gpu_refuses_what_a_pretended_one_does(mistake: str) -> None:
+    with pytest.raises((RuntimeError, TypeError)):
+        MISTAKES[mistake]()
+
+
+@needs_gpu
+@pytest.mark.parametrize("what", TAKEN)
+def test_a_gpu_takes_what_a_pretended_one_does(what: str) -> None:
+    torch.manual_seed(0)
+    expected = TAKEN[what]("cpu")
+    torch.manual_seed(0)
+    torch.testing.assert_close(TAKEN[what]("cuda").cpu(), expected)

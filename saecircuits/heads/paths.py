@@ -57,6 +57,7 @@ def path_effects(
             f"reader L{reader[0]}.H{reader[1]} does not read what L{writer[0]}.H{writer[1]} "
             "writes: give a reader of a later layer"
         )
+    tokens = tokens.to(model.device)
     parts = stream_parts(model, tokens, take_apart(model, tokens, FULL), reader[0])
     name = f"L{writer[0]}.H{writer[1]}"
     written = next(part.stream for part in parts if part.component == name)

@@ -23,6 +23,7 @@ from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.units import Positions, Units, make_units
 from saecircuits.splicing import Activations, Observation, SiteValues, SplicedModel, observe
 from saecircuits.splicing.activations import sparse_matrix, sparse_product
+from saecircuits.splicing.devices import widest
 from saecircuits.tasks import Prompts
 
 BaselineKind: TypeAlias = Literal["corrupted", "mean", "zero", "resample"]
@@ -170,7 +171,7 @@ def unit_means(
 ) -> UnitMeans:
     """Mean value of every node by unit over the clean runs of `prompts` (all tokens alike)."""
     totals: list[list[Tensor]] = []
-    count = torch.zeros(len(units), dtype=torch.float64, device=model.device)
+    count = torch.zeros(len(units), dtype=widest(model.device), device=model.device)
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, start + batch_size)
         run = observe(model, prompts.clean_tokens[rows].to(model.device))
@@ -186,7 +187,7 @@ def unit_means(
 def _diagonal(chosen: Bool[Tensor, " n"]) -> Float[Tensor, "n n"]:
     """Sparse: 1.0 on the diagonal where a token is chosen."""
     index = chosen.nonzero()[:, 0]
-    ones = torch.ones(len(index), dtype=torch.float64, device=chosen.device)
+    ones = torch.ones(len(index), dtype=widest(chosen.device), device=chosen.device)
     return sparse_matrix(index.expand(2, -1), ones, (len(chosen), len(chosen)))
 
 

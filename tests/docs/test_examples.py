@@ -15,6 +15,7 @@ PAGES = {
     "docs/paths.md": None,
     "docs/attention.md": None,
     "docs/interactions.md": None,
+    "docs/devices.md": None,
 }
 # Needs a run that is there: tests/publication/test_exchange_page.py.
 ELSEWHERE = {"docs/exchange.md"}

@@ -22,6 +22,7 @@ from experiments.induction import run as induction
 from experiments.linearity import run as linearity
 from experiments.long_prompt import run as long_prompt
 from experiments.paths_or_nodes import run as paths_or_nodes
+from experiments.precision import run as precision
 from experiments.redundancy import run as redundancy
 from experiments.selection import run as selection
 from experiments.selection import starts as selection_starts
@@ -101,6 +102,28 @@ def test_thresholds(tmp_path: Path) -> None:
     thresholds.main(small)
     (row,) = pd.read_csv(tmp_path / "thresholds.csv").to_dict("records")
     assert row["crossed / held"] == pytest.approx(row["crossed"] / row["held"], rel=1e-3)
+
+
+def test_precision(tmp_path: Path) -> None:
+    small = ["--limit", "2", "--nodes", "8", "--max-nodes", "10", "--dtypes", "float32", "bfloat16"]
+    precision.main(["--tasks", "agreement", *small, "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "precision.csv").set_index("dtype")
+    assert list(table.index) == ["float64", "float32", "bfloat16"]
+    assert table.loc["float64", "nodes error"] == 0
+    # The units of least precision are 2^-24 and 2^-8.
+    assert 0 < table.loc["float32", "nodes error"] < 1e-4 < table.loc["bfloat16", "nodes error"]
+    assert table["failed"].isna().all()
+
+
+def test_precision_by_hand() -> None:
+    exact = pd.DataFrame({"node": ["a", "b", "c"], "effect": [4.0, -3.0, 1.0]})
+    found = pd.DataFrame({"node": ["b", "a", "d"], "effect": [-2.0, 4.5, 0.5]})
+    error, spearman, shared = precision.compared(exact, found, ["node"])
+    # b is off by 1, a by 0.5; c is not found, and d is not there: 1 and 0.5.
+    assert error == pytest.approx(3 / 8)
+    # Ranks of a, b, c, d: 4 1 3 2 exactly and 4 1 2 3 as found.
+    assert spearman == pytest.approx(1 - 6 * 2 / (4 * 15))
+    assert shared == 1.0
 
 
 @pytest.mark.slow
