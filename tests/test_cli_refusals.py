@@ -73,7 +73,6 @@ LATE = {
     "level": (["hypotheses", "run", "--level", "2"], "level is 2.0"),
     "random": (["hypotheses", "run", "--random", "0"], "n_random is 0"),
     "rest": (["interactions", "run", "--rest", "zero"], "unknown rest"),
-    "top": (["interactions", "run", "--top", "0"], "--top"),
     "figure": (["draw", "run", "--measure", "--out", "x.png"], ".svg or .pdf"),
     "run's task": (["paths", "run", "--task", "none.jsonl"], "none.jsonl: no such file"),
     "bench": (["bench", "--out", "words.jsonl"], "words.jsonl is a file"),

@@ -114,7 +114,7 @@ def paths(
 def interactions(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     top: Annotated[
-        int, typer.Option(min=1, help="Members: this many of the circuit's strongest nodes.")
+        int, typer.Option(help="Members: this many of the circuit's strongest nodes.")
     ] = 12,
     rest: Annotated[
         str, typer.Option(help="All other nodes: at their baseline, or clean.")
@@ -134,12 +134,14 @@ def interactions(
     """Measure how the strongest nodes of a circuit act together: grades, redundancy, backup."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
+        from saecircuits.nonlinearity.members import check_count
         from saecircuits.nonlinearity.node_game import parse_rest
 
         others = parse_rest(rest)
         kind = settings_of(baseline=baseline).baseline
         stored = sc.read_run(run)
-        members = stored.circuit.members[:top]
+        members = stored.circuit.members[: max(0, top)]
+        check_count(len(members))
         name = task_of(stored.record, run, task, limit=limit)
         progress("loading", 0.0)
         spliced = load_of_run(

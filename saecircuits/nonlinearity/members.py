@@ -25,8 +25,7 @@ def parse_members(model: SplicedModel, units: Sequence[str], names: Sequence[str
         InputError: fewer than one or more than 128 names, one given twice, nodes together with
             components, or a name of neither.
     """
-    if not 1 <= len(names) <= MOST:
-        raise InputError(f"a game takes 1 to {MOST} members, found {len(names)}")
+    check_count(len(names))
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise InputError(f"member {twice[0]!r} is given more than once")
@@ -39,6 +38,12 @@ def parse_members(model: SplicedModel, units: Sequence[str], names: Sequence[str
             f"{components[0]!r} is a component and {other!r} a node; a game is of one or the other"
         )
     return tuple(parse_component(model, name) for name in names)
+
+
+def check_count(count: int) -> None:
+    """Raises InputError for too few members, or too many."""
+    if not 1 <= count <= MOST:
+        raise InputError(f"a game takes 1 to {MOST} members, found {count}")
 
 
 def check_members(members: Members, baseline: str, policy: str) -> None:

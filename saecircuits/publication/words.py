@@ -14,7 +14,8 @@ BASELINES: Final[Mapping[BaselineKind, str]] = {
     "zero": "zero",
     "resample": "their values on another prompt, drawn at random",
 }
-BASELINE_LIMITS: Final[Mapping[BaselineKind, str]] = {
+# By text, as reports name their baseline.
+BASELINE_LIMITS: Final[Mapping[str, str]] = {
     "corrupted": (
         "Only what differs between the clean and the corrupted prompt is explained. Whatever both "
         "share (that a word of this kind is due at all, say) stays in place under ablation and is "
