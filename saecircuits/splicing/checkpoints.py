@@ -33,7 +33,8 @@ class WholeCheckpoint:
 
         architecture = determine_architecture_from_hf_config(settings["config"])
         with _report_taken_over():
-            model, found = get_hf_model_class_for_architecture(architecture).from_pretrained(
+            kind: Any = get_hf_model_class_for_architecture(architecture)
+            model, found = kind.from_pretrained(
                 name, output_loading_info=True, ignore_mismatched_sizes=True, **settings
             )
         missing, unexpected = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])

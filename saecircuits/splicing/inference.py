@@ -26,7 +26,7 @@ def full_precision() -> Iterator[None]:
 @contextmanager
 def inference_settings(module: Any) -> Iterator[None]:
     """Inside: no dropout, and no gradients for parameters; afterwards everything as it was."""
-    # Some parts of a Hugging Face model, such as dropout on embeddings, are in no bridge's own tree.
+    # Parts of the Hugging Face model, such as dropout on embeddings, are in no bridge's tree.
     inside = getattr(module, "original_model", None)
     trees = (module,) if inside is None else (module, inside)
     parts = list({id(part): part for tree in trees for part in tree.modules()}.values())
