@@ -14,6 +14,8 @@ importing the package is quick.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from saecircuits.kinds import checked as _checked
+
 if TYPE_CHECKING:
     from saecircuits.circuits import Circuit as Circuit
     from saecircuits.circuits import Comparison as Comparison
@@ -124,7 +126,9 @@ __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'saecircuits' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"saecircuits.{_HOMES[name]}"), name)
+    found = getattr(importlib.import_module(f"saecircuits.{_HOMES[name]}"), name)
+    # A function's name leads to the function, which first looks at what it is given.
+    return found if isinstance(found, type) else _checked(found)
 
 
 def load_ipython_extension(ipython: Any) -> None:

@@ -1,16 +1,18 @@
 """From a bridge and dictionaries to a spliced model, with everything checked that can be wrong."""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from saecircuits.errors import ModelError, SiteError
-from saecircuits.splicing.convert import check_widths, dictionary_from_sae
+from saecircuits.kinds import described
+from saecircuits.splicing.convert import check_finite, check_widths, dictionary_from_sae
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
-from saecircuits.splicing.reproduction import check_reproduction
+from saecircuits.splicing.reproduction import check_reproduction, check_weights
 from saecircuits.splicing.sites import make_site
 from saecircuits.torch_state import in_own_state
 
@@ -38,14 +40,16 @@ def splice(
         UnknownNameError: the model has no such hook point.
         SiteError: the hook point cannot carry a dictionary, or no dictionary was given.
         DictionaryError: the dictionary's kind is unsupported, or its widths do not fit.
-        ModelError: the bridge was made inside `torch.inference_mode()`, does not run, or its logits
-            are not those of the Hugging Face model that it wraps; the tokenizer has tokens that the
-            model has not.
+        ModelError: what is no bridge; a bridge that was made inside `torch.inference_mode()`, does
+            not run, or whose logits are not those of the Hugging Face model that it wraps; a
+            tokenizer with tokens that the model has not.
     """
+    _check_bridge(bridge)
     if not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
     _check_gradients_pass(bridge)
     _check_tokenizer(bridge)
+    check_weights(bridge, name)
     check_reproduction(bridge, name)
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
@@ -60,16 +64,37 @@ def splice(
             )
         dictionary = given
         if not isinstance(given, Dictionary):
-            # What was made in inference mode is kept out of gradients; a copy is like any other.
-            weights = given.parameters()
-            is_copied = is_copied or any(weight.is_inference() for weight in weights)
             dictionary = dictionary_from_sae(given, site.hook, is_copied=is_copied)
+        check_finite(dictionary, site.hook)
         splices.append(Splice(site=site, dictionary=dictionary.to(like)))
     model = SplicedModel(
         bridge=bridge, splices=in_order(splices), name=name, provenance=provenance or {}
     )
     _check_fit(model)
     return model
+
+
+def _check_bridge(bridge: Any) -> None:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    if isinstance(bridge, TransformerBridge):
+        return
+    boot = "TransformerBridge.boot_transformers"
+    kinds = {kind.__name__ for kind in type(bridge).__mro__}
+    if isinstance(bridge, str | PurePath):
+        advice = f"give {boot}(...) of that name or folder, or use load_model"
+    elif isinstance(bridge, SplicedModel):
+        advice = "it is spliced already; give model.bridge"
+    elif "PreTrainedModel" in kinds:
+        advice = f"give {boot}(folder, hf_model=model, tokenizer=tokenizer)"
+    elif "HookedTransformer" in kinds:
+        advice = f"its weights are processed and its hooks are others; give {boot}(name)"
+    else:
+        advice = f"give {boot}(...)"
+    raise ModelError(
+        f"splice was given {described(bridge)} as bridge; it takes a TransformerBridge of "
+        f"transformer_lens: {advice}"
+    )
 
 
 def _check_gradients_pass(bridge: Any) -> None:

@@ -5,6 +5,8 @@ model with several silent traps (skip weights dropped, unknown hooks ignored, er
 gradient). Here a SAE is read once, into plain tensors, and checked against the width it will meet.
 """
 
+from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -12,7 +14,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.errors import DictionaryError
+from saecircuits.kinds import described
 from saecircuits.splicing.dictionary import Dictionary, GateKind
+
+_BY_TOKEN = (
+    "its features depend on the mean or the length of each token, which no folding takes away; use "
+    "a dictionary with normalize_activations='none'"
+)
+# What has been tried with sae_lens 6.54 and gives the dictionary that was trained.
+_ADVICE = {
+    "layer_norm": _BY_TOKEN,
+    "constant_norm_rescale": _BY_TOKEN,
+    "of each token": f"its settings say 'none', but {_BY_TOKEN}",
+    "expected_average_only_in": (
+        "sae_lens applies the factor only where it is folded into the weights; call "
+        "sae.fold_activation_norm_scaling_factor(factor) first, the factor being the square root "
+        "of d_in over the mean length of what was read in training"
+    ),
+    "covariance_whitening": (
+        "sae_lens applies it only where it is folded into the weights; call "
+        "sae.fold_activation_whitening(mean, whitening_matrix, unwhitening_matrix) first, with "
+        "the statistics of training"
+    ),
+}
 
 _GATES: dict[str, GateKind] = {
     "standard": "relu",
@@ -35,12 +59,14 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
     then stays in the error node.
 
     Raises:
-        DictionaryError: a kind or a normalisation that has no exact linear reading.
+        DictionaryError: what is no such SAE; a kind or a normalisation that has no exact linear
+            reading.
     """
     kind = _supported_kind(sae, site)
     gate = _GATES[kind]
     weights = {name: value.detach() for name, value in sae.named_parameters()}
-    if is_copied:
+    # What was made in inference mode is kept out of gradients; a copy is like any other.
+    if is_copied or any(value.is_inference() for value in weights.values()):
         weights = {name: value.clone() for name, value in weights.items()}
     W_enc, W_dec = weights["W_enc"], weights["W_dec"]
     b_dec = weights["b_dec"]
@@ -92,21 +118,82 @@ def check_widths(dictionary: Dictionary, site: str, *, d_read: int, d_write: int
             )
 
 
+def check_finite(dictionary: Dictionary, site: str) -> None:
+    """Refuses a dictionary with weights that are NaN or infinite.
+
+    A threshold of plus infinity is a feature that is always off.
+
+    Raises:
+        DictionaryError: naming the tensor, and how many of its entries.
+    """
+    for name, value in vars(dictionary).items():
+        if not isinstance(value, Tensor) or not value.numel():
+            continue
+        least, largest = value.aminmax()  # NaN where one is, and no copy of the tensor
+        if not least.isfinite() or not (largest.isfinite() or name == "threshold"):
+            count = int((~value.isfinite()).sum())
+            raise DictionaryError(
+                f"dictionary for {site!r} has {count} of {value.numel()} entries of {name} that "
+                "are NaN or infinite; use a dictionary whose training did not diverge, or fetch it "
+                "again"
+            )
+
+
 def _supported_kind(sae: Any, site: str) -> str:
+    _check_is_sae(sae, site)
     kind = sae.cfg.architecture()
     if kind not in _GATES:
         raise DictionaryError(
             f"dictionary for {site!r} is of kind {kind!r}, whose features are not an affine "
             f"function of what is read; supported kinds: {', '.join(sorted(_GATES))}"
         )
-    normalisation = sae.cfg.normalize_activations
+    normalisation = _normalisation(sae)
     if normalisation != "none":
         raise DictionaryError(
-            f"dictionary for {site!r} normalises what it reads ({normalisation!r}); fold the "
-            "normalisation into the weights first (sae_lens: "
-            "fold_activation_norm_scaling_factor), or use one with normalize_activations='none'"
+            f"dictionary for {site!r} normalises what it reads ({normalisation!r}): "
+            f"{_ADVICE[normalisation]}"
         )
     return kind
+
+
+def _check_is_sae(sae: Any, site: str) -> None:
+    from sae_lens.saes.sae import TrainingSAE
+
+    if isinstance(sae, TrainingSAE):
+        advice = (
+            ", which is for training; save it with its save_inference_model(folder), and give "
+            "SAE.load_from_disk(folder)"
+        )
+    elif callable(getattr(getattr(sae, "cfg", None), "architecture", None)):
+        return
+    elif isinstance(sae, tuple) and sae and hasattr(sae[0], "cfg"):
+        advice = ", which sae_lens gives together with settings; give its first entry, the SAE"
+    elif isinstance(sae, Mapping):
+        advice = ", which has no settings; give the SAE itself, such as SAE.load_from_disk(folder)"
+    elif isinstance(sae, str | PurePath):
+        advice = "; give SAE.load_from_disk(folder), or SAE.from_pretrained(release, id)"
+    else:
+        advice = "; give a SAE or transcoder of sae_lens, or a saecircuits.splicing.Dictionary"
+    raise DictionaryError(f"dictionary for {site!r} is {described(sae)}{advice}")
+
+
+def _normalisation(sae: Any) -> str:
+    """What is done to the tensor read before it is encoded, whatever the settings say of it.
+
+    Folding a scale into a SAE that normalises by each token's own figures sets its settings to
+    `none`, and leaves the normalisation where it was.
+    """
+    said = sae.cfg.normalize_activations
+    run = getattr(sae, "run_time_activation_norm_fn_in", None)
+    if said != "none" or run is None:
+        return said
+    before = set(vars(sae))
+    # A lone entry has no standard deviation: two, and a length far from the square root of d_in.
+    probe = torch.tensor([[1.0, 3.0]])
+    changed = not torch.equal(run(probe), probe)
+    for left in set(vars(sae)) - before:  # what decoding would have used up
+        delattr(sae, left)
+    return "of each token" if changed else said
 
 
 def _reads_centred_stream(sae: Any) -> bool:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.errors import SiteError, UnknownNameError
+from saecircuits.errors import ModelError, SiteError, UnknownNameError
 from saecircuits.splicing.convert import flatten_heads
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.hooking import Hook, attached, recording, remember
@@ -63,7 +63,16 @@ class SplicedModel:
 
     @property
     def tokenizer(self) -> Any:
-        """The bridge's tokenizer (Hugging Face)."""
+        """The bridge's tokenizer (Hugging Face).
+
+        Raises:
+            ModelError: the bridge has none.
+        """
+        if self.bridge.tokenizer is None:
+            raise ModelError(
+                f"the bridge of model {self.name!r} has no tokenizer, so it reads no text; set "
+                "bridge.tokenizer, for instance to transformers.AutoTokenizer.from_pretrained(...)"
+            )
         return self.bridge.tokenizer
 
     @property

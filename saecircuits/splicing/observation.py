@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.errors import UnknownNameError
+from saecircuits.errors import ModelError, UnknownNameError
 from saecircuits.splicing.activations import Activations, encode_sparse
 from saecircuits.splicing.model import SplicedModel
 
@@ -68,7 +68,11 @@ class Observation:
 
 @torch.no_grad()
 def observe(model: SplicedModel, tokens: Int[Tensor, "batch pos"]) -> Observation:
-    """One forward pass of the model as it is, read through its dictionaries."""
+    """One forward pass of the model as it is, read through its dictionaries.
+
+    Raises:
+        ModelError: where the model's tensors or logits are NaN, or its tensors infinite.
+    """
     embeddings: list[Tensor] = []
     found: list[SiteValues] = []
 
@@ -77,10 +81,21 @@ def observe(model: SplicedModel, tokens: Int[Tensor, "batch pos"]) -> Observatio
         activations = encode_sparse(dictionary, read)
         rest = dictionary.b_dec + dictionary.skip(read)
         error = write - activations.decode(dictionary.W_dec) - rest
+        _check_finite(error, f"what is read and written at {model.hooks[index]}", model)
         found.append(SiteValues(activations, error, rest))
 
     logits = model.forward(tokens, at_site=at_site, at_tokens=embeddings.append)
+    _check_finite(torch.where(logits.isinf(), 0.0, logits), "the logits", model)
     return Observation(tokens=embeddings[0], sites=tuple(found), logits=logits)
+
+
+def _check_finite(tensor: Tensor, what: str, model: SplicedModel) -> None:
+    if not bool(tensor.isfinite().all()):
+        raise ModelError(
+            f"in model {model.name!r} {what} are NaN or infinite on these prompts, in "
+            f"{str(model.dtype).removeprefix('torch.')}; choose a dtype with a larger range "
+            "(bfloat16, float32)"
+        )
 
 
 def pass_through(

@@ -1,4 +1,4 @@
-"""Does a bridge compute what the Hugging Face model that it wraps computes?
+"""Is a bridge's model sound: weights that are numbers, and the Hugging Face model's own logits?
 
 A bridge puts parts of its own into the model: of some architectures they compute something else. So
 the model is built a second time from its class and configuration, with the same weights and none of
@@ -23,6 +23,23 @@ _TOLERANCE: Final = 1e-2
 
 
 @torch.no_grad()
+def check_weights(bridge: Any, name: str) -> None:
+    """Refuses a model with weights that are NaN or infinite.
+
+    Raises:
+        ModelError: naming the first such tensor.
+    """
+    for parameter_name, value in bridge.original_model.named_parameters():
+        if value.numel() and not all(end.isfinite() for end in value.aminmax()):
+            own = parameter_name.replace(f"{_INSIDE}.", "")
+            raise ModelError(
+                f"model {name!r} has {int((~value.isfinite()).sum())} of {value.numel()} entries "
+                f"of {own} that are NaN or infinite; fetch its checkpoint again, or choose a dtype "
+                "with a larger range"
+            )
+
+
+@torch.no_grad()
 def check_reproduction(bridge: Any, name: str) -> None:
     """Refuses a bridge whose logits are not those of its Hugging Face model.
 
@@ -31,7 +48,8 @@ def check_reproduction(bridge: Any, name: str) -> None:
     has attached hooks, which may well be to compute something else.
 
     Raises:
-        ModelError: with the largest difference, relative to the largest logit.
+        ModelError: with the largest difference, relative to the largest logit; or where a logit is
+            NaN.
     """
     alone = _without_bridge(bridge.original_model)
     if alone is None or any(point.fwd_hooks for point in bridge.hook_dict.values()):
@@ -54,6 +72,13 @@ def check_reproduction(bridge: Any, name: str) -> None:
             "another dtype, or another version of transformers or transformer_lens"
         ) from error
     expected = alone(input_ids=tokens, use_cache=False).logits.float()
+    if bool(expected.isnan().any()):
+        raise ModelError(
+            f"logits of model {name!r} are NaN in {str(like.dtype).removeprefix('torch.')}; choose "
+            "a dtype with a larger range (bfloat16, float32)"
+        )
+    # A token that is never to come may have a logit of minus infinity.
+    found, expected = (torch.where(expected.isinf(), 0.0, logits) for logits in (found, expected))
     size = float(expected.abs().max())
     gap = float((found - expected).abs().max())
     tolerance = max(_TOLERANCE, 8 * torch.finfo(like.dtype).eps)

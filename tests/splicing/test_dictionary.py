@@ -11,7 +11,7 @@ from torch import Tensor
 from saecircuits.errors import DictionaryError
 from saecircuits.splicing import Dictionary
 from saecircuits.splicing.activations import encode_sparse
-from saecircuits.splicing.convert import check_widths, dictionary_from_sae
+from saecircuits.splicing.convert import check_finite, check_widths, dictionary_from_sae
 from tests.models import D_SAE, random_sae
 
 D_IN, D_OUT = 13, 11
@@ -227,13 +227,88 @@ def test_unsupported_kinds_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "normalisation",
-    ["expected_average_only_in", "layer_norm", "constant_norm_rescale", "covariance_whitening"],
+    ("normalisation", "advice"),
+    [
+        ("expected_average_only_in", r"call sae.fold_activation_norm_scaling_factor\(factor\)"),
+        ("covariance_whitening", r"call sae.fold_activation_whitening\(mean, "),
+        ("layer_norm", "no folding takes away; use a dictionary with normalize_activations='none'"),
+        ("constant_norm_rescale", "no folding takes away"),
+    ],
 )
-def test_normalisation_inside_is_refused(normalisation: str) -> None:
+def test_normalisation_inside_is_refused(normalisation: str, advice: str) -> None:
     sae = random_sae("standard", normalize_activations=normalisation)
-    with pytest.raises(DictionaryError, match=f"'blocks.3.here' normalises.*'{normalisation}'"):
+    expected = f"'blocks.3.here' normalises.*'{normalisation}'.*{advice}"
+    with pytest.raises(DictionaryError, match=expected):
         dictionary_from_sae(sae, "blocks.3.here")
+
+
+@pytest.mark.parametrize("kind", ["standard", "jumprelu", "gated", "topk"])
+def test_the_advice_on_scales_gives_the_trained_dictionary(kind: str) -> None:
+    options = {"k": 5} if kind == "topk" else {}
+    settings = {"d_in": D_IN, "seed": 3, **options}
+    trained = random_sae(kind, **settings)  # reads what was scaled
+    sae = random_sae(kind, normalize_activations="expected_average_only_in", **settings)
+    x, factor = _inputs(), 0.37
+    sae.fold_activation_norm_scaling_factor(factor)
+    dictionary = dictionary_from_sae(sae, "s")
+    with torch.no_grad():
+        acts = trained.encode(factor * x)
+        torch.testing.assert_close(dictionary.encode(x), acts, **EXACT)
+        expected = trained.decode(acts) / factor
+    torch.testing.assert_close(dictionary.reconstruct(x), expected, **EXACT)
+
+
+@pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk"])
+@pytest.mark.parametrize("subtracts", [True, False])
+def test_the_advice_on_whitening_gives_the_trained_dictionary(kind: str, subtracts: bool) -> None:
+    options = {"k": 5} if kind == "topk" else {}
+    settings = {"d_in": D_IN, "seed": 3, "apply_b_dec_to_input": subtracts, **options}
+    trained = random_sae(kind, **settings)  # reads what was whitened
+    sae = random_sae(kind, normalize_activations="covariance_whitening", **settings)
+    generator = torch.Generator().manual_seed(9)
+    mean = torch.randn(D_IN, generator=generator, dtype=torch.float64)
+    whiten = torch.randn(D_IN, D_IN, generator=generator, dtype=torch.float64)
+    sae.fold_activation_whitening(mean, whiten, torch.linalg.inv(whiten))
+    dictionary = dictionary_from_sae(sae, "s")
+    x = _inputs()
+    with torch.no_grad():
+        acts = trained.encode((x - mean) @ whiten)
+        torch.testing.assert_close(dictionary.encode(x), acts, rtol=0, atol=1e-10)
+        expected = trained.decode(acts) @ torch.linalg.inv(whiten) + mean
+    torch.testing.assert_close(dictionary.reconstruct(x), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("normalisation", ["layer_norm", "constant_norm_rescale"])
+def test_a_flag_that_was_only_set_is_seen_through(normalisation: str) -> None:
+    # Folding a factor into such a SAE sets its settings to none and goes on normalising.
+    sae = random_sae("standard", d_in=D_IN, normalize_activations=normalisation)
+    sae.fold_activation_norm_scaling_factor(1.0)
+    assert sae.cfg.normalize_activations == "none"
+    before = set(vars(sae))
+    with pytest.raises(DictionaryError, match="its settings say 'none', but its features depend"):
+        dictionary_from_sae(sae, "s")
+    assert set(vars(sae)) == before
+
+
+@every_kind
+def test_weights_that_are_no_numbers_are_refused_by_name(name: str) -> None:
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        sae, _ = _pair(name)
+        for weight_name, weight in sae.named_parameters():
+            before = weight.detach().clone()
+            with torch.no_grad():
+                weight.flatten()[2] = bad
+            broken = dictionary_from_sae(sae, "blocks.3.here")
+            if weight_name == "threshold" and bad == torch.inf:
+                check_finite(broken, "blocks.3.here")  # a feature that is always off
+                assert not broken.encode(_inputs())[..., 2].any()
+            elif not (weight_name == "r_mag" and bad == -torch.inf):  # exp(-inf) is 0: off
+                expected = r"'blocks.3.here' has \d+ of \d+ entries of \w+ that are NaN"
+                with pytest.raises(DictionaryError, match=expected):
+                    check_finite(broken, "blocks.3.here")
+            with torch.no_grad():
+                weight.copy_(before)
+        check_finite(dictionary_from_sae(sae, "blocks.3.here"), "blocks.3.here")
 
 
 @every_kind

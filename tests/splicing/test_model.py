@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saecircuits.errors import DictionaryError, SiteError, UnknownNameError
+from saecircuits.errors import DictionaryError, ModelError, SiteError, UnknownNameError
 from saecircuits.splicing import observe, splice
 from saecircuits.splicing.observation import check_error_policy, pass_through
 from tests.by_hand import hand_metric
@@ -298,3 +298,33 @@ def test_policies_are_known_by_name() -> None:
     check_error_policy("hold")
     with pytest.raises(UnknownNameError, match="unknown error policy 'held'; did you mean 'hold'"):
         check_error_policy("held")
+
+
+def test_a_dictionary_with_nan_is_refused_before_anything_else(touchy: Any) -> None:
+    sae = random_sae("standard")
+    with torch.no_grad():
+        sae.W_dec[3, 5] = torch.nan
+    with pytest.raises(DictionaryError, match=f"'{RESID}' has 1 of 434 entries of W_dec"):
+        splice(touchy, {RESID: sae})
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_model_with_nan_is_refused_by_tensor(touchy: Any, bad: float) -> None:
+    with torch.no_grad():
+        touchy.original_model.transformer.wte.weight[21, 3] = bad  # a token that may never be read
+    with pytest.raises(ModelError, match=r"has 1 of 322 entries of transformer.wte.weight that"):
+        splice(touchy, {RESID: random_sae("standard")})
+
+
+def test_tensors_that_overflow_are_refused(tmp_path: Path) -> None:
+    # In float16 nothing above 65,504 is a number; the weights themselves are.
+    bridge = build_bridge(tmp_path).to(torch.float16)
+    model = splice(bridge, {RESID: random_sae("standard")}, name="loud")
+    with torch.no_grad():
+        bridge.original_model.transformer.h[1].ln_2.weight.fill_(60000.0)
+    with pytest.raises(ModelError, match="logits of model 'loud' are NaN in float16; choose"):
+        splice(bridge, {RESID: random_sae("standard")}, name="loud")
+    with pytest.raises(
+        ModelError, match=r"'loud' .* NaN or infinite .* in float16; choose a dtype"
+    ):
+        observe(model, torch.tensor([[0, 3, 7, 1]]))
