@@ -62,8 +62,8 @@ def check_new_file(path: str | Path, *, is_replaced: bool = True) -> Path:
         raise RunFolderError(f"{file} is a folder; give a file")
     if not file.parent.is_dir():
         raise RunFolderError(
-            f"{file} cannot be written (No such folder as {file.parent}); make it, or give a file in "
-            "one that exists"
+            f"{file} cannot be written (No such folder as {file.parent}); make it, or give a file "
+            "in one that exists"
         )
     if not os.access(file.parent, os.W_OK):
         raise RunFolderError(f"{file.parent} cannot be written to; choose another folder")
