@@ -61,7 +61,10 @@ def check_new_file(path: str | Path, *, is_replaced: bool = True) -> Path:
     if file.is_dir():
         raise RunFolderError(f"{file} is a folder; give a file")
     if not file.parent.is_dir():
-        raise RunFolderError(f"{file} would lie in {file.parent}, which is no folder; make it")
+        raise RunFolderError(
+            f"{file} cannot be written (No such folder as {file.parent}); make it, or give a file "
+            "in one that exists"
+        )
     if not os.access(file.parent, os.W_OK):
         raise RunFolderError(f"{file.parent} cannot be written to; choose another folder")
     return file

@@ -56,7 +56,7 @@ LATE = {
     "task": (["discover", "pronuon", "--model", "tiny"], "did you mean 'pronoun'"),
     "task file": (["discover", "bad.jsonl", "--model", "tiny"], "bad.jsonl: line 1"),
     "edge file": ([*ATTRIBUTE, "--all-edges", "edges.parquet"], "is there already"),
-    "no folder": ([*ATTRIBUTE, "--all-edges", "no/e.parquet"], "which is no folder"),
+    "no folder": ([*ATTRIBUTE, "--all-edges", "no/e.parquet"], "No such folder as no"),
     "linearity": (["linearity", "words.jsonl", "--limit", "0"], "limit is 0"),
     "baselines": (["baselines", "words.jsonl", "--kinds", "neuron"], "did you mean 'neurons'"),
     "bar": (["baselines", "words.jsonl", "--bar", "0"], "bar is 0.0"),

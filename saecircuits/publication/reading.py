@@ -33,6 +33,7 @@ from saecircuits.publication.records import (
     LabelsRecord,
     PathsRecord,
     ReportRecord,
+    ReportValues,
 )
 from saecircuits.publication.tables import (
     EDGE_SCHEMA,
@@ -150,9 +151,12 @@ def read_report(folder: str | Path) -> ValidationReport:
         raise RunFolderError(
             f"{path} is about another circuit than {RECORD}; validate this circuit again"
         )
-    values: dict[str, Any] = json.loads(data)
-    del values["format"], values["circuit_digest"]
-    return report_of(values)
+    return report_of(values_of(found))
+
+
+def values_of(record: ReportValues) -> dict[str, Any]:
+    """The values of a report that were given, as JSON has them, of the types of the schema."""
+    return record.model_dump(mode="json", exclude_unset=True, exclude={"format", "circuit_digest"})
 
 
 def report_of(values: Mapping[str, Any]) -> ValidationReport:

@@ -170,10 +170,11 @@ def entries_of(
             kinds = {hook.rpartition("hook_")[2] for hook in saes}
             raise UnknownNameError("kind of site", sites, {*kinds, "transcoder"})
         return chosen
-    for site in sites or ():
+    chosen = manifest["default_sites"] if sites is None else sites
+    for site in chosen:
         if site not in named:
             raise UnknownNameError("site with a dictionary", site, named)
-    return [named[site] for site in (manifest["default_sites"] if sites is None else sites)]
+    return [named[site] for site in chosen]
 
 
 def _load_dictionary(folder: Path, model_name: str) -> Any:

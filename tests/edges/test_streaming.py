@@ -42,5 +42,5 @@ def test_files_that_cannot_be_written(toy: Toy, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"all.parquet is there already"):
         attribute(toy.model, toy.prompts, all_edges=path)
     assert path.read_text() == "mine"
-    with pytest.raises(InputError, match=r"cannot be written .*No such file"):
+    with pytest.raises(InputError, match=r"cannot be written .*No such folder"):
         attribute(toy.model, toy.prompts, all_edges=tmp_path / "nowhere" / "all.parquet")

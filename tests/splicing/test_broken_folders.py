@@ -114,3 +114,11 @@ def test_broken_files_are_one_line(name: str, tmp_path: Path) -> None:
         load_model(folder)
     message = str(caught.value)
     assert message.isprintable() and len(message) <= 500
+
+
+def test_default_sites_without_a_dictionary(tmp_path: Path) -> None:
+    folder = write_model_folder(tmp_path / "tiny")
+    manifest = {**read_manifest(folder), "default_sites": ["blocks.7.hook_resid_post"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"unknown site with a dictionary 'blocks.7"):
+        load_model(folder)

@@ -23,7 +23,7 @@ from saecircuits.publication.interchange.graph_file import (
     Label,
     cumulative_influence,
 )
-from saecircuits.publication.reading import report_of
+from saecircuits.publication.reading import report_of, values_of
 from saecircuits.publication.records import Record, ReportValues, TaskRecord
 from saecircuits.publication.tables import EDGE_SCHEMA, NODE_SCHEMA, PART_SCHEMA, rows_of
 
@@ -122,8 +122,10 @@ def from_own(
     """
     try:
         found = OwnRecord.model_validate_json(json.dumps(plain(record)), strict=True)
+        report = None
         if found.report is not None:
-            ReportValues.model_validate_json(json.dumps(found.report), strict=True)
+            given = ReportValues.model_validate_json(json.dumps(found.report), strict=True)
+            report = report_of(values_of(given))
     except ValueError as error:
         reason = str(error).replace("\n", " ")[:200]
         raise InputError(
@@ -162,7 +164,7 @@ def from_own(
             if row.get("label_by") is not None
         },
         influence=cumulative_influence(circuit),
-        report=None if found.report is None else report_of(found.report),
+        report=report,
         task=found.task,
         pins=found.pins,
         groups=tuple(Group(group.label, group.nodes) for group in found.groups),

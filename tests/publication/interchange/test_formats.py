@@ -273,3 +273,33 @@ def _named(path: Path, target: str) -> Path:
     """The file under the ending by which it is known."""
     endings = {"graphml": ".graphml", "gexf": ".gexf"}
     return path if target not in endings else path.replace(path.with_suffix(endings[target]))
+
+
+def test_our_own_files_have_every_id_once(tmp_path: Path) -> None:
+    path = export(made(), "neuronpedia", tmp_path / "graph.json")
+    content = json.loads(path.read_bytes())
+
+    def refused(document: dict[str, Any], said: str) -> None:
+        path.write_text(json.dumps(document))
+        with pytest.raises(InputError, match=said):
+            read_graph_file(path)
+
+    refused(
+        {**content, "links": [*content["links"], content["links"][1]]}, "an edge is there twice"
+    )
+    nodes = content["nodes"]
+    same = {**nodes[2], "saecircuits": {**nodes[2]["saecircuits"], **_id_of(nodes[1])}}
+    refused({**content, "nodes": [*nodes[:2], same, *nodes[3:]]}, "is the id of several nodes")
+
+
+def _id_of(node: dict[str, Any]) -> dict[str, str]:
+    return {"node": node["saecircuits"]["node"]}
+
+
+def test_integers_in_a_report_are_its_numbers(tmp_path: Path) -> None:
+    path = export(made(), "neuronpedia", tmp_path / "graph.json")
+    content = json.loads(path.read_bytes())
+    content["saecircuits"]["report"]["faithfulness_low"] = 0
+    path.write_text(json.dumps(content))
+    found = read_graph_file(path).report
+    assert found is not None and isinstance(found.faithfulness_low, float)
