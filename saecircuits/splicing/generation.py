@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.splicing.inference import inference_settings
+from saecircuits.splicing.inference import inference_settings, logits_in_float32
 from saecircuits.splicing.model import SplicedModel
 from saecircuits.splicing.remembering import remembering_logits
 
@@ -71,7 +71,7 @@ def next_logits(
     if not remembers:
         lengths = tokens.new_full((len(tokens),), tokens.shape[1])
         return model.forward(tokens, lengths=lengths)[:, 0], None
-    with inference_settings(model.bridge):
+    with inference_settings(model.bridge), logits_in_float32(model.bridge):
         logits, past = remembering_logits(model.bridge, tokens, past)
     return logits[:, -1], past
 
