@@ -60,7 +60,7 @@ def generated_contexts(model: SplicedModel, *, seed: int = 0) -> Contexts:
 def no_contexts() -> Contexts:
     """No text at all: labels then come from the task's prompts and the weights alone."""
     return Contexts(
-        text=torch.zeros(0, 1, dtype=torch.long),
+        text=torch.zeros(0, 1, dtype=torch.long, device="cpu"),
         source="no text was looked at",
         licence="none needed",
         is_shown=False,

@@ -189,7 +189,7 @@ def _normalisation(sae: Any) -> str:
         return said
     before = set(vars(sae))
     # A lone entry has no standard deviation: two, and a length far from the square root of d_in.
-    probe = torch.tensor([[1.0, 3.0]])
+    probe = torch.tensor([[1.0, 3.0]], device="cpu")
     changed = not torch.equal(run(probe), probe)
     for left in set(vars(sae)) - before:  # what decoding would have used up
         delattr(sae, left)

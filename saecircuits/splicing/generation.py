@@ -79,5 +79,5 @@ def next_logits(
 def _agree(found: Tensor, expected: Tensor) -> bool:
     """Whether two distributions would draw the same: their total variation distance is small."""
     allowed = max(_SAME, 4 * torch.finfo(found.dtype).eps)
-    found, expected = (logits.double().softmax(-1) for logits in (found, expected))
+    found, expected = (logits.cpu().double().softmax(-1) for logits in (found, expected))
     return bool((found - expected).abs().sum(-1).max() / 2 < allowed)

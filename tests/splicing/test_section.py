@@ -89,10 +89,10 @@ def test_what_a_site_writes_is_what_the_block_behind_it_reads(name: str, tmp_pat
 def test_a_model_that_hands_on_more_runs_all_its_blocks(tmp_path: Path) -> None:
     # The last block adds what the first one wrote.
     bridge, kept = build("gpt2", tmp_path), []
+    model, tokens = _model(bridge), _tokens()
     bridge.blocks[0].register_forward_hook(lambda block, args, out: kept.append(out))
     bridge.blocks[-1].register_forward_hook(lambda block, args, out: out + kept[-1])
     assert not blocks_can_be_left_out(bridge, bridge.hook_dict)
-    model, tokens = _model(bridge), _tokens()
     whole = model.forward(tokens)
     streams, _ = model.streams(tokens)
     for first, stream in enumerate(streams):
