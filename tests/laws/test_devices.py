@@ -26,6 +26,7 @@ from saecircuits.expansion.metric_degrees import metric_degrees
 from saecircuits.publication.dashboard_making import nearest_rows
 from saecircuits.publication.readings import corpus_of_text, read_features
 from saecircuits.publication.texts import Contexts, generate_text
+from saecircuits.splicing import Dictionary
 from saecircuits.tasks import Task
 from tests.model_folder import write_model_folder, write_task
 from tests.models import (
@@ -148,10 +149,14 @@ def _heads(at: Place, folder: Path) -> Any:
 
 
 def _expanded(at: Place, folder: Path) -> Any:
+    expansion = sc.expand(at.model, PROMPT, corrupted="w4 w9 w3 w7", naive_limit=9)
+    features = [expansion.feature(hook, 3) for hook in at.model.hooks]
+    # As a caller would give it: tokens of the CPU.
+    trees = sc.treeify(at.model, torch.tensor([0, 4, 9]), by="head")
     return [
-        sc.expand(at.model, PROMPT, corrupted="w4 w9 w3 w7", naive_limit=9).to_json(),
-        # As a caller would give it: tokens of the CPU.
-        sc.treeify(at.model, torch.tensor([0, 4, 9]), by="head").paths(limit=9).to_json(),
+        expansion.to_json(),
+        *(figure for readout in features for figure in vars(readout).values()),
+        trees.paths(limit=9).to_json(),
         *vars(metric_degrees(at.model, at.task.train)).values(),
     ]
 
@@ -308,6 +313,17 @@ def test_a_law_holds_on_mps_with_the_same_figures(
     law: str, here: Place, mps: Place, tmp_path: Path
 ) -> None:
     _same(law, here, mps, tmp_path)
+
+
+def test_an_index_that_an_engine_makes_on_the_cpu_is_caught(
+    cuda: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(dictionary: Dictionary, features: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(features, dtype=torch.long, device="cpu")
+
+    monkeypatch.setattr(Dictionary, "indices", planted)
+    with cuda.inside(), pytest.raises(RuntimeError, match="cuda:0 and cpu"):
+        sc.attribute(cuda.model, cuda.task.train, engine="reference", max_nodes=4)
 
 
 def _same(law: str, here: Place, there: Place, tmp_path: Path) -> None:
