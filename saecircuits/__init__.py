@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from saecircuits.discovery import Run as Run
     from saecircuits.discovery import discover as discover
     from saecircuits.edges.attribute import attribute as attribute
-    from saecircuits.edges.attribute import measurable as measurable
+    from saecircuits.edges.engines import Engine as Engine
+    from saecircuits.edges.estimators import Estimator as Estimator
     from saecircuits.edges.graph import AttributionGraph as AttributionGraph
     from saecircuits.edges.settings import AttributionSettings as AttributionSettings
     from saecircuits.errors import InputError as InputError
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from saecircuits.expansion import treeify as treeify
     from saecircuits.heads import attention as attention
     from saecircuits.heads import composition as composition
+    from saecircuits.nodes.baselines import Baseline as Baseline
+    from saecircuits.nodes.experiment import Experiment as Experiment
     from saecircuits.nonlinearity import Interactions as Interactions
     from saecircuits.nonlinearity import Linearity as Linearity
     from saecircuits.nonlinearity import interactions as interactions
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from saecircuits.publication import widget as widget
     from saecircuits.splicing import SplicedModel as SplicedModel
     from saecircuits.splicing import splice as splice
+    from saecircuits.splicing.gates import Gate as Gate
     from saecircuits.splicing.loading import load_model as load_model
     from saecircuits.splicing.loading import model_names as model_names
     from saecircuits.tasks import Task as Task
@@ -72,11 +76,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "AttributionGraph": "edges.graph",
     "AttributionSettings": "edges.settings",
+    "Baseline": "nodes.baselines",
     "Baselines": "validation",
     "Circuit": "circuits",
     "Comparison": "circuits",
     "Expansion": "expansion",
+    "Engine": "edges.engines",
+    "Estimator": "edges.estimators",
+    "Experiment": "nodes.experiment",
     "Figure": "publication",
+    "Gate": "splicing.gates",
     "Hypotheses": "validation",
     "GraphFile": "publication",
     "InputError": "errors",
@@ -105,7 +114,6 @@ _HOMES = {
     "linearity": "nonlinearity",
     "load_model": "splicing.loading",
     "load_task": "tasks",
-    "measurable": "edges.attribute",
     "model_names": "splicing.loading",
     "path_degrees": "circuits",
     "paths": "circuits",

@@ -14,15 +14,15 @@ a run that was interrupted goes on from the last complete stage, to the same res
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
+from saecircuits.choices import name_of
 from saecircuits.circuits import Circuit, Routes, check_choice, paths, prune
 from saecircuits.circuits.selection import Method
-from saecircuits.edges.attribute import attribute, measurable
+from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import RunFolderError
-from saecircuits.nodes.baselines import BaselineKind
+from saecircuits.nodes.baselines import BASELINES
 from saecircuits.publication import (
     Contexts,
     describe_task,
@@ -130,9 +130,9 @@ def discover(
     progress("paths", 0.0)
     routes = paths(graph)
     progress("calibration", 0.0)
-    calibration = calibrate(model, graph, task.train)
+    calibration = calibrate(graph.checked(None), graph)
     progress("validation", 0.0)
-    others = [kind for kind in get_args(BaselineKind) if kind != settings.baseline]
+    others = [name for name in BASELINES if name != name_of(settings.baseline)]
     report = validate(
         model,
         circuit,
@@ -167,4 +167,4 @@ def _stored_graph(folder: Path, model: SplicedModel, task: Task) -> AttributionG
         graph = read_graph(folder)
     except RunFolderError:
         return None
-    return measurable(graph, model, task.train)
+    return replace(graph, experiment=graph.on(model, task.train))

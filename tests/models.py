@@ -22,9 +22,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from saecircuits.nodes.baselines import baseline_source
-from saecircuits.nodes.contrast import Contrast, contrasts
-from saecircuits.nodes.units import Positions, make_units
+from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.experiment import Experiment
+from saecircuits.nodes.units import Positions
 from saecircuits.splicing import SplicedModel, splice
 from saecircuits.tasks import PromptPair, Prompts, tokenize
 
@@ -280,8 +280,10 @@ def make_contrast(
     model: SplicedModel, prompts: Prompts, *, positions: Positions = "each", **choices: Any
 ) -> Contrast:
     """All prompts as one contrast; for the mean baseline the prompts are their own reference."""
-    units = make_units(prompts, positions, tokenizer=model.tokenizer)
-    kind = choices.get("baseline", "corrupted")
-    source = baseline_source(model, prompts, positions, kind=kind)
-    (contrast,) = contrasts(model, prompts, units, source=source, **choices)
+    (contrast,) = contrasts_of(Experiment(model, prompts, positions=positions, **choices))
     return contrast
+
+
+def contrasts_of(experiment: Experiment) -> list[Contrast]:
+    """Every batch of an experiment."""
+    return experiment.over_batches(lambda batch: batch)

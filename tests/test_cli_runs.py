@@ -143,7 +143,7 @@ def test_functions_refuse_a_circuit_of_another_model(place: Path) -> None:
         "validate": lambda model: sc.validate(model, stored.circuit, task.test),
         "hypotheses": lambda model: sc.hypotheses(model, stored.circuit, task.test),
         "calibrate": lambda model: sc.calibrate(model, stored.graph, task.train),
-        "measurable": lambda model: sc.measurable(stored.graph, model, task.train),
+        "on": lambda model: stored.graph.on(model, task.train),
         "publish": lambda model: publish(stored.circuit, None, place / "new", model=model),
         "describe_features": lambda model: describe_features(
             model, stored.circuit, generated_contexts(own)

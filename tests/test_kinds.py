@@ -79,6 +79,8 @@ def test_what_is_no_spliced_model(toy: Toy, tmp_path: Path) -> None:
 
 def test_what_is_missing_is_for_python_to_say(toy: Toy) -> None:
     with pytest.raises(TypeError, match="missing"):
+        sc.validate(toy.model)
+    with pytest.raises(sc.InputError, match="given a model and no prompts; give both"):
         sc.attribute(toy.model)
 
 

@@ -19,14 +19,13 @@ import saecircuits as sc
 from experiments.tables import write_table
 from saecircuits.circuits.exchange import exchanged
 from saecircuits.circuits.masks import rank_by_masks
-from saecircuits.circuits.measuring import Measured
 from saecircuits.circuits.selection import smallest_prefix
 from saecircuits.circuits.soft_ablation import Marginals
 
 
 def searched(graph: sc.AttributionGraph, wanted: float) -> dict[str, tuple[list[str], list[str]]]:
     """The circuit of every start before and after the search; without those that reach nothing."""
-    table, measured = graph.nodes, Measured(graph)
+    table, measured = graph.nodes, graph.checked(None)
     nodes = table[table["kind"].isin(["feature", "error"])]["node"].tolist()
     adds = Marginals(measured, nodes).of
     orders = {

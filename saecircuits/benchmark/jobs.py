@@ -30,9 +30,9 @@ from saecircuits.benchmark.work import (
 )
 from saecircuits.edges.ablation import ablate_edges
 from saecircuits.edges.attribute import attribute
-from saecircuits.edges.graph import node_id
 from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.interventions import Spot
+from saecircuits.nodes.names import node_id
 
 JobKind = Literal["nodes", "edges", "parts", "ablation", "curve"]
 _REPEATS: Final = 3

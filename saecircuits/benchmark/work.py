@@ -15,15 +15,14 @@ from saecircuits.circuits import Circuit, prune
 from saecircuits.edges.ablation import Wiring
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.blocks import EdgeBlock, EdgeEngine, chunks, expandable
-from saecircuits.edges.graph import METRIC, parse_node_id
 from saecircuits.nodes.baselines import BaselineKind
-from saecircuits.nodes.contrast import Contrast, contrasts
+from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.effects import joined, node_effects
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import Spot
-from saecircuits.nodes.units import make_units
-from saecircuits.splicing.operators import FULL
-from saecircuits.validation.plan import Maker, pairs_of
+from saecircuits.nodes.names import METRIC, parse_node_id
+from saecircuits.validation.plan import pairs_of, wire_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +75,8 @@ def nodes(
     loaded: Loaded, baseline: BaselineKind
 ) -> tuple[list[Contrast], list[dict[int, PlaceGradient]], int]:
     """The effects of all nodes, batch by batch: contrasts, gradients, and how many are not zero."""
-    units = make_units(loaded.prompts, loaded.positions, tokenizer=loaded.model.tokenizer)
-    batches = list(contrasts(loaded.model, loaded.prompts, units, baseline=baseline))
+    on = Experiment(loaded.model, loaded.prompts, positions=loaded.positions, baseline=baseline)
+    batches = on.over_batches(lambda batch: batch)
     gradients = [clean_gradients(batch) for batch in batches]
     effects = joined(node_effects(*pair) for pair in zip(batches, gradients, strict=True)).effects
     return batches, gradients, len(np.unique(effects.nonzero()[1]))
@@ -119,10 +118,9 @@ def wired(loaded: Loaded, nodes: int) -> tuple[Contrast, Wiring, Circuit]:
     )
     there = int(graph.nodes["kind"].isin(["feature", "error"]).sum())
     circuit = prune(graph, nodes=min(nodes, there))
-    assert graph.batches is not None, "a graph that was just computed has its prompts"
-    made = graph.batches(batch_size=len(loaded.prompts), is_kept=True)
-    contrast = made.with_operator(FULL)[0]
-    return contrast, Maker(loaded.model, contrast.units.names).edges(pairs_of(circuit)), circuit
+    whole = graph.checked(None).changed(batch_size=len(loaded.prompts))
+    (contrast,) = whole.over_batches(lambda batch: batch.as_it_is)
+    return contrast, wire_pairs(whole, pairs_of(circuit)), circuit
 
 
 def prepare(loaded: Loaded) -> Prepared:

@@ -6,8 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from saecircuits.edges.graph import METRIC
 from saecircuits.edges.settings import AttributionSettings
+from saecircuits.errors import InputError
+from saecircuits.nodes.baselines import Baseline
+from saecircuits.nodes.experiment import Experiment, experiment_of
+from saecircuits.nodes.names import METRIC
+from saecircuits.splicing import SplicedModel, require_same_model
+from saecircuits.tasks import Prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,48 @@ class Circuit:
     def n_errors(self) -> int:
         """How many of the members are error nodes."""
         return int((self.nodes["kind"] == "error").sum())
+
+    def held_out(
+        self,
+        model: SplicedModel | Experiment,
+        prompts: Prompts | None,
+        *,
+        function: str,
+        baseline: str | Baseline | None,
+        reference: Prompts | None,
+        batch_size: int | None,
+        seed: int,
+    ) -> Experiment:
+        """The experiment that judges the circuit: on prompts that did not choose it.
+
+        Args:
+            model: the circuit's; or an experiment, which has the choices below.
+            function: that asks, for messages.
+            seed: of the baseline `resample`, where no experiment is given.
+
+        Raises:
+            InputError: another model than the circuit's, the prompts that chose it, or an
+                experiment in which its nodes are others.
+        """
+        own = {name: getattr(self.settings, name) for name in ("positions", "error_policy")}
+        choices = {"baseline": baseline, "reference": reference, "batch_size": batch_size}
+        if isinstance(model, Experiment):
+            for name, wanted in own.items():
+                if (given := getattr(model, name)) != wanted:
+                    raise InputError(
+                        f"the circuit was found with {name}={wanted!r} and the experiment has "
+                        f"{given!r}; give an experiment with the circuit's"
+                    )
+        else:
+            choices |= own | {"seed": seed}
+        experiment = experiment_of(model, prompts, function=function, **choices)
+        require_same_model(experiment.model, self.provenance, what="circuit")
+        if experiment.prompts.digest == self.provenance.get("prompts"):
+            raise InputError(
+                f"{function} was given the prompts that chose the circuit; give held-out prompts, "
+                "such as task.test"
+            )
+        return experiment
 
     def strongest_edges(self, count: int) -> pd.DataFrame:
         """The edges of largest |effect|, those to the metric included."""

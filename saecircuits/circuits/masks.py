@@ -19,9 +19,8 @@ from dataclasses import dataclass
 
 import torch
 
-from saecircuits.circuits.measuring import Measured
-from saecircuits.circuits.soft_ablation import SoftAblation
-from saecircuits.edges.graph import parse_node_id
+from saecircuits.circuits.soft_ablation import soft_ablations
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.torch_state import in_own_state
 
 
@@ -43,7 +42,10 @@ class MaskSettings:
 
 @in_own_state
 def rank_by_masks(
-    measured: Measured, nodes: Sequence[str], wanted: float, settings: MaskSettings | None = None
+    experiment: Experiment,
+    nodes: Sequence[str],
+    wanted: float,
+    settings: MaskSettings | None = None,
 ) -> list[str]:
     """The nodes by their learned masks, largest first.
 
@@ -52,11 +54,8 @@ def rank_by_masks(
         wanted: faithfulness on the graph's prompts.
     """
     settings = settings or MaskSettings()
-    spots = [parse_node_id(measured.model, measured.units, node) for node in nodes]
-    soft = [SoftAblation(batch, spots) for batch in measured.batches]
-    weights = torch.ones(
-        len(nodes), device=measured.model.device, dtype=measured.model.working_dtype
-    )
+    model, soft = experiment.model, soft_ablations(experiment, nodes)
+    weights = torch.ones(len(nodes), device=model.device, dtype=model.working_dtype)
     weights.requires_grad_()
     optimiser = torch.optim.Adam([weights], lr=settings.rate)
     for step in range(settings.steps):

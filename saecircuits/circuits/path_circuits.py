@@ -11,8 +11,9 @@ import pandas as pd
 
 from saecircuits.circuits.circuit import Circuit, parts_of
 from saecircuits.circuits.paths import Routes
-from saecircuits.edges.graph import METRIC, AttributionGraph
+from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError
+from saecircuits.nodes.names import METRIC
 
 
 def path_circuit(graph: AttributionGraph, routes: Routes) -> Circuit:

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from saecircuits.circuits.paths import ends_of
-from saecircuits.edges.graph import METRIC, AttributionGraph
+from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.linear import UNSPLIT, linear_graph
 from saecircuits.edges.parts import Part
 from saecircuits.errors import InputError
+from saecircuits.nodes.experiment import Experiment
+from saecircuits.nodes.names import METRIC
 from saecircuits.theory.path_degrees import sums_by_degree
 from saecircuits.theory.total_effects import adjacency
 from saecircuits.torch_state import in_own_state
@@ -22,7 +24,11 @@ from saecircuits.torch_state import in_own_state
 
 @in_own_state
 def path_degrees(
-    graph: AttributionGraph, *, source: str | Sequence[str] | None = None, target: str = METRIC
+    graph: AttributionGraph,
+    experiment: Experiment | None = None,
+    *,
+    source: str | Sequence[str] | None = None,
+    target: str = METRIC,
 ) -> pd.DataFrame:
     """All paths through a graph's features, added up by degree.
 
@@ -35,8 +41,9 @@ def path_degrees(
         feature), against the graph's baseline.
 
     Args:
-        graph: from `attribute`, or a stored one after `measurable`; of its prompts, baseline,
-            linearization and error policy, among the nodes that its edges join.
+        graph: from `attribute`, or read from disk; of its prompts, baseline, linearization and
+            error policy, among the nodes that its edges join.
+        experiment: as in `paths`.
         source: where paths begin, as in `paths`.
         target: where they end: the metric, or the id of a feature node.
 
@@ -45,7 +52,7 @@ def path_degrees(
             (`L1.H0>later`), so that its degree is not known.
         UnknownNameError: a node that does not exist.
     """
-    linear = linear_graph(graph, is_split=True)
+    linear = linear_graph(graph, experiment, is_split=True)
     pooled = linear.pooled
     start, readout, _ = ends_of(linear, graph, source=source, target=target)
     degrees = np.array([_degree(part) for part in linear.parts])

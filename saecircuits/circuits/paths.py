@@ -24,10 +24,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from saecircuits.edges.graph import METRIC, AttributionGraph
+from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.linear import UNSPLIT, LinearGraph, linear_graph
 from saecircuits.edges.parts import THRESHOLD, Part
 from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.nodes.experiment import Experiment
+from saecircuits.nodes.names import METRIC
 from saecircuits.theory.best_paths import check_search
 from saecircuits.theory.pooled_paths import strongest_pooled_paths
 from saecircuits.theory.total_effects import arriving, influence
@@ -147,6 +149,7 @@ class Routes:
 @in_own_state
 def paths(
     graph: AttributionGraph,
+    experiment: Experiment | None = None,
     *,
     k: int = 20,
     source: str | Sequence[str] | None = None,
@@ -162,7 +165,9 @@ def paths(
     summed up in `through_errors`.
 
     Args:
-        graph: from `attribute`, or a stored one after `measurable`.
+        graph: from `attribute`, or read from disk.
+        experiment: what the graph was computed in: `graph.on(model, task.train)` for a graph read
+            from disk, and by default the graph's own.
         k: how many paths.
         source: where paths begin: `tokens`, `errors`, `features`, a node id, or several ids. If
             None, what nothing upstream accounts for: tokens, and under the policy `hold` errors.
@@ -172,12 +177,12 @@ def paths(
         sign: `either`, or only `positive` or `negative` paths.
 
     Raises:
-        InputError: a graph read from disk; k below 1; a source or target that has no edges or is
-            of the wrong kind; parts without the factorised engine.
+        InputError: a graph read from disk and no experiment; k below 1; a source or target that
+            has no edges or is of the wrong kind; parts without the factorised engine.
         UnknownNameError: a choice or node that does not exist.
     """
     check_routes(k, sign=sign, by=by)
-    found = linear_graph(graph, is_split=by == "parts")
+    found = linear_graph(graph, experiment, is_split=by == "parts")
     return paths_of(found, graph, k=k, source=source, target=target, by=by, sign=sign)
 
 

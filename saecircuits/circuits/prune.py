@@ -12,7 +12,6 @@ from typing import Any, get_args
 import pandas as pd
 
 from saecircuits.circuits.circuit import Circuit, parts_of
-from saecircuits.circuits.measuring import Measured
 from saecircuits.circuits.path_circuits import path_circuit
 from saecircuits.circuits.paths import paths as strongest_paths
 from saecircuits.circuits.selection import (
@@ -24,12 +23,14 @@ from saecircuits.circuits.selection import (
 )
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.torch_state import in_own_state
 
 
 @in_own_state
 def prune(
     graph: AttributionGraph,
+    experiment: Experiment | None = None,
     *,
     nodes: int | None = None,
     edges: int | None = None,
@@ -46,7 +47,10 @@ def prune(
     one of `edges` and `edge_threshold` the edges (all between kept nodes, if neither is given).
 
     Args:
-        graph: from `attribute`.
+        graph: from `attribute`, or read from disk.
+        experiment: what the graph was computed in, for what is measured (`faithfulness`) or
+            computed anew (`paths`); `graph.on(model, task.train)` for a graph read from disk, and
+            by default the graph's own.
         nodes: how many features and error nodes to keep.
         edges: how many edges to keep.
         node_threshold: keep nodes with |effect| of at least this, in logits.
@@ -63,8 +67,9 @@ def prune(
 
     Raises:
         UnknownNameError: a method that does not exist.
-        InputError: none or several ways to choose, a number out of range, a graph read from disk
-            (it cannot measure), or a faithfulness that the whole graph does not reach.
+        InputError: none or several ways to choose, a number out of range, nothing to measure
+            on (a graph read from disk without an experiment), or a faithfulness that the whole
+            graph does not reach.
     """
     check_selection(
         nodes=nodes,
@@ -80,7 +85,7 @@ def prune(
             raise InputError(
                 "prune was given paths and a choice of edges or error nodes; paths choose both"
             )
-        return path_circuit(graph, strongest_paths(graph, k=paths))
+        return path_circuit(graph, strongest_paths(graph, experiment, k=paths))
     table = graph.nodes
     members = table[table["kind"].isin(["feature", "error"])]
     allowed = members if with_errors else members[members["kind"] == "feature"]
@@ -88,9 +93,9 @@ def prune(
     if method == "signed":
         ranked = allowed.sort_values("effect", ascending=False, kind="stable")["node"].tolist()
     if method == "paths":
-        ranked = by_paths(graph, ranked)
+        ranked = by_paths(graph, ranked, graph.checked(experiment))
     if faithfulness is not None:
-        chosen = _chosen(graph, ranked, faithfulness, method)
+        chosen = _chosen(graph.checked(experiment), ranked, faithfulness, method)
     elif node_threshold is not None:
         chosen = ranked[: int((allowed["effect"].abs() >= node_threshold).sum())]
     else:
@@ -197,24 +202,19 @@ def check_choice(
 
 
 def _chosen(
-    graph: AttributionGraph, ranked: Sequence[str], wanted: float, method: Method
+    experiment: Experiment, ranked: Sequence[str], wanted: float, method: Method
 ) -> list[str]:
     """The smallest set found by a method that has the wanted faithfulness."""
     found: list[str] | None
     if method in ("effect", "signed", "paths"):
-        if graph.faithfulness is None:
-            raise InputError(
-                "this graph was read from disk and cannot measure faithfulness; choose by nodes or "
-                "node_threshold, or compute the graph anew with attribute"
-            )
-        count = smallest_prefix(ranked, wanted, graph.faithfulness)
+        count = smallest_prefix(ranked, wanted, experiment.faithfulness)
         found = None if count is None else list(ranked[:count])
     else:
         choose = greedily if method == "greedy" else by_masks
-        found = choose(ranked, wanted, Measured(graph))
+        # Asked for again and again: its runs are kept.
+        found = choose(ranked, wanted, experiment.changed(keeps_runs=True))
     if found is None:
-        assert graph.faithfulness is not None
-        whole = graph.faithfulness(ranked)
+        whole = experiment.faithfulness(ranked)
         raise InputError(
             f"no circuit reaches faithfulness {wanted}: all {len(ranked)} nodes together reach "
             f"{whole:.3f}; ask for less"

@@ -19,10 +19,10 @@ from typing import Literal, TypeAlias
 
 from saecircuits.circuits.exchange import exchanged
 from saecircuits.circuits.masks import rank_by_masks
-from saecircuits.circuits.measuring import Measured
 from saecircuits.circuits.paths import paths
 from saecircuits.circuits.soft_ablation import Marginals
 from saecircuits.edges.graph import AttributionGraph
+from saecircuits.nodes.experiment import Experiment
 
 Method: TypeAlias = Literal["effect", "signed", "paths", "greedy", "masks"]
 _PATHS = 1000
@@ -51,39 +51,39 @@ def smallest_prefix(
     return length
 
 
-def by_paths(graph: AttributionGraph, ranked: Sequence[str]) -> list[str]:
+def by_paths(graph: AttributionGraph, ranked: Sequence[str], experiment: Experiment) -> list[str]:
     """The nodes in the order in which the strongest paths meet them, and then as ranked."""
-    found = paths(graph, k=_PATHS)
+    found = paths(graph, experiment, k=_PATHS)
     met = dict.fromkeys(node for way in found.table["nodes"] for node in way)
     known = set(ranked)
     return list(dict.fromkeys([*(node for node in met if node in known), *ranked]))
 
 
-def greedily(ranked: Sequence[str], wanted: float, measured: Measured) -> list[str] | None:
+def greedily(ranked: Sequence[str], wanted: float, experiment: Experiment) -> list[str] | None:
     """What is left of twice the smallest prefix when members that add least have gone."""
-    count = smallest_prefix(ranked, wanted, measured.faithfulness)
+    count = smallest_prefix(ranked, wanted, experiment.faithfulness)
     if count is None:
         return None
     wide = list(ranked[: 2 * count])
-    start = wide if measured.faithfulness(wide) >= wanted else list(ranked[:count])
-    return thinned(start, wanted, measured)
+    start = wide if experiment.faithfulness(wide) >= wanted else list(ranked[:count])
+    return thinned(start, wanted, experiment)
 
 
-def by_masks(ranked: Sequence[str], wanted: float, measured: Measured) -> list[str] | None:
+def by_masks(ranked: Sequence[str], wanted: float, experiment: Experiment) -> list[str] | None:
     """The smallest prefix by learned masks, searched on for smaller ones (`refined`).
 
     Where the masks' is no shorter than that of `ranked`, the search begins there.
     """
     prefixes = [
         order[:count]
-        for order in (rank_by_masks(measured, ranked, wanted), list(ranked))
-        if (count := smallest_prefix(order, wanted, measured.faithfulness)) is not None
+        for order in (rank_by_masks(experiment, ranked, wanted), list(ranked))
+        if (count := smallest_prefix(order, wanted, experiment.faithfulness)) is not None
     ]
-    return refined(min(prefixes, key=len), ranked, wanted, measured) if prefixes else None
+    return refined(min(prefixes, key=len), ranked, wanted, experiment) if prefixes else None
 
 
 def refined(
-    members: Sequence[str], ranked: Sequence[str], wanted: float, measured: Measured
+    members: Sequence[str], ranked: Sequence[str], wanted: float, experiment: Experiment
 ) -> list[str]:
     """Members exchanged for outsiders while fewer do (`exchange`), and then `thinned`.
 
@@ -93,12 +93,12 @@ def refined(
         members: a set that reaches `wanted`.
         ranked: all nodes that may be kept.
     """
-    adds = Marginals(measured, ranked).of
-    found = exchanged(members, wanted, adds=adds, measure=measured.faithfulness)
-    return thinned(found, wanted, measured)
+    adds = Marginals(experiment, ranked).of
+    found = exchanged(members, wanted, adds=adds, measure=experiment.faithfulness)
+    return thinned(found, wanted, experiment)
 
 
-def thinned(members: Sequence[str], wanted: float, measured: Measured) -> list[str]:
+def thinned(members: Sequence[str], wanted: float, experiment: Experiment) -> list[str]:
     """Members by what each is measured to add, cut where the rest will do; again until none goes.
 
     Args:
@@ -106,11 +106,11 @@ def thinned(members: Sequence[str], wanted: float, measured: Measured) -> list[s
     """
     kept = list(members)
     while True:
-        whole = measured.faithfulness(kept)
-        without = measured.of_each([[n for n in kept if n != gone] for gone in kept])
+        whole = experiment.faithfulness(kept)
+        without = experiment.faithfulness_of([[n for n in kept if n != gone] for gone in kept])
         adds = dict(zip(kept, (whole - less for less in without), strict=True))
         order = sorted(kept, key=lambda node: -adds[node])
-        count = smallest_prefix(order, wanted, measured.faithfulness)
+        count = smallest_prefix(order, wanted, experiment.faithfulness)
         if count is None or count >= len(kept):
             return kept
         kept = order[:count]

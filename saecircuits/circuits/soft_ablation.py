@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saecircuits.circuits.measuring import Measured
-from saecircuits.edges.graph import parse_node_id
 from saecircuits.nodes.ablation import ablate_nodes, keep_all, keep_none
 from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.splicing.section import WHOLE, Section
 from saecircuits.torch_state import in_own_state
@@ -32,11 +31,11 @@ class Marginals:
         nodes: ids of the features and error nodes that are asked about.
     """
 
-    def __init__(self, measured: Measured, nodes: Sequence[str]) -> None:
-        spots = [parse_node_id(measured.model, measured.units, node) for node in nodes]
+    def __init__(self, experiment: Experiment, nodes: Sequence[str]) -> None:
         self._nodes = tuple(nodes)
-        self._soft = [SoftAblation(batch, spots) for batch in measured.batches]
-        self._span = float(measured.whole.sum() - measured.empty.sum())
+        self._soft = soft_ablations(experiment, nodes)
+        whole, empty = experiment.ends
+        self._span = float(whole.sum() - empty.sum())
 
     @in_own_state
     def of(self, kept: Sequence[str]) -> dict[str, float]:
@@ -49,6 +48,12 @@ class Marginals:
             (gradient,) = torch.autograd.grad(soft.metric(masks).sum(), masks)
             total += gradient.cpu().double() / self._span
         return dict(zip(self._nodes, total.tolist(), strict=True))
+
+
+def soft_ablations(experiment: Experiment, nodes: Sequence[str]) -> "list[SoftAblation]":
+    """Every batch of the prompts, in the model as it is, with a mask on each of these nodes."""
+    spots = [experiment.spot(node) for node in nodes]
+    return experiment.over_batches(lambda batch: SoftAblation(batch.as_it_is, spots))
 
 
 class SoftAblation:

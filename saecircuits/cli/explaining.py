@@ -85,7 +85,8 @@ def paths(
         progress("paths", 0.0)
         wanted = source[0] if source is not None and len(source) == 1 else source
         routes = sc.paths(
-            sc.measurable(graph, spliced, asked.train),
+            graph,
+            graph.on(spliced, asked.train),
             k=k,
             source=wanted,
             target=target,

@@ -29,10 +29,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from saecircuits.nodes.ablation import Read
@@ -101,12 +99,6 @@ def ablate_edges(
     read = read or contrast.metric
     walks = (_Walk(contrast, wiring, tokens_at_once) for wiring in wirings)
     return torch.cat([read(walk.logits()) for walk in walks])
-
-
-def ablate_edges_all(batches: Iterable[Contrast], wirings: Sequence[Wiring]) -> NDArray[np.float64]:
-    """`ablate_edges` over all batches: `[n_wiring, n_prompt]`."""
-    parts = [ablate_edges(batch, wirings).cpu().double().numpy() for batch in batches]
-    return np.concatenate(parts, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

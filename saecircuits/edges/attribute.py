@@ -10,36 +10,25 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from saecircuits.edges.edge_stage import choose_engine, edge_stage
-from saecircuits.edges.graph import (
-    AttributionGraph,
-    metric_row,
-    node_table,
-    parse_node_id,
-)
+from saecircuits.edges.edge_stage import EdgeJob, choose_engine, edge_stage
+from saecircuits.edges.graph import AttributionGraph, metric_row, node_table
 from saecircuits.edges.memory import plan_memory, targets_at_once
 from saecircuits.edges.node_stage import node_stage
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.edges.streaming import EdgeFile
 from saecircuits.edges.thresholds import longest_unit
 from saecircuits.errors import InputError
-from saecircuits.nodes.ablation import ablate_all, faithfulness, keep_all, keep_none, keep_spots
-from saecircuits.nodes.baselines import baseline_source
-from saecircuits.nodes.contrast import TOKENS, Batches, Contrast, contrasts
+from saecircuits.nodes.contrast import TOKENS
 from saecircuits.nodes.effects import NodeEffects
+from saecircuits.nodes.experiment import CHOICES, Experiment, experiment_of
 from saecircuits.nodes.interventions import Spot
-from saecircuits.nodes.units import Units, make_units
-from saecircuits.splicing import SplicedModel, require_same_model
-from saecircuits.splicing.operators import FULL
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
 
@@ -52,8 +41,8 @@ def _silent(stage: str, share: float) -> None:
 
 @in_own_state
 def attribute(
-    model: SplicedModel,
-    prompts: Prompts,
+    model: SplicedModel | Experiment,
+    prompts: Prompts | None = None,
     *,
     settings: AttributionSettings | None = None,
     all_edges: str | Path | None = None,
@@ -68,6 +57,7 @@ def attribute(
     `intervention`, node and edge effects are measured one by one (slow; the reference).
 
     Args:
+        model: the spliced model; or an experiment, with its prompts and choices.
         prompts: the training prompts; keep test prompts for `validate`.
         settings: all choices in one value; or give fields by name.
         all_edges: a Parquet file to write every edge to that is not zero, also those that the
@@ -77,153 +67,84 @@ def attribute(
     Raises:
         UnknownNameError: a choice that does not exist.
         TaskError: prompts that do not suit `positions`.
-        InputError: settings given twice; a memory limit that is too small; a file that is there
-            already, or cannot be written.
+        InputError: settings given twice, or others than the experiment's; a memory limit that is
+            too small; a file that is there already, or cannot be written.
     """
     if settings is not None and choices:
         raise InputError(
             f"attribute was given settings and also {', '.join(sorted(choices))}; give one of them"
         )
+    if isinstance(model, Experiment) and settings is None:
+        settings = AttributionSettings(**{name: getattr(model, name) for name in CHOICES} | choices)
     settings = settings or AttributionSettings(**choices)
-    units = make_units(prompts, settings.positions, tokenizer=model.tokenizer)
-    plan = plan_memory(model, prompts, settings)
-    batches = _batches(
-        model, prompts, units, settings, batch_size=plan.batch_size, is_kept=plan.is_kept
+    wanted = settings.of_experiment
+    experiment = experiment_of(model, prompts, function="attribute", **wanted)
+    plan = plan_memory(experiment.model, experiment.prompts, settings)
+    experiment = experiment.changed(batch_size=plan.batch_size, keeps_runs=plan.is_kept)
+    units = experiment.units
+    found = node_stage(experiment, settings, progress)
+    kept = _strongest(found.effects, settings.max_nodes)
+    engine = choose_engine(experiment.model, settings)
+    at_once = targets_at_once(
+        plan,
+        experiment.model,
+        experiment.prompts,
+        settings,
+        n_source=len(kept),
+        n_unit=len(units),
+        n_slice=longest_unit(units) if settings.crosses_thresholds else 0,
     )
-    effects, gradients, places = node_stage(batches, settings, progress)
-    nodes = node_table(model, units, effects, seed=settings.seed)
-    kept = _strongest(effects, settings.max_nodes)
-    engine = choose_engine(model, settings)
+    job = EdgeJob(kept, _targets(found.effects, kept, settings), found.gradients, engine, at_once)
     with nullcontext() if all_edges is None else EdgeFile(all_edges) as file:
-        found = edge_stage(
-            batches,
-            gradients,
-            kept,
-            _targets(effects, kept, settings),
-            units,
-            settings,
-            n_prompt=len(prompts),
-            engine=engine,
-            targets_at_once=targets_at_once(
-                plan,
-                model,
-                prompts,
-                settings,
-                n_source=len(kept),
-                n_unit=len(units),
-                n_slice=longest_unit(units) if settings.crosses_thresholds else 0,
-            ),
-            file=file,
-            progress=progress,
-        )
-    nodes["left_out"] = nodes["effect"] - nodes["node"].map(found.out)
-    ends = _ends(as_it_is := batches.with_operator(FULL))
-    sink = metric_row(model, units, ends, seed=settings.seed)
+        edges = edge_stage(experiment, settings, job, file=file, progress=progress)
+    nodes = node_table(experiment.model, units, found.effects, seed=settings.seed)
+    nodes["left_out"] = nodes["effect"] - nodes["node"].map(edges.out)
+    ends = experiment.ends
+    sink = metric_row(experiment.model, units, ends, seed=settings.seed)
     return AttributionGraph(
         nodes=pd.concat([sink, nodes], ignore_index=True),
-        edges=found.edges,
-        edge_parts=found.parts,
+        edges=edges.edges,
+        edge_parts=edges.parts,
         settings=settings,
         summary={
             "metric_clean": float(ends[0].mean()),
             "metric_baseline": float(ends[1].mean()),
-            "prompts": len(prompts),
+            "prompts": len(experiment.prompts),
             "edge_engine": engine.described,
             "edge_nodes": len(kept),
-            "edge_nodes_share_of_effect": _share(effects, kept),
-            "edges_computed": found.computed,
-            "edges_kept_share_of_effect": found.kept_share,
-            "places": places,
+            "edge_nodes_share_of_effect": _share(found.effects, kept),
+            "edges_computed": edges.computed,
+            "edges_kept_share_of_effect": edges.kept_share,
+            "places": found.places,
         },
-        provenance={**model.describe(), "prompts": prompts.digest},
-        faithfulness=partial(_faithfulness, as_it_is, ends),
-        batches=partial(_batches, model, prompts, units, settings),
-    )
-
-
-@in_own_state
-def measurable(graph: AttributionGraph, model: SplicedModel, prompts: Prompts) -> AttributionGraph:
-    """A graph read from disk, able again to measure and to compute on its own prompts.
-
-    Raises:
-        InputError: a model or prompts other than the graph's.
-    """
-    require_same_model(model, graph.provenance, what="graph")
-    if graph.provenance.get("prompts") != prompts.digest:
-        raise InputError(
-            "the graph was computed from other prompts than those given; give the graph's own, "
-            "such as task.train, all of them"
-        )
-    units = make_units(prompts, graph.settings.positions, tokenizer=model.tokenizer)
-    plan = plan_memory(model, prompts, graph.settings)
-    again = partial(_batches, model, prompts, units, graph.settings)
-    batches = again(batch_size=plan.batch_size, is_kept=plan.is_kept).with_operator(FULL)
-    return replace(
-        graph, faithfulness=partial(_faithfulness, batches, _ends(batches)), batches=again
-    )
-
-
-def _ends(batches: Sequence[Contrast]) -> NDArray[np.float64]:
-    """The metric of every prompt with every node clean, and with every node at its baseline."""
-    model, units = batches[0].model, batches[0].units
-    return ablate_all(batches, [keep(model, len(units)) for keep in (keep_all, keep_none)])
-
-
-def _batches(
-    model: SplicedModel,
-    prompts: Prompts,
-    units: Units,
-    settings: AttributionSettings,
-    *,
-    batch_size: int,
-    is_kept: bool = False,
-) -> Batches:
-    """The prompts as contrasts; whatever ranks nodes, circuits run in the model as it is."""
-    source = baseline_source(
-        model, prompts, settings.positions, kind=settings.baseline, seed=settings.seed
-    )
-    return contrasts(
-        model,
-        prompts,
-        units,
-        baseline=settings.baseline,
-        source=source,
-        linearization=settings.linearization,
-        error_policy=settings.error_policy,
-        batch_size=batch_size,
-        is_kept=is_kept,
+        provenance=experiment.provenance,
+        experiment=experiment,
     )
 
 
 def _strongest(effects: NodeEffects, count: int | None) -> list[Spot]:
     """The nodes of largest |mean effect|, and every token node that has one; in forward order."""
-    size = np.abs(np.asarray(effects.effects.mean(axis=0)).ravel())
+    size = _sizes(effects)
     order = np.argsort(-size, kind="stable")[:count]
     tokens = np.arange(effects.index.size)[effects.index.columns(TOKENS)]
     chosen = np.union1d(order, tokens)
     return [effects.index.spot(int(column)) for column in chosen if size[column] > 0]
 
 
-def _faithfulness(
-    batches: Sequence[Contrast], ends: NDArray[np.float64], nodes: Sequence[str]
-) -> float:
-    """Node faithfulness of a set of node ids on the graph's own prompts."""
-    model, units = batches[0].model, batches[0].units.names
-    spots = [parse_node_id(model, units, node) for node in nodes]
-    kept = keep_spots(model, len(units), spots)
-    return faithfulness(ablate_all(batches, [kept])[0], whole=ends[0], empty=ends[1])
-
-
 def _targets(
     effects: NodeEffects, kept: Sequence[Spot], settings: AttributionSettings
 ) -> list[Spot]:
     """Those of the kept nodes that are expanded."""
-    size = np.abs(np.asarray(effects.effects.mean(axis=0)).ravel())
+    size = _sizes(effects)
     return [s for s in kept if size[effects.index.column(s)] >= settings.target_threshold]
 
 
 def _share(effects: NodeEffects, kept: Sequence[Spot]) -> float:
     """The share of the summed |mean effect| of all nodes that the kept ones carry."""
-    size = np.abs(np.asarray(effects.effects.mean(axis=0)).ravel())
+    size = _sizes(effects)
     columns = [effects.index.column(spot) for spot in kept]
     return float(size[columns].sum() / size.sum()) if size.sum() > 0 else 1.0
+
+
+def _sizes(effects: NodeEffects) -> np.ndarray:
+    return np.abs(np.asarray(effects.effects.mean(axis=0)).ravel())

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.edges.parts import Part
-from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.contrast import TOKENS, Contrast
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import ERROR, Spot
 
 
@@ -56,17 +57,15 @@ class LinearEngine(EdgeEngine, Protocol):
         ...
 
 
-def expandable(contrast: Contrast, nodes: Sequence[Spot]) -> list[Spot]:
+def expandable(on: Contrast | Experiment, nodes: Sequence[Spot]) -> list[Spot]:
     """The nodes that edges can end in.
 
     Tokens read nothing. Error nodes are functions of the stream under the policy `recompute` alone;
     under `hold` they are sources only.
     """
-    is_held = contrast.error_policy == "hold"
+    is_held = on.error_policy == "hold"
     return [
-        spot
-        for spot in nodes
-        if spot.place in contrast.places[1:] and not (is_held and spot.feature == ERROR)
+        spot for spot in nodes if spot.place != TOKENS and not (is_held and spot.feature == ERROR)
     ]
 
 

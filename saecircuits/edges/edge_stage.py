@@ -4,158 +4,109 @@ Chunk by chunk of targets, every batch of prompts is asked for the edges into th
 its figures from all prompts at once, and no more is held than one chunk and what is kept.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from saecircuits.edges.averaging import AveragedEdges
 from saecircuits.edges.blocks import EdgeBlock, EdgeEngine, chunks, expandable
 from saecircuits.edges.collecting import EdgeCollector, EdgeTables
-from saecircuits.edges.factorised import FactorisedEdges, covers
-from saecircuits.edges.graph import METRIC, node_id
-from saecircuits.edges.interventions import intervene_on_edges
-from saecircuits.edges.node_stage import estimate
-from saecircuits.edges.reference import ReferenceEdges
+from saecircuits.edges.engines import ChosenEngine, Reference, exact_engine
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.edges.streaming import EdgeFile
 from saecircuits.edges.thresholds import Crossed, CrossingEdges, longest_unit
-from saecircuits.errors import InputError
-from saecircuits.nodes.contrast import Batches, Contrast
-from saecircuits.nodes.estimators import PlaceGradient, midpoints
+from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.estimators import PlaceGradient
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import Spot
-from saecircuits.nodes.units import Units
+from saecircuits.nodes.names import METRIC, node_id
 from saecircuits.splicing import SplicedModel
-
-Prepare = Callable[..., EdgeEngine]
-
-
-@dataclass(frozen=True)
-class ChosenEngine:
-    """The engine that computes the edges.
-
-    Attributes:
-        described: its name, and why it is not the factorised one.
-        most_targets: more targets at one time make it no faster.
-    """
-
-    prepare: Prepare
-    described: str
-    most_targets: int
 
 
 def choose_engine(model: SplicedModel, settings: AttributionSettings) -> ChosenEngine:
-    """The factorised engine wherever it is exact, or what the settings ask for.
+    """The engine that the settings ask for, taking derivatives as their estimator does.
 
     Raises:
-        InputError: the factorised engine was asked for and does not cover the model.
+        InputError: an engine was asked for that does not cover the model.
     """
-    if settings.estimator == "intervention":
-        return ChosenEngine(_Measured, "interventions", 128)
-    chosen = _exact_engine(model, settings)
-    if settings.estimator == "integrated_gradients":
-        points = midpoints(settings.edge_steps).tolist()
-        return replace(chosen, prepare=partial(_averaged, chosen.prepare, points))
-    return chosen
+    estimator = settings.chosen_estimator
+    # What is measured needs no engine to be exact for the model.
+    wanted = Reference.name if estimator.is_measured else settings.engine
+    return estimator.along_edges(exact_engine(model, wanted, is_split=settings.parts))
 
 
-def _averaged(
-    prepare: Prepare,
-    points: Sequence[float],
-    contrast: Contrast,
-    gradients: dict[int, PlaceGradient],
-    sources: Sequence[Spot],
-) -> EdgeEngine:
-    return AveragedEdges([prepare(contrast, gradients, sources, share=point) for point in points])
+@dataclass(frozen=True, eq=False)
+class EdgeJob:
+    """Which edges are computed, and how.
 
+    Attributes:
+        sources, targets: nodes that edges begin and end in; all may also end in the metric.
+        gradients: of every batch; None to make them, and the engines, anew for every chunk.
+        at_once: so many targets at one time, at most; it bounds memory.
+    """
 
-def _exact_engine(model: SplicedModel, settings: AttributionSettings) -> ChosenEngine:
-    reason = covers(model) if settings.engine != "reference" else "asked for"
-    if reason is None:
-        prepare = partial(FactorisedEdges, is_split=settings.parts)
-        return ChosenEngine(prepare, "factorised", 128 if settings.parts else 512)
-    if settings.engine == "factorised":
-        raise InputError(
-            f"the factorised engine does not cover this model ({reason}); use engine='auto' or "
-            "'reference'"
-        )
-    return ChosenEngine(ReferenceEdges, f"reference ({reason})", 32)
+    sources: Sequence[Spot]
+    targets: Sequence[Spot]
+    gradients: Sequence[dict[int, PlaceGradient]] | None
+    engine: ChosenEngine
+    at_once: int
 
 
 def edge_stage(
-    batches: Batches,
-    gradients: list[dict[int, PlaceGradient]] | None,
-    sources: Sequence[Spot],
-    targets: Sequence[Spot],
-    units: Units,
+    experiment: Experiment,
     settings: AttributionSettings,
+    job: EdgeJob,
     *,
-    n_prompt: int,
-    engine: ChosenEngine,
-    targets_at_once: int,
     file: EdgeFile | None,
     progress: Callable[[str, float], None],
 ) -> EdgeTables:
     """Direct edges from sources to targets and to the metric.
 
     Args:
-        gradients: of every batch; None to make them, and the engines, anew for every chunk.
-        targets_at_once: it bounds memory.
         file: where every edge is written as well.
     """
-    first = batches[0]
-    model = first.model
-    names = [*(node_id(model, units.names, spot) for spot in sources), METRIC]
+    units = experiment.units
+    names = [*(node_id(experiment.model, units.names, spot) for spot in job.sources), METRIC]
     collector = EdgeCollector(
-        sources,
+        job.sources,
         names,
-        n_prompt=n_prompt,
+        n_prompt=len(experiment.prompts),
         max_edges=settings.max_edges,
         seed=settings.seed,
         file=file,
     )
-    finest = longest_unit(units)
-    crossed: list[Crossed] = [{} for _ in range(len(batches))]
+    estimator, finest = settings.chosen_estimator, longest_unit(units)
+    crossed: list[Crossed] = [{} for _ in range(experiment.n_batch)]
 
-    def prepared(number: int, batch: Contrast, gradient: dict[int, PlaceGradient]) -> EdgeEngine:
+    def prepared(batch: Contrast) -> EdgeEngine:
+        number, known = batch.number, job.gradients
+        gradients = estimator.gradients(batch) if known is None else known[number]
         if not settings.crosses_thresholds:
-            return engine.prepare(batch, gradient, sources)
+            return job.engine.prepare(batch, gradients, job.sources)
         return CrossingEdges(
-            engine.prepare, batch, gradient, sources, finest=finest, crossed=crossed[number]
+            job.engine.prepare,
+            batch,
+            gradients,
+            job.sources,
+            finest=finest,
+            crossed=crossed[number],
         )
 
-    def engines() -> Iterator[EdgeEngine]:
-        for number, batch in enumerate(batches):
-            yield prepared(number, batch, estimate(batch, settings))
-
-    kept = None
-    if gradients is not None:
-        pairs = enumerate(zip(batches, gradients, strict=True))
-        kept = [prepared(number, *pair) for number, pair in pairs]
-
-    some_targets = expandable(first, targets)
-    done, size = 0, min(targets_at_once, engine.most_targets)
-    for some in (None, *chunks(some_targets, size)):
+    kept = None if job.gradients is None else experiment.over_batches(prepared)
+    targets = expandable(experiment, job.targets)
+    done, size = 0, min(job.at_once, job.engine.most_targets)
+    for some in (None, *chunks(targets, size)):
         # Block by block all batches side by side, or batch by batch where engines are made anew.
         collector.add(
-            [e.into(some) for e in kept] if kept else [[*e.into(some)] for e in engines()]
+            [engine.into(some) for engine in kept]
+            if kept is not None
+            else experiment.over_batches(partial(_blocks_into, some, prepared))
         )
         done += 0 if some is None else len(some)
-        progress("edges", done / max(len(some_targets), 1))
+        progress("edges", done / max(len(targets), 1))
     return collector.tables()
 
 
-class _Measured:
-    """Edges measured one by one (`edges.interventions`)."""
-
-    def __init__(
-        self, contrast: Contrast, gradients: dict[int, PlaceGradient], sources: Sequence[Spot]
-    ) -> None:
-        self._contrast = contrast
-        self._reference = ReferenceEdges(contrast, gradients, sources)
-
-    def into(self, targets: tuple[Spot, ...] | None) -> Iterator[EdgeBlock]:
-        """Every edge into some targets, all of one place, or into the metric (None)."""
-        for block in self._reference.into(targets):
-            pairs = [(u, v) for v in block.targets or (None,) for u in block.sources]
-            measured = intervene_on_edges(self._contrast, pairs)
-            yield replace(block, effects=measured.reshape(block.effects.shape).to(block.effects))
+def _blocks_into(
+    targets: tuple[Spot, ...] | None, prepared: Callable[[Contrast], EdgeEngine], batch: Contrast
+) -> list[EdgeBlock]:
+    return [*prepared(batch).into(targets)]

@@ -1,11 +1,6 @@
-"""The attribution graph: nodes and edges as tables, with everything they depend on.
+"""The attribution graph: nodes and edges as tables, with everything they depend on."""
 
-Node ids are unique, stable and readable: `blocks.1.hook_resid_post.f217@name` is feature 217 of
-the dictionary at that site in the span `name`; `...error@name` its error node; `token@name` the
-token embedding there; `metric` the sink.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,16 +9,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from saecircuits.choices import name_of
+from saecircuits.edges.memory import plan_memory
 from saecircuits.edges.settings import AttributionSettings
-from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.nodes.contrast import TOKENS, Batches
+from saecircuits.errors import InputError
+from saecircuits.nodes.contrast import TOKENS
 from saecircuits.nodes.effects import ROUNDING, NodeEffects, bootstrap_interval, sign_stability
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.nodes.names import METRIC, node_id
 from saecircuits.nodes.units import Units
-from saecircuits.splicing import SplicedModel
+from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.splicing.sites import TOKEN_HOOK
+from saecircuits.tasks import Prompts
 
-METRIC: Final = "metric"
 NODE_COLUMNS: Final = (
     "node",
     "site",
@@ -81,10 +80,8 @@ class AttributionGraph:
         summary: figures about the whole: metric clean and at baseline, completeness gap per site,
             how many nodes edges were computed among and what share of all |effect| they carry.
         provenance: model, dictionaries and prompts, by digest.
-        faithfulness: measures node faithfulness of a set of node ids on the prompts that the
-            graph was computed from; None for a graph read from disk.
-        batches: makes these prompts' contrasts anew, under the graph's own choices, in batches of
-            the `batch_size` given by name; None for a graph read from disk.
+        experiment: what it was computed in, and can measure and compute more in; None for a graph
+            read from disk (`on` gives it one again).
     """
 
     nodes: pd.DataFrame
@@ -93,47 +90,55 @@ class AttributionGraph:
     settings: AttributionSettings
     summary: Mapping[str, Any]
     provenance: Mapping[str, Any]
-    faithfulness: Callable[[Sequence[str]], float] | None = field(default=None, repr=False)
-    batches: Callable[..., Batches] | None = field(default=None, repr=False)
+    experiment: Experiment | None = field(default=None, repr=False)
 
+    def on(self, model: SplicedModel, prompts: Prompts, **choices: Any) -> Experiment:
+        """The experiment that the graph was computed in, made anew.
 
-def node_id(model: SplicedModel, units: Sequence[str], spot: Spot) -> str:
-    """The id of a node."""
-    place = units[spot.unit]
-    if spot.place == TOKENS:
-        return f"token@{place}"
-    what = "error" if spot.feature == ERROR else f"f{spot.feature}"
-    return f"{model.hooks[spot.place]}.{what}@{place}"
+        Args:
+            choices: what a file does not hold: `reference`, where another set of prompts supplied
+                the baselines, and a `baseline` of your own.
 
+        Raises:
+            InputError: a model or prompts other than the graph's; too little memory.
+        """
+        plan = plan_memory(model, prompts, self.settings)
+        planned = {"batch_size": plan.batch_size, "keeps_runs": plan.is_kept}
+        known = self.settings.of_experiment | planned | choices
+        return self.checked(Experiment(model, prompts, **known))
 
-def parse_node_id(model: SplicedModel, units: Sequence[str], node: str) -> Spot:
-    """The node that an id stands for: the inverse of `node_id`.
+    def checked(self, experiment: Experiment | None) -> Experiment:
+        """This experiment, or the graph's own, for what is computed on the graph's prompts.
 
-    Raises:
-        UnknownNameError: a site that is not spliced, or a unit that the prompts do not have.
-        InputError: no id of a feature, error or token node.
-    """
-    what, _, unit = node.partition("@")
-    hook, _, member = what.rpartition(".")
-    is_feature = member.startswith("f") and member[1:].isdigit()
-    if not (what == "token" or (hook and (is_feature or member == "error"))):
-        raise InputError(
-            f"{node!r} is no node id; ids look like 'blocks.1.hook_resid_post.f217@name', "
-            "'blocks.1.hook_resid_post.error@name' or 'token@name'"
-        )
-    if unit not in units:
-        raise UnknownNameError(f"span or position in node {node!r}:", unit, units)
-    place = units.index(unit)
-    if what == "token":
-        return Spot(TOKENS, place, ERROR)
-    index = model.index(hook)
-    feature = int(member[1:]) if is_feature else ERROR
-    if feature >= model.splices[index].dictionary.d_sae:
-        raise InputError(
-            f"node {node!r} asks for feature {feature}, but the dictionary at {hook!r} has "
-            f"{model.splices[index].dictionary.d_sae}"
-        )
-    return Spot(index, place, feature)
+        Raises:
+            InputError: an experiment of another model, other prompts or other choices; none, for a
+                graph read from disk.
+        """
+        if experiment is None:
+            if self.experiment is None:
+                raise InputError(
+                    "this graph was read from disk and has no model or prompts to measure on; give "
+                    "experiment=graph.on(model, task.train)"
+                )
+            return self.experiment
+        require_same_model(experiment.model, self.provenance, what="graph")
+        for name in ("prompts", "reference"):
+            if experiment.provenance.get(name) != self.provenance.get(name):
+                raise InputError(
+                    f"the graph was computed from other {name} than those given; give the graph's "
+                    "own, such as task.train, all of them"
+                )
+        for name, own in self.settings.of_experiment.items():
+            # How many prompts go through at a time is no part of what is measured.
+            given = getattr(experiment, name)
+            if name == "baseline":
+                given, own = name_of(given), name_of(own)
+            if name != "batch_size" and given != own:
+                raise InputError(
+                    f"the graph was computed with {name}={own!r} and the experiment has "
+                    f"{given!r}; give graph.on(model, prompts)"
+                )
+        return experiment
 
 
 def node_table(

@@ -25,13 +25,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from saecircuits.edges.blocks import EdgeBlock, chunks, expandable
-from saecircuits.edges.edge_stage import ChosenEngine, choose_engine
-from saecircuits.edges.graph import METRIC, AttributionGraph, parse_node_id
+from saecircuits.edges.edge_stage import choose_engine
+from saecircuits.edges.engines import ChosenEngine
+from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.effects import node_effects
 from saecircuits.nodes.estimators import clean_gradients
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.nodes.names import METRIC
 from saecircuits.nodes.units import NO_UNIT, Units
 from saecircuits.theory.pooled_paths import PooledGraph
 
@@ -71,29 +74,26 @@ class LinearGraph:
         return np.isin(self.pooled.cell_node, np.asarray(numbers, dtype=int))
 
 
-def linear_graph(graph: AttributionGraph, *, is_split: bool = False) -> LinearGraph:
+def linear_graph(
+    graph: AttributionGraph, experiment: Experiment | None = None, *, is_split: bool = False
+) -> LinearGraph:
     """The linear operator of a graph's prompts among the nodes that its edges join.
 
     Every link among these nodes is there, also what the graph had no room for (`max_edges`).
 
     Args:
+        experiment: what the graph was computed in; None for the graph's own.
         is_split: a link for every component that carries an edge.
 
     Raises:
-        InputError: a graph read from disk; or components asked for where the factorised engine,
-            which tells them apart, does not cover the model.
+        InputError: a graph read from disk without an experiment; or components asked for where the
+            factorised engine, which tells them apart, does not cover the model.
     """
-    if graph.batches is None:
-        raise InputError(
-            "this graph was read from disk and cannot compute paths; compute it anew with "
-            "attribute, or give it its model and prompts with measurable"
-        )
+    batch_size = 1 if is_split else _PROMPTS_AT_ONCE
+    known = replace(graph.checked(experiment), batch_size=batch_size, keeps_runs=False)
     settings = graph.settings.model_copy(update={"estimator": "gradient", "parts": is_split})
-    batches = graph.batches(batch_size=1 if is_split else _PROMPTS_AT_ONCE)
-    first = batches[0]
-    model, units = first.model, first.units.names
-    engine = choose_engine(model, settings)
-    if is_split and engine.described != "factorised":
+    engine = choose_engine(known.model, settings)
+    if is_split and not engine.tells_parts:
         raise InputError(
             f"paths through components need the factorised engine, but this graph's is the "
             f"{engine.described}; ask for paths by edges"
@@ -101,7 +101,7 @@ def linear_graph(graph: AttributionGraph, *, is_split: bool = False) -> LinearGr
     # What equals its baseline on every prompt has no row among the nodes, and no effect.
     sizes = graph.nodes.set_index("node")["effect"].abs().to_dict()
     joined = (set(graph.edges["source"]) | set(graph.edges["target"])) - {METRIC}
-    spots = {name: parse_node_id(model, units, name) for name in joined}
+    spots = {name: known.spot(name) for name in joined}
     if not spots:
         raise InputError("the graph has no edges, so it has no paths; raise max_nodes")
     builder = LinearGraphBuilder(
@@ -110,9 +110,7 @@ def linear_graph(graph: AttributionGraph, *, is_split: bool = False) -> LinearGr
         n_prompt=int(graph.summary["prompts"]),
         is_split=is_split,
     )
-    builder.add(first, engine)
-    for number in range(1, len(batches)):
-        builder.add(batches[number], engine)
+    known.over_batches(lambda batch: builder.add(batch, engine))
     return builder.result()
 
 

@@ -110,8 +110,7 @@ class _Sizes:
         d_model, d_vocab = int(cfg.d_model), int(cfg.d_vocab)
         d_mlp = int(getattr(cfg, "d_mlp", None) or 4 * d_model)
         n_pos = max(prompts.clean_tokens.shape[1], prompts.corrupted_tokens.shape[1])
-        is_averaged = settings.estimator == "integrated_gradients"
-        points, places = settings.edge_steps if is_averaged else 1, len(model.splices) + 1
+        points, places = settings.chosen_estimator.points, len(model.splices) + 1
         square = heads * n_pos**2
         of_pass = layers * (n_pos * (24 * d_model + 6 * d_mlp) + 2 * square)
         of_pass += 4 * square + 4 * n_pos * d_vocab

@@ -8,31 +8,33 @@ from pydantic import (
     ConfigDict,
     TypeAdapter,
     ValidationError,
+    field_serializer,
     field_validator,
     model_validator,
 )
 
+from saecircuits.choices import looked_up, name_of
+from saecircuits.edges import estimators
+from saecircuits.edges.engines import AUTO, ENGINES, Engine
+from saecircuits.edges.estimators import ESTIMATORS, Estimator, estimator_of
 from saecircuits.errors import InputError, UnknownNameError, check_seed
-from saecircuits.nodes.baselines import BaselineKind
-from saecircuits.nodes.estimators import Estimator
+from saecircuits.nodes import baselines
+from saecircuits.nodes.baselines import BASELINES, Baseline, baseline_of
+from saecircuits.nodes.experiment import CHOICES
 from saecircuits.nodes.units import Positions
 from saecircuits.splicing import ErrorPolicy, Linearization
 
 Thresholds: TypeAlias = Literal["crossed", "held"]
-EngineName: TypeAlias = Literal["auto", "factorised", "reference"]
 _CHOICES = {
     "linearization": Linearization,
-    "estimator": Estimator,
     "positions": Positions,
     "error_policy": ErrorPolicy,
-    "baseline": BaselineKind,
-    "engine": EngineName,
     "thresholds": Thresholds,
 }
 
 
-# Of the estimator, the linearization and the error policy under which derivatives may cross.
-_CROSSING = ("gradient", "full", "recompute")
+# Linearization and error policy under which derivatives may cross thresholds.
+_CROSSING = ("full", "recompute")
 
 
 class AttributionSettings(BaseModel):
@@ -41,12 +43,14 @@ class AttributionSettings(BaseModel):
     Attributes:
         linearization: what the gradient sees: the model (`full`), or the model with attention and
             norms held (`frozen`), with secant gates beside (`secant`).
-        estimator: `gradient`, `integrated_gradients` or `intervention`.
+        estimator: `gradient`, `integrated_gradients` or `intervention`, or an `Estimator` of your
+            own (`edges.estimators`).
         positions: what a node's place is counted in: `each`, `span` or `sum`.
         error_policy: `recompute` or `hold`.
-        baseline: `corrupted`, `mean`, `zero` or `resample`.
+        baseline: `corrupted`, `mean`, `zero` or `resample`, or a `Baseline` of your own
+            (`nodes.baselines`).
         engine: of the edges: `factorised`, `reference` (autograd), or `auto`: factorised wherever
-            it is exact.
+            it is exact; or an `Engine` of your own (`edges.engines`).
         thresholds: of the features that edges end in: `crossed`, a target that falls below its
             threshold loses its whole activation, or `held`, every gate keeps its slope
             (`edges.thresholds`). What is written is what is done: derivatives other than the
@@ -68,14 +72,14 @@ class AttributionSettings(BaseModel):
         seed: of the bootstrap, and of the baseline `resample`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     linearization: Linearization = "full"
-    estimator: Estimator = "gradient"
+    estimator: str | Estimator = "gradient"
     positions: Positions = "span"
     error_policy: ErrorPolicy = "recompute"
-    baseline: BaselineKind = "corrupted"
-    engine: EngineName = "auto"
+    baseline: str | Baseline = "corrupted"
+    engine: str | Engine = AUTO
     thresholds: Thresholds = "crossed"
     max_nodes: int | None = 300
     target_threshold: float = 0.0
@@ -90,7 +94,20 @@ class AttributionSettings(BaseModel):
     @property
     def crosses_thresholds(self) -> bool:
         """True where derivatives along edges are taken across their target's threshold."""
-        return self.thresholds == "crossed" and self.estimator != "intervention"
+        return self.thresholds == "crossed" and not self.chosen_estimator.is_measured
+
+    @property
+    def chosen_estimator(self) -> Estimator:
+        """What finds the effects."""
+        chosen = estimator_of(self.estimator)
+        if chosen is not self.estimator:  # given by name
+            chosen = chosen.tuned(tolerance=self.tolerance, edge_steps=self.edge_steps)
+        return chosen
+
+    @property
+    def of_experiment(self) -> dict[str, Any]:
+        """The choices that an `Experiment` has too, by name."""
+        return {name: getattr(self, name) for name in CHOICES}
 
     @model_validator(mode="before")
     @classmethod
@@ -102,10 +119,10 @@ class AttributionSettings(BaseModel):
 
     @model_validator(mode="after")
     def _what_is_done(self) -> "AttributionSettings":
-        done = self.thresholds
-        if self.estimator == "intervention":
+        done, estimator = self.thresholds, self.chosen_estimator
+        if estimator.is_measured:
             done = "crossed"
-        elif (self.estimator, self.linearization, self.error_policy) != _CROSSING:
+        elif not estimator.is_slope or (self.linearization, self.error_policy) != _CROSSING:
             done = "held"
         # Frozen for everybody else: this is still the making of it.
         object.__setattr__(self, "thresholds", done)
@@ -119,6 +136,33 @@ class AttributionSettings(BaseModel):
             # Not a ValueError: it leaves pydantic as it is, in the family of this package.
             raise UnknownNameError(info.field_name, str(value), choices)
         return value
+
+    @field_validator("estimator", "baseline", "engine", mode="before")
+    @classmethod
+    def _in_its_table(cls, value: Any, info: Any) -> object:
+        match info.field_name:
+            case "estimator":
+                estimator_of(value)
+            case "baseline":
+                baseline_of(value)
+            case _ if value != AUTO:
+                looked_up("engine", value, ENGINES, Engine)
+        return value
+
+    @field_serializer("estimator", "baseline", "engine")
+    def _by_name(self, value: Any) -> str:
+        return name_of(value)
+
+    @classmethod
+    def stored(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Values as a file has them, where choices of somebody's own are known by name alone."""
+        found = dict(values)
+        tables = {"estimator": (ESTIMATORS, estimators), "baseline": (BASELINES, baselines)}
+        for name, (table, home) in tables.items():
+            given = found.get(name)
+            if isinstance(given, str) and given not in table:
+                found[name] = home.Unnamed(given)
+        return found
 
     @field_validator("memory_limit", mode="before")
     @classmethod

@@ -159,12 +159,6 @@ def _changeable_tokens(contrast: Contrast, index: int) -> Int[Tensor, " token"]:
     return inside.flatten().nonzero()[:, 0]
 
 
-def ablate_all(batches: Iterable[Contrast], kept: Sequence[Kept]) -> NDArray[np.float64]:
-    """`ablate_nodes` over all batches: `[n_kept, n_prompt]`."""
-    parts = [ablate_nodes(batch, kept).cpu().double().numpy() for batch in batches]
-    return np.concatenate(parts, axis=1)
-
-
 def faithfulness(
     metric: NDArray[np.float64], whole: NDArray[np.float64], empty: NDArray[np.float64]
 ) -> float:

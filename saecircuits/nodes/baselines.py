@@ -1,41 +1,45 @@
 """The baseline of every node: what it is set to when it is taken out.
 
-    corrupted   its value in the run on the corrupted prompt, place by place
-    mean        its mean over the clean runs of a reference set, unit by unit
-    zero        zero, for features and errors alike
-    resample    its value in the clean run of another prompt of a reference set, drawn at random,
-                place by place: one draw for all nodes of a prompt
+Features, errors and (except for `zero`) token embeddings have baselines of their own; the classes
+below say which. `b_dec` and skip weights belong to no node and have none. Outside every unit (BOS,
+padding) the baseline is the clean value itself.
 
-Features, errors and (except for `zero`) token embeddings have baselines of their own.
-`b_dec` and skip weights belong to no node and have none. Outside every unit (BOS, padding) the
-baseline is the clean value itself.
+A baseline of your own is a class with a name and `values`, an object of which is given in the place
+of a name: `attribute(model, prompts, baseline=Halved())`.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Final, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saecircuits.errors import UnknownNameError
+from saecircuits.choices import looked_up
+from saecircuits.errors import InputError
 from saecircuits.nodes.units import Positions, Units, make_units
 from saecircuits.splicing import Activations, Observation, SiteValues, SplicedModel, observe
 from saecircuits.splicing.activations import sparse_matrix, sparse_product
 from saecircuits.splicing.devices import widest
 from saecircuits.tasks import Prompts
 
-BaselineKind: TypeAlias = Literal["corrupted", "mean", "zero", "resample"]
+# The name of a baseline, as reports have it.
+BaselineKind: TypeAlias = str
+
+# Values of every node of a run: of the token embeddings, of every site's features (sparse), and of
+# every site's errors, each with a row for every token of the batch, prompt after prompt.
+Values: TypeAlias = list[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class UnitMeans:
-    """Mean values by unit over a reference set: the source of the `mean` baseline.
+    """Mean values by unit over a reference set.
 
     Attributes:
-        values: `[unit, width]` for the tokens, every site's features (sparse), and every site's
-            errors.
+        values: as `Values`, with a row for every unit.
     """
 
     values: tuple[Float[Tensor, "unit _"], ...]
@@ -43,7 +47,7 @@ class UnitMeans:
 
 @dataclass(frozen=True, eq=False)
 class Donors:
-    """For every prompt another prompt: the source of the `resample` baseline.
+    """For every prompt another prompt.
 
     Attributes:
         prompts: of which the clean side is used, in the order of the prompts that they supply.
@@ -59,105 +63,234 @@ class Donors:
         return Donors(some, self.units[rows, : some.clean_tokens.shape[1]])
 
 
-# What a baseline is taken from beside the prompts themselves.
-Source: TypeAlias = UnitMeans | Donors | None
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What baselines of some prompts may be taken from beside these.
+
+    Attributes:
+        prompts: whose baselines are wanted.
+        others: the prompts that supply values; `prompts` themselves, unless others were given.
+        seed: of draws.
+    """
+
+    model: SplicedModel
+    prompts: Prompts
+    others: Prompts
+    positions: Positions
+    seed: int
+
+    @property
+    def units(self) -> Units:
+        """The units of the prompts that supply values."""
+        return make_units(self.others, self.positions, tokenizer=self.model.tokenizer)
 
 
 @dataclass(frozen=True, eq=False)
-class Baseline:
+class Batch:
+    """What the baseline of a batch of prompts is made from.
+
+    Attributes:
+        units: of exactly these prompts.
+        clean: the values of every node in the clean run.
+        supplied: what `Baseline.supply` gave.
+        rows: which of all prompts these are.
+    """
+
+    model: SplicedModel
+    prompts: Prompts
+    units: Units
+    clean: Values
+    supplied: Any
+    rows: slice
+
+
+class Baseline(ABC):
+    """A way to set nodes to their baseline.
+
+    Attributes:
+        name: in settings and files.
+        description: of the values, for cards and help.
+        limit: what it cannot show, a sentence or two for the card.
+        has_reference: whether values come from a set of other prompts.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    limit: ClassVar[str] = "What this baseline leaves in place under ablation is not explained."
+    has_reference: ClassVar[bool] = False
+
+    def supply(self, reference: Reference) -> Any:
+        """What is needed of other prompts, computed once for all batches."""
+        return None
+
+    @abstractmethod
+    def values(self, batch: Batch) -> Values:
+        """The values of every node at the baseline, row by row as `batch.clean`.
+
+        Rows outside every unit are not used.
+        """
+
+    def of_components(self, corrupted: Tensor) -> Tensor | None:
+        """The baseline of heads, MLPs and neurons; None where there is none of this kind.
+
+        Args:
+            corrupted: their results in the corrupted run.
+        """
+        return None
+
+
+class Corrupted(Baseline):
+    """The value in the run on the corrupted prompt, place by place."""
+
+    name = "corrupted"
+    description = "their values on the corrupted prompt"
+    limit = (
+        "Only what differs between the clean and the corrupted prompt is explained. Whatever both "
+        "share (that a word of this kind is due at all, say) stays in place under ablation and is "
+        "no part of the circuit."
+    )
+
+    def values(self, batch: Batch) -> Values:
+        return _aligned(batch.model, batch.prompts.corrupted_tokens, batch.units)
+
+    def of_components(self, corrupted: Tensor) -> Tensor:
+        return corrupted
+
+
+class Mean(Baseline):
+    """The mean over the clean runs of a reference set, unit by unit, all tokens alike."""
+
+    name = "mean"
+    description = "their means over a reference set"
+    limit = (
+        "Only what differs from the mean over the reference prompts is explained. Whatever these "
+        "have in common stays in place under ablation and is no part of the circuit."
+    )
+    has_reference = True
+
+    def supply(self, reference: Reference) -> UnitMeans:
+        return unit_means(reference.model, reference.others, reference.units)
+
+    def values(self, batch: Batch) -> Values:
+        to_tokens = batch.units.sums.T.coalesce()
+        return [sparse_product(to_tokens, mean) for mean in batch.supplied.values]
+
+
+class Zero(Baseline):
+    """Zero for features and errors; token embeddings have no zero and stay."""
+
+    name = "zero"
+    description = "zero"
+    limit = (
+        "Setting nodes to zero takes the model to states that no prompt leads to. Part of an "
+        "effect may be damage rather than information."
+    )
+
+    def values(self, batch: Batch) -> Values:
+        # A token that is not there has no embedding to be set to: zero leaves tokens alone.
+        tokens, *others = batch.clean
+        return [tokens, *(torch.zeros_like(value) for value in others)]
+
+    def of_components(self, corrupted: Tensor) -> Tensor:
+        return torch.zeros_like(corrupted)
+
+
+class Resample(Baseline):
+    """The value in the clean run of another prompt of a reference set, drawn at random.
+
+    One draw for all nodes of a prompt, place by place. No prompt supplies itself, if there are two.
+    """
+
+    name = "resample"
+    description = "their values on another prompt, drawn at random"
+    limit = (
+        "Only what differs from prompt to prompt of the reference set is explained. Whatever these "
+        "have in common stays in place under ablation and is no part of the circuit."
+    )
+    has_reference = True
+
+    def supply(self, reference: Reference) -> Donors:
+        others, generator = reference.others, torch.Generator().manual_seed(reference.seed)
+        order = torch.randperm(len(others), generator=generator, device="cpu")
+        # Each prompt of the order is supplied by the one behind it, the last by the first.
+        donor = torch.empty_like(order)
+        donor[order] = order.roll(-1)
+        rows = [int(donor[row % len(donor)]) for row in range(len(reference.prompts))]
+        drawn = others.subset(rows)
+        return Donors(drawn, reference.units.clean[rows][:, : drawn.clean_tokens.shape[1]])
+
+    def values(self, batch: Batch) -> Values:
+        donors, units = batch.supplied.rows(batch.rows), batch.units
+        side = donors.units.to(units.clean.device)
+        pairs = Units(units.names, units.tokens, units.clean, side)
+        return _aligned(batch.model, donors.prompts.clean_tokens, pairs)
+
+
+class Unnamed(Baseline):
+    """A baseline that somebody else made: its name is known from a file, its values are not."""
+
+    description = "values of a kind that was made for this run"
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # pyright: ignore[reportAttributeAccessIssue]
+
+    def values(self, batch: Batch) -> Values:
+        raise InputError(
+            f"the baseline {self.name!r} is not one of this package's; give it as an object"
+        )
+
+
+BASELINES: Final[Mapping[str, Baseline]] = {
+    row.name: row for row in (Corrupted(), Mean(), Zero(), Resample())
+}
+
+
+def baseline_of(given: "str | Baseline") -> Baseline:
+    """The baseline of this name, or the one that was given.
+
+    Raises:
+        UnknownNameError, InputError: neither.
+    """
+    return looked_up("baseline", given, BASELINES, Baseline)
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineValues:
     """Values of one batch of prompts at their baseline, aligned with the clean prompts' tokens."""
 
     tokens: Float[Tensor, "batch pos d_model"]
     sites: tuple[SiteValues, ...]
 
 
-def check_baseline(kind: str) -> None:
-    """Raises UnknownNameError unless `kind` is corrupted, mean, zero or resample."""
-    if kind not in get_args(BaselineKind):
-        raise UnknownNameError("baseline", kind, get_args(BaselineKind))
-
-
-def baseline_source(
-    model: SplicedModel,
-    prompts: Prompts,
-    positions: Positions,
-    *,
-    kind: BaselineKind,
-    reference: Prompts | None = None,
-    seed: int = 0,
-) -> Source:
-    """What the baselines of some prompts are taken from: means, other prompts, or nothing else.
-
-    Args:
-        reference: the prompts whose means, or values, are taken; `prompts` themselves if None.
-        seed: of the draw of the other prompts. No prompt supplies itself, if there are two.
-    """
-    check_baseline(kind)
-    reference = prompts if reference is None else reference
-    if kind == "mean":
-        units = make_units(reference, positions, tokenizer=model.tokenizer)
-        return unit_means(model, reference, units)
-    if kind == "resample":
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(reference), generator=generator, device="cpu")
-        # Each prompt of the order is supplied by the one behind it, the last by the first.
-        donor = torch.empty_like(order)
-        donor[order] = order.roll(-1)
-        rows = [int(donor[row % len(donor)]) for row in range(len(prompts))]
-        units = make_units(reference, positions, tokenizer=model.tokenizer).clean[rows]
-        drawn = reference.subset(rows)
-        return Donors(drawn, units[:, : drawn.clean_tokens.shape[1]])
-    return None
-
-
 def make_baseline(
     model: SplicedModel,
     prompts: Prompts,
     *,
-    kind: BaselineKind,
+    baseline: Baseline,
     units: Units,
     clean: Observation,
-    source: Source = None,
-) -> Baseline:
+    supplied: Any = None,
+    rows: slice = slice(None),
+) -> BaselineValues:
     """The baseline of every node of these prompts.
 
     Args:
         units: the units of exactly these prompts.
         clean: the clean run of exactly these prompts.
-        source: for `kind="mean"`, the reference set's means over the same units; for `resample`,
-            the donors of exactly these prompts.
+        supplied: what the baseline's `supply` gave.
+        rows: which of the prompts that it was given for these are.
     """
-    check_baseline(kind)
     there = _values(clean)
-    match kind:
-        case "corrupted":
-            values = _aligned(model, prompts.corrupted_tokens, units)
-        case "mean":
-            assert isinstance(source, UnitMeans), "the mean baseline needs means"
-            values = [sparse_product(units.sums.T.coalesce(), mean) for mean in source.values]
-        case "resample":
-            assert isinstance(source, Donors), "the resample baseline needs donors"
-            side = source.units.to(units.clean.device)
-            pairs = Units(units.names, units.tokens, units.clean, side)
-            values = _aligned(model, source.prompts.clean_tokens, pairs)
-        case "zero":
-            # A token that is not there has no embedding to be set to: zero leaves tokens alone.
-            inside = _diagonal(units.clean.flatten() >= 0)
-            values = [
-                sparse_product(inside, there[0]),
-                *(torch.zeros_like(value) for value in there[1:]),
-            ]
-    outside = _diagonal(units.clean.flatten() < 0)
-    values = [
-        value + sparse_product(outside, now) for value, now in zip(values, there, strict=True)
-    ]
+    found = baseline.values(Batch(model, prompts, units, there, supplied, rows))
+    inside = units.clean.flatten() >= 0
+    values = [_inside(inside, *pair) for pair in zip(found, there, strict=True)]
     n_sites, n_batch = len(model.splices), len(prompts)
     tokens, *errors = (
         value.unflatten(0, (n_batch, -1)) for value in (values[0], *values[1 + n_sites :])
     )
     acts = [Activations(value.coalesce(), n_batch) for value in values[1 : 1 + n_sites]]
-    sites = zip(acts, errors, clean.sites, strict=True)
-    return Baseline(tokens, tuple(SiteValues(a, error, site.rest) for a, error, site in sites))
+    rests = (site.rest for site in clean.sites)
+    return BaselineValues(tokens, tuple(map(SiteValues, acts, errors, rests)))
 
 
 def _aligned(model: SplicedModel, tokens: Int[Tensor, "batch pos"], units: Units) -> list[Tensor]:
@@ -182,6 +315,15 @@ def unit_means(
     share = sparse_matrix(each, 1 / count.clamp(min=1), (len(units), len(units)))
     sums = [reduce(torch.add, parts) for parts in zip(*totals, strict=True)]
     return UnitMeans(tuple(sparse_product(share, total) for total in sums))
+
+
+def _inside(
+    inside: Bool[Tensor, " n_token"], value: Float[Tensor, "n_token _"], now: Tensor
+) -> Float[Tensor, "n_token _"]:
+    """The baseline's value inside every unit, and the clean one outside."""
+    if not value.is_sparse:
+        return torch.where(inside[:, None], value, now)
+    return sparse_product(_diagonal(inside), value) + sparse_product(_diagonal(~inside), now)
 
 
 def _diagonal(chosen: Bool[Tensor, " n"]) -> Float[Tensor, "n n"]:

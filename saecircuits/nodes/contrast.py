@@ -7,17 +7,17 @@ same error policy.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, overload
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.nodes.baselines import Baseline, BaselineKind, Donors, Source, make_baseline
+from saecircuits.nodes.baselines import BaselineValues
 from saecircuits.nodes.units import Units
-from saecircuits.splicing import Activations, Observation, SplicedModel, observe
+from saecircuits.splicing import Activations, Observation, SplicedModel
 from saecircuits.splicing.observation import ErrorPolicy, pass_through
-from saecircuits.splicing.operators import Linearization, Operator, record_operator
+from saecircuits.splicing.operators import FULL, Operator
 from saecircuits.tasks import Prompts, last_position_logits, logit_difference
 
 # The token embedding is treated as one more place where the stream can be moved, before all sites.
@@ -26,20 +26,30 @@ TOKENS: Literal[-1] = -1
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """A batch of prompt pairs under one operator, one baseline and one error policy."""
+    """A batch of prompt pairs under one operator, one baseline and one error policy.
+
+    Attributes:
+        number: which batch of its experiment it is.
+    """
 
     model: SplicedModel
     prompts: Prompts
     units: Units
     clean: Observation
-    baseline: Baseline
+    baseline: BaselineValues
     operator: Operator
     error_policy: ErrorPolicy
+    number: int = 0
 
     @property
     def tokens(self) -> Int[Tensor, "batch pos"]:
         """The clean prompts' tokens, on the model's device."""
         return self.prompts.clean_tokens.to(self.model.device)
+
+    @property
+    def as_it_is(self) -> "Contrast":
+        """The same batch in the model as it is: no part of it held."""
+        return replace(self, operator=FULL)
 
     @property
     def places(self) -> range:
@@ -140,92 +150,3 @@ class Contrast:
             operator=self.operator.repeated(times),
         )
         return self.metric(logits)
-
-
-class Batches(Sequence[Contrast]):
-    """Contrasts of all prompts, batch by batch; each is made when it is asked for.
-
-    Args:
-        make: the contrast of a number below `count`.
-        is_kept: True to make each only once.
-    """
-
-    def __init__(self, make: Callable[[int], Contrast], count: int, *, is_kept: bool) -> None:
-        self._make, self._count, self.is_kept = make, count, is_kept
-        self._made: dict[int, Contrast] = {}
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Contrast: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Contrast]: ...
-
-    def __getitem__(self, index: int | slice) -> Contrast | list[Contrast]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(self._count)[index]]
-        number = range(self._count)[index]
-        if number in self._made:
-            return self._made[number]
-        contrast = self._make(number)
-        if self.is_kept:
-            self._made[number] = contrast
-        return contrast
-
-    def with_operator(self, operator: Operator) -> "Batches":
-        """The same contrasts under another operator."""
-
-        def make(number: int) -> Contrast:
-            return replace(self[number], operator=operator)
-
-        return Batches(make, self._count, is_kept=self.is_kept)
-
-
-def contrasts(
-    model: SplicedModel,
-    prompts: Prompts,
-    units: Units,
-    *,
-    baseline: BaselineKind = "corrupted",
-    source: Source = None,
-    linearization: Linearization = "full",
-    error_policy: ErrorPolicy = "recompute",
-    batch_size: int = 32,
-    is_kept: bool = False,
-) -> Batches:
-    """The prompts as contrasts of at most `batch_size` pairs each, in order.
-
-    Args:
-        source: what `baseline_source` gave for exactly these prompts.
-    """
-
-    def make(number: int) -> Contrast:
-        start = number * batch_size
-        rows = slice(start, min(start + batch_size, len(prompts)))
-        some = prompts.subset(range(rows.start, rows.stop))
-        # A subset is cut to its own longest prompt; the units are cut alike.
-        part = Units(
-            units.names,
-            units.tokens,
-            units.clean[rows, : some.clean_tokens.shape[1]],
-            units.corrupted[rows, : some.corrupted_tokens.shape[1]],
-        ).to(model.device)
-        clean = observe(model, some.clean_tokens.to(model.device))
-        supplied = source.rows(rows) if isinstance(source, Donors) else source
-        return Contrast(
-            model=model,
-            prompts=some,
-            units=part,
-            clean=clean,
-            baseline=make_baseline(
-                model, some, kind=baseline, units=part, clean=clean, source=supplied
-            ),
-            operator=record_operator(
-                model.bridge, some.clean_tokens.to(model.device), kind=linearization
-            ),
-            error_policy=error_policy,
-        )
-
-    return Batches(make, -(-len(prompts) // batch_size), is_kept=is_kept)

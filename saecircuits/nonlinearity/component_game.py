@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.errors import InputError
-from saecircuits.nodes.baselines import BaselineKind
+from saecircuits.nodes.baselines import BASELINES, Baseline, baseline_of
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nonlinearity.node_game import Rest
 from saecircuits.nonlinearity.runs import Keep, run_stage
@@ -30,16 +30,26 @@ from saecircuits.splicing.components import (
 from saecircuits.splicing.hooking import Hook
 
 
-def check_component_game(components: Sequence[Component], baseline: str, policy: str) -> None:
+def check_component_game(
+    components: Sequence[Component], baseline: str | Baseline, policy: str
+) -> None:
     """Raises InputError for what has no meaning in a game of components."""
     check_disjoint(components)
-    if baseline not in ("corrupted", "zero"):
-        raise InputError(f"components take the baseline 'corrupted' or 'zero', found {baseline!r}")
+    chosen = baseline_of(baseline)
+    if not _suits_components(chosen):
+        known = [f"{row.name!r}" for row in BASELINES.values() if _suits_components(row)]
+        raise InputError(
+            f"components take the baseline {' or '.join(known)}, found {chosen.name!r}"
+        )
     if policy != "recompute":
         raise InputError(
             f"components are ablated in the model without dictionaries, found error_policy "
             f"{policy!r}; use 'recompute'"
         )
+
+
+def _suits_components(baseline: Baseline) -> bool:
+    return baseline.of_components(torch.zeros(0, device="cpu")) is not None
 
 
 def aligned(
@@ -54,19 +64,22 @@ def aligned(
 
 
 def component_baselines(
-    contrast: Contrast, layers: Sequence[tuple[int, ComponentKind]], baseline: BaselineKind
+    contrast: Contrast, layers: Sequence[tuple[int, ComponentKind]], baseline: str | Baseline
 ) -> dict[tuple[int, ComponentKind], tuple[Tensor, Tensor]]:
     """Results in the clean run and at the baseline, `[batch, pos, n_component, width]` each."""
     model, prompts = contrast.model, contrast.prompts
     clean = results(model, contrast.tokens, layers)
     there = results(model, prompts.corrupted_tokens.to(model.device), layers)
-    if baseline == "zero":
-        there = {which: torch.zeros_like(values) for which, values in there.items()}
-    return {which: (clean[which], aligned(contrast, clean[which], there[which])) for which in clean}
+    chosen, found = baseline_of(baseline), {}
+    for which, values in clean.items():
+        base = chosen.of_components(there[which])
+        assert base is not None, "a baseline without one for components was refused"
+        found[which] = values, aligned(contrast, values, base)
+    return found
 
 
 def component_stages(
-    contrast: Contrast, components: Sequence[Component], rest: Rest, baseline: BaselineKind
+    contrast: Contrast, components: Sequence[Component], rest: Rest, baseline: str | Baseline
 ) -> list[Stage]:
     """The stages of a game of components: one run behind every layer that has any.
 
@@ -95,7 +108,7 @@ class _Layers:
     contrast: Contrast
     components: Sequence[Component]
     rest: Rest
-    baseline: BaselineKind
+    baseline: str | Baseline
 
     @cached_property
     def kinds(self) -> tuple[tuple[int, ComponentKind], ...]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.edges.interventions import cut_without, target_change
-from saecircuits.nodes.baselines import BaselineKind
+from saecircuits.nodes.baselines import Baseline
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.interventions import CleanRun, Spot, clean_run, metric_less, node_change
 from saecircuits.nonlinearity.component_game import component_baselines
@@ -48,7 +48,7 @@ def edge_orders(contrast: Contrast, edges: Sequence[tuple[Spot, Spot | None]]) -
 def component_orders(
     contrast: Contrast,
     components: Sequence[Component],
-    baseline: BaselineKind,
+    baseline: str | Baseline,
     *,
     tokens_at_once: int = 2048,
 ) -> Orders:
@@ -75,7 +75,7 @@ def component_orders(
 
 
 def first_order_of_all(
-    contrast: Contrast, layer: int, kind: ComponentKind, baseline: BaselineKind
+    contrast: Contrast, layer: int, kind: ComponentKind, baseline: str | Baseline
 ) -> Float[Tensor, "n_component batch"]:
     """Order 1 of every component of one kind in one layer, from one backward pass."""
     clean = clean_run(contrast)

@@ -15,17 +15,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from saecircuits.choices import name_of
 from saecircuits.errors import check_seed
-from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_baseline
-from saecircuits.nodes.contrast import Batches, contrasts
 from saecircuits.nodes.effects import bootstrap_interval
-from saecircuits.nodes.units import Positions, make_units
+from saecircuits.nodes.experiment import Experiment, experiment_of
 from saecircuits.nonlinearity.members import Members, check_members, parse_members, stages_of
 from saecircuits.nonlinearity.node_game import Rest, parse_rest
 from saecircuits.nonlinearity.sampled import Sampled, sample, share_of
 from saecircuits.nonlinearity.walk import walk
-from saecircuits.splicing import ErrorPolicy, Linearization, SplicedModel
-from saecircuits.splicing.observation import check_error_policy
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 from saecircuits.theory import interactions as theory
 from saecircuits.theory.sampling import size_means
@@ -100,20 +98,15 @@ class Interactions:
 
 @in_own_state
 def interactions(
-    model: SplicedModel,
-    prompts: Prompts,
-    members: Sequence[str],
+    model: SplicedModel | Experiment,
+    prompts: Prompts | None = None,
+    members: Sequence[str] = (),
     *,
     rest: Rest = "baseline",
-    baseline: BaselineKind = "corrupted",
-    positions: Positions = "span",
-    error_policy: ErrorPolicy = "recompute",
-    linearization: Linearization = "full",
-    reference: Prompts | None = None,
     draws: int = 100,
     resamples: int = 1000,
-    batch_size: int = 32,
     seed: int = 0,
+    **choices: Any,
 ) -> Interactions:
     """Dividends, grades, Shapley values and redundancies of some nodes or components.
 
@@ -122,11 +115,13 @@ def interactions(
     from single members, pairs, and `draws` random triples and orders (`theory.sampling`).
 
     Args:
+        model: the spliced model; or an experiment, with its prompts and choices.
         members: node ids (`graph.nodes["node"]`: features, errors, tokens), or components
             (`L2.ATTN`, `L2.H3`, `L2.MLP`, `L2.N17`; baseline corrupted or zero).
         rest: what all other nodes are in every run: at their `baseline` (v(S) is the circuit S by
             itself; token nodes stay clean), or `clean` (v(S) is the model without N less S).
-        reference: the prompts that supply the baselines `mean` and `resample`; `prompts` if None.
+        choices: of the `Experiment` that is built from a model, by name: `baseline`, `positions`,
+            `error_policy`, `linearization`, `reference`, `batch_size`.
         draws: random triples, and random orders, of a sampled game.
         resamples: of the bootstrap.
 
@@ -136,33 +131,20 @@ def interactions(
 
     Sources: Harsanyi 1963 (dividends); Shapley 1953; Owen 1972 (multilinear extension).
     """
-    check_baseline(baseline)
     parse_rest(rest)
     check_seed(seed)
-    check_error_policy(error_policy)
-    units = make_units(prompts, positions, tokenizer=model.tokenizer)
-    parsed = parse_members(model, units.names, members)
-    check_members(parsed, baseline, error_policy)
-    source = baseline_source(
-        model, prompts, positions, kind=baseline, reference=reference, seed=seed
-    )
-    batches = contrasts(
-        model,
-        prompts,
-        units,
-        baseline=baseline,
-        source=source,
-        linearization=linearization,
-        error_policy=error_policy,
-        batch_size=batch_size,
-    )
-    game = _Game(batches, parsed, rest, baseline)
+    if not isinstance(model, Experiment):
+        choices["seed"] = seed
+    experiment = experiment_of(model, prompts, function="interactions", **choices)
+    parsed = parse_members(experiment, members)
+    check_members(parsed, experiment.baseline, experiment.error_policy)
+    game = _Game(experiment, parsed, rest)
     settings = {
-        "baseline": baseline,
+        "baseline": name_of(experiment.baseline),
         "rest": rest,
-        "error_policy": error_policy,
-        "linearization": linearization,
-        "positions": positions,
+        "error_policy": experiment.error_policy,
+        "linearization": experiment.linearization,
+        "positions": experiment.positions,
     }
     names = tuple(members)
     if len(names) <= MOST_EXACT:
@@ -175,18 +157,18 @@ def interactions(
 class _Game:
     """v of any subsets, prompt by prompt."""
 
-    batches: Batches
+    experiment: Experiment
     members: Members
     rest: Rest
-    baseline: BaselineKind
 
     def __call__(self, keep: torch.Tensor) -> torch.Tensor:
         """`[n_set, n_prompt]` in float64, for `keep` `[n_set, n_member]`."""
-        parts = [
-            walk(stages_of(batch, self.members, self.rest, self.baseline), keep).cpu().double()
-            for batch in self.batches
-        ]
-        return torch.cat(parts, dim=1)
+        baseline = self.experiment.baseline
+        return torch.from_numpy(
+            self.experiment.per_prompt(
+                lambda batch: walk(stages_of(batch, self.members, self.rest, baseline), keep)
+            )
+        )
 
 
 def _exact(

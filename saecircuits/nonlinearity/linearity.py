@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 
 from saecircuits.edges.attribute import attribute
-from saecircuits.edges.graph import METRIC, parse_node_id
-from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
-from saecircuits.nodes.contrast import Batches, Contrast, contrasts
-from saecircuits.nodes.units import Positions, make_units
+from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.experiment import Experiment, experiment_of
+from saecircuits.nodes.names import METRIC
+from saecircuits.nodes.units import Positions
 from saecircuits.nonlinearity.curves import (
     component_orders,
     edge_orders,
@@ -68,15 +68,15 @@ class Linearity:
 
 @in_own_state
 def linearity(
-    model: SplicedModel,
-    prompts: Prompts,
+    model: SplicedModel | Experiment,
+    prompts: Prompts | None = None,
     *,
-    positions: Positions = "span",
+    positions: Positions | None = None,
     n_nodes: int = 60,
     n_edges: int = 30,
     n_neurons: int = 15,
     points: int = 11,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seed: int = 0,
 ) -> Linearity:
     """Taylor's orders against measured effects, and the linearity profile.
@@ -100,25 +100,24 @@ def linearity(
             raise InputError(f"{name} is {value}; it must be at least 1")
     if points < 3 or points % 2 == 0:
         raise InputError(f"points is {points}; it must be odd and at least 3")
-    units = make_units(prompts, positions, tokenizer=model.tokenizer)
-    batches = contrasts(model, prompts, units, batch_size=batch_size, is_kept=True)
-    settings = AttributionSettings(
-        positions=positions, max_nodes=200, parts=False, batch_size=batch_size, seed=seed
-    )
-    graph = attribute(model, prompts, settings=settings)
+    experiment = experiment_of(
+        model,
+        prompts,
+        function="linearity",
+        positions=positions,
+        batch_size=batch_size,
+        baseline="corrupted",
+        error_policy="recompute",
+        linearization="full",
+    ).changed(keeps_runs=True, seed=seed)
+    graph = attribute(experiment, max_nodes=200, parts=False)
     nodes = graph.nodes[graph.nodes["kind"] != METRIC].head(200)
     chosen = nodes.iloc[spread_ranks(len(nodes), n_nodes)]
-    spots = [parse_node_id(model, units.names, node) for node in chosen["node"]]
+    spots = [experiment.spot(node) for node in chosen["node"]]
     edges = graph.edges.iloc[spread_ranks(len(graph.edges), n_edges)]
     layer_of = dict(zip(graph.nodes["node"], graph.nodes["layer"], strict=True))
-    pairs = [
-        (
-            parse_node_id(model, units.names, source),
-            None if target == METRIC else parse_node_id(model, units.names, target),
-        )
-        for source, target in zip(edges["source"], edges["target"], strict=True)
-    ]
-    components = _components(model, batches, n_neurons)
+    pairs = [experiment.edge(*pair) for pair in zip(edges["source"], edges["target"], strict=True)]
+    components = _components(experiment, n_neurons)
     labels = pd.DataFrame(
         [
             *zip(chosen["node"], chosen["kind"], chosen["layer"], strict=True),
@@ -131,22 +130,23 @@ def linearity(
         columns=["member", "kind", "layer"],
     )
     table = _Effects.over(
-        batches,
+        experiment,
         lambda batch: [
             node_orders(batch, spots),
             edge_orders(batch, pairs),
             component_orders(batch, components, "corrupted"),
         ],
     )
-    figures, curves = profile(batches, points=points, seed=seed)
+    figures, curves = profile(experiment, points=points, seed=seed)
     members = labels.assign(
         measured=table.measured.mean(1), first=table.first.mean(1), second=table.second.mean(1)
     )
     return Linearity(members, table.agreement(labels), figures, curves)
 
 
-def _components(model: SplicedModel, batches: Batches, n_neurons: int) -> list[Component]:
+def _components(experiment: Experiment, n_neurons: int) -> list[Component]:
     """Every attention layer, MLP and head, and some neurons of every layer."""
+    model = experiment.model
     found = [
         Component(layer, kind, index)
         for kind in _WHOLE
@@ -154,10 +154,11 @@ def _components(model: SplicedModel, batches: Batches, n_neurons: int) -> list[C
         for index in range(width(model, kind))
     ]
     for layer in range(model.n_layers):
-        first = torch.cat(
-            [first_order_of_all(batch, layer, "neuron", "corrupted") for batch in batches], dim=1
+        first = experiment.over_batches(
+            lambda batch, layer=layer: first_order_of_all(batch, layer, "neuron", "corrupted")
         )
-        strongest = first.mean(1).abs().argsort(descending=True, stable=True)[:200]
+        size = torch.cat(first, dim=1).mean(1).abs()
+        strongest = size.argsort(descending=True, stable=True)[:200]
         chosen = strongest[spread_ranks(len(strongest), n_neurons).tolist()]
         found += [Component(layer, "neuron", index) for index in chosen.tolist()]
     return found
@@ -172,22 +173,18 @@ class _Effects:
     second: np.ndarray
 
     @classmethod
-    def over(
-        cls, batches: Sequence[Contrast], of: Callable[[Contrast], Sequence[Orders]]
-    ) -> "_Effects":
-        by_batch = [of(batch) for batch in batches]
-        return cls(
-            *(
-                np.concatenate(
-                    [
-                        np.concatenate([getattr(o, name).cpu().double().numpy() for o in orders])
-                        for orders in by_batch
-                    ],
-                    axis=1,
-                )
-                for name in ("measured", "first", "second")
+    def over(cls, experiment: Experiment, of: Callable[[Contrast], Sequence[Orders]]) -> "_Effects":
+        def stacked(batch: Contrast) -> torch.Tensor:
+            orders = of(batch)
+            return torch.cat(
+                [
+                    getattr(order, name).cpu().double()
+                    for name in ("measured", "first", "second")
+                    for order in orders
+                ]
             )
-        )
+
+        return cls(*np.split(experiment.per_prompt(stacked), 3))
 
     def agreement(self, labels: pd.DataFrame) -> pd.DataFrame:
         """The figures by kind, and by kind and layer."""

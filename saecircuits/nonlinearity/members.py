@@ -3,22 +3,21 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from saecircuits.edges.graph import parse_node_id
 from saecircuits.errors import InputError
-from saecircuits.nodes.baselines import BaselineKind
+from saecircuits.nodes.baselines import Baseline
 from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import Spot
 from saecircuits.nonlinearity.component_game import check_component_game, component_stages
 from saecircuits.nonlinearity.node_game import Rest, node_stages
 from saecircuits.nonlinearity.walk import Stage
-from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.components import Component, is_component, parse_component
 
 Members: TypeAlias = tuple[Spot, ...] | tuple[Component, ...]
 MOST = 128
 
 
-def parse_members(model: SplicedModel, units: Sequence[str], names: Sequence[str]) -> Members:
+def parse_members(experiment: Experiment, names: Sequence[str]) -> Members:
     """The nodes or components of these names.
 
     Raises:
@@ -31,13 +30,13 @@ def parse_members(model: SplicedModel, units: Sequence[str], names: Sequence[str
         raise InputError(f"member {twice[0]!r} is given more than once")
     components = [name for name in names if is_component(name)]
     if not components:
-        return tuple(parse_node_id(model, units, name) for name in names)
+        return tuple(experiment.spot(name) for name in names)
     if len(components) < len(names):
         other = next(name for name in names if name not in components)
         raise InputError(
             f"{components[0]!r} is a component and {other!r} a node; a game is of one or the other"
         )
-    return tuple(parse_component(model, name) for name in names)
+    return tuple(parse_component(experiment.model, name) for name in names)
 
 
 def check_count(count: int) -> None:
@@ -46,7 +45,7 @@ def check_count(count: int) -> None:
         raise InputError(f"a game takes 1 to {MOST} members, found {count}")
 
 
-def check_members(members: Members, baseline: str, policy: str) -> None:
+def check_members(members: Members, baseline: str | Baseline, policy: str) -> None:
     """Raises InputError for a game that has no meaning."""
     components = [member for member in members if isinstance(member, Component)]
     if components:
@@ -54,7 +53,7 @@ def check_members(members: Members, baseline: str, policy: str) -> None:
 
 
 def stages_of(
-    contrast: Contrast, members: Members, rest: Rest, baseline: BaselineKind
+    contrast: Contrast, members: Members, rest: Rest, baseline: str | Baseline
 ) -> list[Stage]:
     """The stages of the game on one batch of prompts."""
     components = [member for member in members if isinstance(member, Component)]

@@ -5,14 +5,13 @@ token in a unit, corrupted values aligned with the clean tokens; everything afte
 straight curve over t means that what comes after that layer is linear between the two runs.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nonlinearity.component_game import aligned
 from saecircuits.splicing.section import Section
 from saecircuits.theory.linearity import line_residuals, midpoint_deviation
@@ -45,7 +44,7 @@ def stream_curves(contrast: Contrast, points: int, *, tokens_at_once: int = 2048
 
 @torch.no_grad()
 def profile(
-    batches: Sequence[Contrast], *, points: int = 11, resamples: int = 1000, seed: int = 0
+    experiment: Experiment, *, points: int = 11, resamples: int = 1000, seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Figures by layer, and the curves.
 
@@ -57,10 +56,9 @@ def profile(
         fitted to every prompt's curve, over all prompts).
         Curves: `layer`, `share` (t) and `metric`, the mean over prompts.
     """
-    by_batch = [stream_curves(batch, points) for batch in batches]
+    by_layer = experiment.per_prompt(lambda batch: torch.cat(stream_curves(batch, points)))
     figures, curves = [], []
-    for layer, parts in enumerate(zip(*by_batch, strict=True)):
-        curve = torch.cat(parts, dim=1).cpu().double()
+    for layer, curve in enumerate(torch.from_numpy(by_layer).split(points)):
         change, bent = curve[-1] - curve[0], midpoint_deviation(curve)
         about_line, about_mean = line_residuals(curve).sum(1).tolist()
         low, high = _ratio_interval(bent.numpy(), change.numpy(), resamples, seed)

@@ -118,7 +118,9 @@ class CircuitRecord(Record):
     @classmethod
     def _held_unless_said(cls, given: object) -> object:
         """Runs written before the choice was there had their thresholds held."""
-        return {"thresholds": "held", **given} if isinstance(given, dict) else given
+        if not isinstance(given, dict):
+            return given
+        return AttributionSettings.stored({"thresholds": "held", **given})
 
     @property
     def task_name(self) -> str | None:

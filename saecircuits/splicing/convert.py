@@ -15,7 +15,8 @@ from torch import Tensor
 
 from saecircuits.errors import DictionaryError
 from saecircuits.kinds import described
-from saecircuits.splicing.dictionary import Dictionary, GateKind
+from saecircuits.splicing.dictionary import Dictionary
+from saecircuits.splicing.gates import ARCHITECTURES
 
 _BY_TOKEN = (
     "its features depend on the mean or the length of each token, which no folding takes away; use "
@@ -38,17 +39,6 @@ _ADVICE = {
     ),
 }
 
-_GATES: dict[str, GateKind] = {
-    "standard": "relu",
-    "transcoder": "relu",
-    "skip_transcoder": "relu",
-    "jumprelu": "jumprelu",
-    "jumprelu_transcoder": "jumprelu",
-    "jumprelu_skip_transcoder": "jumprelu",
-    "topk": "topk",
-    "gated": "gated",
-}
-
 
 def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dictionary:
     """The plain tensors of a sae_lens SAE or transcoder (inference classes of sae_lens 6).
@@ -63,41 +53,31 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
             reading.
     """
     kind = _supported_kind(sae, site)
-    gate = _GATES[kind]
+    gate = ARCHITECTURES[kind]
     weights = {name: value.detach() for name, value in sae.named_parameters()}
     # What was made in inference mode is kept out of gradients; a copy is like any other.
     if is_copied or any(value.is_inference() for value in weights.values()):
         weights = {name: value.clone() for name, value in weights.items()}
-    W_enc, W_dec = weights["W_enc"], weights["W_dec"]
-    b_dec = weights["b_dec"]
-    b_enc = weights["b_mag"] if gate == "gated" else weights["b_enc"]
-    b_gate = weights.get("b_gate")
-    magnitude = weights["r_mag"].exp() if gate == "gated" else None
-    if gate == "topk" and sae.cfg.rescale_acts_by_decoder_norm:
-        # Features are then measured in units of their decoder row; one without length is off.
-        magnitude = W_dec.norm(dim=-1)
-        W_dec = torch.where(magnitude[:, None] > 0, W_dec / magnitude[:, None], 0.0)
+    W_enc, b_dec = weights["W_enc"], weights["b_dec"]
+    read = {"W_dec": weights["W_dec"], **gate.read(sae, weights)}
     shift = b_dec if sae.cfg.apply_b_dec_to_input else torch.zeros_like(W_enc[:, 0])
     if _reads_centred_stream(sae):
         mean_row = W_enc.mean(dim=0)
         W_enc = W_enc - mean_row
         from_shift = shift.sum() * mean_row  # the shift itself is not centred
-        b_enc = b_enc - (from_shift * magnitude if gate == "gated" else from_shift)
-        b_gate = None if b_gate is None else b_gate - from_shift
+        if "b_gate" in read:  # of gated dictionaries, whose `b_enc` is added behind the magnitude
+            read["b_gate"] = read["b_gate"] - from_shift
+            from_shift = from_shift * read["magnitude"]
+        read["b_enc"] = read["b_enc"] - from_shift
     skip = weights.get("W_skip")
     return Dictionary(
-        kind=gate,
+        kind=gate.name,
         W_enc=W_enc,
-        b_enc=b_enc,
-        W_dec=W_dec,
         b_dec=b_dec,
         shift=shift,
-        threshold=weights.get("threshold"),
-        k=int(sae.cfg.k) if gate == "topk" else None,
-        b_gate=b_gate,
-        magnitude=magnitude,
         W_skip=None if skip is None else skip.T.contiguous(),
         neuronpedia_id=sae.cfg.metadata.neuronpedia_id,
+        **read,
     )
 
 
@@ -142,10 +122,10 @@ def check_finite(dictionary: Dictionary, site: str) -> None:
 def _supported_kind(sae: Any, site: str) -> str:
     _check_is_sae(sae, site)
     kind = sae.cfg.architecture()
-    if kind not in _GATES:
+    if kind not in ARCHITECTURES:
         raise DictionaryError(
             f"dictionary for {site!r} is of kind {kind!r}, whose features are not an affine "
-            f"function of what is read; supported kinds: {', '.join(sorted(_GATES))}"
+            f"function of what is read; supported kinds: {', '.join(sorted(ARCHITECTURES))}"
         )
     normalisation = _normalisation(sae)
     if normalisation != "none":

@@ -3,14 +3,11 @@
 A dictionary turns what it reads, `x`, into features `a` and writes a reconstruction:
 
     pre = (x - shift) @ W_enc + b_enc
-    a   = gate(pre)                                one of the gates below
+    a   = gate(pre)                                one of `splicing.gates`
     x'  = a @ W_dec + b_dec (+ x @ W_skip)         W_skip: skip transcoders only
 
-Gates (sae_lens 6): ReLU; JumpReLU, `a = relu(pre) * [pre > threshold]`; TopK, the k largest of pre,
-and relu of these; gated, `a = [gate > 0] * relu(magnitude)`.
-BatchTopK dictionaries are saved by sae_lens as JumpReLU. For a fixed set of active features every
-gate is affine in x, which is what gradients and the frozen operator use: `a_j = x . e_j + const`
-with encoder row `e_j` for active j, and 0 otherwise.
+For a fixed set of active features every gate is affine in x, which is what gradients and the frozen
+operator use: `a_j = x . e_j + const` with encoder row `e_j` for active j, and 0 otherwise.
 
 Weights are in one dtype, but for a dictionary in bfloat16 or float16 beside a model in less than
 float32: it is encoded in its own dtype, as sae_lens does (rounding decides which features TopK
@@ -20,14 +17,13 @@ keeps), and everything else is in float32.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-GateKind = Literal["relu", "jumprelu", "topk", "gated"]
-T = TypeVar("T")
+from saecircuits.splicing.gates import GATES, Gate
+
 _ENCODES = ("W_enc", "b_enc", "shift", "threshold", "b_gate", "magnitude")
 
 
@@ -36,6 +32,7 @@ class Dictionary:
     """Features at one site. Rows of `W_dec` are the features' directions.
 
     Attributes:
+        kind: the name of a gate of `splicing.gates`, or a gate of your own.
         W_enc: `[d_in, d_sae]`. For gated dictionaries, the shared encoder of gate and magnitude.
         magnitude: gated: multiplies the shared pre-activation (`exp(r_mag)`). TopK: multiplies it
             and its bias, where features are measured in units of their decoder row's norm. Else
@@ -43,7 +40,7 @@ class Dictionary:
         b_gate: gated only: the bias of the gate path; `b_enc` is then the magnitude's bias.
     """
 
-    kind: GateKind
+    kind: str | Gate
     W_enc: Float[Tensor, "d_in d_sae"]
     b_enc: Float[Tensor, " d_sae"]
     W_dec: Float[Tensor, "d_sae d_out"]
@@ -55,6 +52,11 @@ class Dictionary:
     magnitude: Float[Tensor, " d_sae"] | None = None
     W_skip: Float[Tensor, "d_in d_out"] | None = None
     neuronpedia_id: str | None = None
+
+    @property
+    def gate(self) -> Gate:
+        """What turns pre-activations into activations."""
+        return self.kind if isinstance(self.kind, Gate) else GATES[self.kind]
 
     @property
     def d_in(self) -> int:
@@ -77,35 +79,18 @@ class Dictionary:
 
     def encode(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_sae"]:
         """Feature activations of `x`; differentiable with the set of active features held."""
-        return self._gated((x.to(self.W_enc) - self.shift) @ self.W_enc).to(self.W_dec)
-
-    def _gated(self, shared: Float[Tensor, "*lead d_sae"]) -> Float[Tensor, "*lead d_sae"]:
-        match self.kind:
-            case "relu":
-                return torch.relu(shared + self.b_enc)
-            case "jumprelu":
-                pre = shared + self.b_enc
-                return torch.relu(pre) * (pre > _given(self.threshold))
-            case "topk":
-                pre = shared + self.b_enc
-                pre = pre if self.magnitude is None else pre * self.magnitude
-                # As sae_lens: equal values, common in bfloat16, fall to the same features.
-                largest, chosen = pre.topk(_given(self.k), dim=-1, sorted=False)
-                return torch.zeros_like(pre).scatter(-1, chosen, torch.relu(largest))
-            case "gated":
-                return (shared + _given(self.b_gate) > 0) * torch.relu(
-                    shared * _given(self.magnitude) + self.b_enc
-                )
+        shared = (x.to(self.W_enc) - self.shift) @ self.W_enc
+        return self.gate.activate(self, shared).to(self.W_dec)
 
     def encode_some(
         self, x: Float[Tensor, "*lead d_in"], features: Int[Tensor, " n_chosen"]
     ) -> Float[Tensor, "*lead n_chosen"]:
         """The activations of chosen features, which may repeat."""
-        if self.kind == "topk":  # which are active depends on all of them
+        if not self.gate.is_by_feature:
             return self.encode(x)[..., features]
         names = ("b_enc", "W_dec", "threshold", "b_gate", "magnitude")
-        given = {name: getattr(self, name) for name in names}
-        rows = {name: value[features] for name, value in given.items() if value is not None}
+        there = {name: getattr(self, name) for name in names}
+        rows = {name: value[features] for name, value in there.items() if value is not None}
         return replace(self, W_enc=self.W_enc.index_select(1, features), **rows).encode(x)
 
     def decode(self, acts: Float[Tensor, "*lead d_sae"]) -> Float[Tensor, "*lead d_out"]:
@@ -127,9 +112,7 @@ class Dictionary:
 
     def biases(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, " n_node"]:
         """What an active feature is beside `(x - shift) . e_j`."""
-        is_scaled = self.kind == "topk" and self.magnitude is not None
-        bias = self.b_enc[features].to(self.W_dec)
-        return bias * _given(self.magnitude)[features] if is_scaled else bias
+        return self.gate.bias(self, features).to(self.W_dec)
 
     def ungated(
         self, x: Float[Tensor, "*lead d_in"], features: Int[Tensor, " n_node"]
@@ -143,16 +126,8 @@ class Dictionary:
         0 for ReLU, the threshold for JumpReLU; for gated dictionaries where the gate's path
         reaches 0. None for TopK, where it depends on all the other features.
         """
-        match self.kind:
-            case "relu":
-                least = torch.zeros_like(self.b_enc)
-            case "jumprelu":
-                least = _given(self.threshold)
-            case "topk":
-                return None
-            case "gated":
-                least = self.b_enc - _given(self.magnitude) * _given(self.b_gate)
-        return least[features].clamp(min=0).to(self.W_dec)
+        least = self.gate.off_at(self)
+        return None if least is None else least[features].clamp(min=0).to(self.W_dec)
 
     def pull_back(
         self, cotangent: Float[Tensor, "*lead d_sae"], active: Bool[Tensor, "*lead d_sae"]
@@ -180,7 +155,7 @@ class Dictionary:
 
     def digest(self) -> str:
         """SHA-256 over kind and weights: two dictionaries with one digest are the same."""
-        sha = hashlib.sha256(f"{self.kind} {self.k}".encode())
+        sha = hashlib.sha256(f"{self.gate.name} {self.k}".encode())
         for name, value in sorted(vars(self).items()):
             if isinstance(value, Tensor):
                 sha.update(name.encode())
@@ -188,8 +163,3 @@ class Dictionary:
                 raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
                 sha.update(raw.numpy().tobytes())
         return sha.hexdigest()
-
-
-def _given(value: T | None) -> T:
-    assert value is not None, "a dictionary of this kind has this value"
-    return value

@@ -14,11 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saecircuits.edges.attribute import attribute
-from saecircuits.edges.graph import parse_node_id
 from saecircuits.errors import InputError, UnknownNameError, check_seed
-from saecircuits.nodes.ablation import ablate_all, faithfulness, keep_all, keep_none, keep_spots
-from saecircuits.nodes.contrast import Batches, contrasts
-from saecircuits.nodes.units import Positions, make_units
+from saecircuits.nodes.ablation import faithfulness
+from saecircuits.nodes.experiment import Experiment
+from saecircuits.nodes.units import Positions
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.untrained import untrained
 from saecircuits.tasks import Prompts, Task
@@ -175,35 +174,25 @@ class _Protocol:
             case "untrained":
                 return self._of_dictionaries(untrained(model, seed=self.seed), has_errors=True)
             case "neurons" | "heads":
-                ranked = ranking(self._batches(model, self.task.train), kind)
+                ranked = ranking(self._on(model, self.task.train), kind)
                 used = self._used(len(ranked))
-                test = self._batches(model, self.task.test)
+                test = self._on(model, self.task.test)
                 return len(ranked), used, prefixes_ablated(test, kind, ranked, used)
 
     def _of_dictionaries(
         self, model: SplicedModel, *, has_errors: bool
     ) -> tuple[int, list[int], NDArray[np.float64]]:
-        graph = attribute(
-            model,
-            self.task.train,
-            positions=self.positions,
-            max_nodes=1,
-            batch_size=self.batch_size,
-        )
+        graph = attribute(self._on(model, self.task.train), max_nodes=1)
         wanted = ["feature", "error"] if has_errors else ["feature"]
         ranked = graph.nodes.loc[graph.nodes["kind"].isin(wanted), "node"].tolist()
         used = self._used(len(ranked))
-        test = self._batches(model, self.task.test)
-        units = test[0].units.names
-        spots = [parse_node_id(model, units, node) for node in ranked[: max(used, default=0)]]
-        ends = [keep_all(model, len(units)), keep_none(model, len(units))]
-        kept = [keep_spots(model, len(units), spots[:size]) for size in used]
-        return len(ranked), used, ablate_all(test, [*ends, *kept])
+        test = self._on(model, self.task.test)
+        kept = [test.keep(ranked[:size]) for size in used]
+        return len(ranked), used, np.concatenate([test.ends, test.ablated(kept)])
 
     def _used(self, candidates: int) -> list[int]:
         """The sizes there are nodes for, and all of them."""
         return sorted({min(size, candidates) for size in self.sizes} - {0})
 
-    def _batches(self, model: SplicedModel, prompts: Prompts) -> Batches:
-        units = make_units(prompts, self.positions, tokenizer=model.tokenizer)
-        return contrasts(model, prompts, units, batch_size=self.batch_size)
+    def _on(self, model: SplicedModel, prompts: Prompts) -> Experiment:
+        return Experiment(model, prompts, positions=self.positions, batch_size=self.batch_size)

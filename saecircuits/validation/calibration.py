@@ -25,12 +25,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saecircuits.edges.graph import METRIC, AttributionGraph, parse_node_id
+from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.interventions import intervene_on_edges
-from saecircuits.errors import InputError, check_seed
-from saecircuits.nodes.baselines import baseline_source
-from saecircuits.nodes.contrast import Contrast, contrasts
+from saecircuits.errors import check_seed
+from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import midpoints
+from saecircuits.nodes.experiment import Experiment, experiment_of
 from saecircuits.nodes.interventions import (
     Spot,
     clean_run,
@@ -38,8 +38,7 @@ from saecircuits.nodes.interventions import (
     intervene,
     node_change,
 )
-from saecircuits.nodes.units import make_units
-from saecircuits.splicing import SplicedModel, require_same_model
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation.agreement import agreement, plain_agreement
@@ -58,9 +57,9 @@ _PROMPTS: Final = 16
 
 @in_own_state
 def calibrate(
-    model: SplicedModel,
+    model: SplicedModel | Experiment,
     graph: AttributionGraph,
-    prompts: Prompts,
+    prompts: Prompts | None = None,
     *,
     n_nodes: int = 100,
     n_edges: int = 60,
@@ -70,6 +69,7 @@ def calibrate(
     """Agreement of estimated with measured effects, for nodes and for edges.
 
     Args:
+        model: the spliced model; or the graph's experiment (`graph.on(model, prompts)`).
         prompts: the prompts that the graph was computed from.
         n_nodes: nodes measured, over all strata.
         n_edges: edges measured, likewise; edges have only a `single` effect.
@@ -87,27 +87,23 @@ def calibrate(
         InputError: another model, or other prompts, than the graph's.
     """
     check_seed(seed)
-    require_same_model(model, graph.provenance, what="graph")
-    if prompts.digest != graph.provenance["prompts"]:
-        raise InputError(
-            "calibrate was given other prompts than the graph was computed from; give the same"
-        )
-    batches = _batches(model, graph, prompts)
-    units = batches[0].units.names
+    given = experiment_of(
+        model,
+        prompts,
+        function="calibrate",
+        **({} if isinstance(model, Experiment) else graph.settings.of_experiment),
+    )
+    # Measured on the model as it is, whatever the operator of the estimate.
+    experiment = graph.checked(given)
     members = graph.nodes[graph.nodes["kind"].isin(["feature", "error"])]
     nodes = members.iloc[stratified(members["effect"].to_numpy(), n_nodes)]
-    spots = [parse_node_id(model, units, node) for node in nodes["node"]]
+    spots = [experiment.spot(node) for node in nodes["node"]]
     measure = intervene if against == "single" else _joint_effects
-    measured = _mean_over_prompts([measure(batch, spots) for batch in batches])
+    measured = _mean(experiment.measured(lambda batch: measure(batch, spots)))
     edges = graph.edges.iloc[stratified(graph.edges["effect"].to_numpy(), n_edges)]
-    pairs = [
-        (
-            parse_node_id(model, units, source),
-            None if target == METRIC else parse_node_id(model, units, target),
-        )
-        for source, target in zip(edges["source"], edges["target"], strict=True)
-    ]
-    measured_edges = _mean_over_prompts([intervene_on_edges(batch, pairs) for batch in batches])
+    pairs = [experiment.edge(*pair) for pair in zip(edges["source"], edges["target"], strict=True)]
+    found = experiment.measured(lambda batch: intervene_on_edges(batch, pairs))
+    measured_edges = _mean(found)
     layer_of = dict(zip(graph.nodes["node"], graph.nodes["layer"], strict=True))
     samples = {
         "nodes": _Sample.of(nodes["effect"], nodes["layer"], measured, members["effect"]),
@@ -117,8 +113,9 @@ def calibrate(
     }
     settings = graph.settings
     warnings = []
-    if (against, settings.estimator, settings.linearization) == ("single", "gradient", "full"):
-        some = _batches(model, graph, prompts.subset(range(min(_PROMPTS, len(prompts)))))[0]
+    is_slope = settings.chosen_estimator.is_slope and settings.linearization == "full"
+    if against == "single" and is_slope:
+        (some,) = experiment.some(_PROMPTS).over_batches(lambda batch: batch.as_it_is)
         crosses = settings.crosses_thresholds
         causes = {
             "nodes": lambda rows: cause_of_nodes(some, [spots[row] for row in rows]),
@@ -249,28 +246,8 @@ def spread_ranks(n_ranked: int, count: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, n_ranked - 1, count).round().astype(np.int64))
 
 
-def _batches(model: SplicedModel, graph: AttributionGraph, prompts: Prompts) -> list[Contrast]:
-    settings = graph.settings
-    units = make_units(prompts, settings.positions, tokenizer=model.tokenizer)
-    source = baseline_source(
-        model, prompts, settings.positions, kind=settings.baseline, seed=settings.seed
-    )
-    # Measured on the model as it is, whatever the operator of the estimate.
-    return list(
-        contrasts(
-            model,
-            prompts,
-            units,
-            baseline=settings.baseline,
-            source=source,
-            error_policy=settings.error_policy,
-            batch_size=settings.batch_size,
-        )
-    )
-
-
-def _mean_over_prompts(parts: Sequence[Tensor]) -> NDArray[np.float64]:
-    return torch.cat(list(parts), dim=1).cpu().double().mean(1).numpy()
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return torch.from_numpy(values).mean(1).numpy()
 
 
 @torch.no_grad()

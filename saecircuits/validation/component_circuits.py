@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.splicing.activations import sparse_product
 from saecircuits.splicing.components import ComponentKind, result_hook, results, width
 from saecircuits.splicing.hooking import Hook
@@ -118,24 +119,25 @@ class ComponentCircuits:
         return contrast.metric(logits)
 
 
-def ranking(batches: Sequence[Contrast], grain: Grain) -> NDArray[np.int64]:
+def ranking(experiment: Experiment, grain: Grain) -> NDArray[np.int64]:
     """All nodes that have an effect, the largest |mean effect over prompts| first."""
-    parts = [ComponentCircuits(batch, grain).effects().detach().cpu().double() for batch in batches]
-    size = torch.cat(parts).mean(0).abs().numpy()
+    effects = experiment.per_prompt(lambda batch: ComponentCircuits(batch, grain).effects().T)
+    size = np.abs(effects.mean(1))
     order = np.argsort(-size, kind="stable")
     return order[size[order] > 0]
 
 
 def prefixes_ablated(
-    batches: Sequence[Contrast], grain: Grain, ranked: NDArray[np.int64], sizes: Sequence[int]
+    experiment: Experiment, grain: Grain, ranked: NDArray[np.int64], sizes: Sequence[int]
 ) -> NDArray[np.float64]:
     """The metric with everything, nothing, and so many of the first nodes kept, `[set, prompt]`."""
-    parts = []
-    for batch in batches:
+
+    def of(batch: Contrast) -> Float[Tensor, "n_set batch"]:
         circuits = ComponentCircuits(batch, grain)
         kept = torch.zeros(2 + len(sizes), circuits.size, dtype=torch.bool, device="cpu")
         kept[0] = True
         for row, count in enumerate(sizes, start=2):
             kept[row, ranked[:count].tolist()] = True
-        parts.append(circuits.ablated(kept).cpu().double().numpy())
-    return np.concatenate(parts, axis=1)
+        return circuits.ablated(kept)
+
+    return experiment.measured(of)

@@ -17,29 +17,27 @@ from typing import Any, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from saecircuits.choices import name_of
 from saecircuits.circuits import Circuit
-from saecircuits.edges.ablation import Wiring, ablate_edges_all
-from saecircuits.edges.graph import METRIC, parse_node_id
+from saecircuits.edges.ablation import Wiring, ablate_edges
 from saecircuits.edges.interventions import intervene_on_edges
 from saecircuits.errors import InputError, UnknownNameError, check_seed
-from saecircuits.nodes.ablation import Kept, ablate_all
-from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_baseline
-from saecircuits.nodes.contrast import Contrast, contrasts
-from saecircuits.nodes.units import Units, make_units
-from saecircuits.splicing import SplicedModel, require_same_model
+from saecircuits.nodes.ablation import Kept
+from saecircuits.nodes.baselines import Baseline, baseline_of
+from saecircuits.nodes.experiment import Experiment
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation.plan import (
-    Maker,
     edges_less_one,
     nodes_less_one,
     pairs_of,
     random_edges,
     random_nodes,
+    wire_pairs,
 )
 from saecircuits.validation.validate import Ablate
 from saecircuits.validation.verdicts import (
@@ -109,19 +107,19 @@ class Hypotheses:
 
 @in_own_state
 def hypotheses(
-    model: SplicedModel,
+    model: SplicedModel | Experiment,
     circuit: Circuit,
-    prompts: Prompts,
+    prompts: Prompts | None = None,
     *,
     ablate: Ablate = "nodes",
-    baseline: BaselineKind = "corrupted",
+    baseline: str | Baseline | None = None,
     reference: Prompts | None = None,
     level: float = 0.05,
     bar: float = 0.8,
     power: float = 0.8,
     n_random: int = 199,
     edges: int = 30,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seed: int = 0,
 ) -> Hypotheses:
     """The tests of a circuit: effect, sufficiency, necessity, minimality, and how complete it is.
@@ -141,7 +139,9 @@ def hypotheses(
     zero.
 
     Args:
+        model: the spliced model; or an experiment on held-out prompts, with its own choices.
         prompts: held-out prompts (`task.test`).
+        baseline: by default the experiment's, or `corrupted`.
         ablate: `nodes` (`nodes.ablation`), or `edges` (`edges.ablation`); edges take as much longer
             as the circuit has nodes with parents of their own.
         reference: the prompts that supply the baselines `mean` and `resample`, which need them:
@@ -163,29 +163,17 @@ def hypotheses(
     """
     check_tests(ablate, level=level, bar=bar, power=power, n_random=n_random, edges=edges)
     check_seed(seed)
-    _check_reference(baseline, prompts, reference)
-    require_same_model(model, circuit.provenance, what="circuit")
-    if prompts.digest == circuit.provenance.get("prompts"):
-        raise InputError(
-            "hypotheses was given the prompts that chose the circuit; give held-out prompts, such "
-            "as task.test"
-        )
-    positions = circuit.settings.positions
-    units = make_units(prompts, positions, tokenizer=model.tokenizer)
-    batches = contrasts(
+    experiment = circuit.held_out(
         model,
         prompts,
-        units,
+        function="hypotheses",
         baseline=baseline,
-        source=baseline_source(
-            model, prompts, positions, kind=baseline, reference=reference, seed=seed
-        ),
-        error_policy=circuit.settings.error_policy,
+        reference=reference,
         batch_size=batch_size,
+        seed=seed,
     )
-    metrics = metrics_of_sets(
-        circuit, batches, Maker(model, units.names), ablate=ablate, n_random=n_random, seed=seed
-    )
+    _check_reference(experiment)
+    metrics = metrics_of_sets(circuit, experiment, ablate=ablate, n_random=n_random, seed=seed)
     found = changes(metrics, members=circuit.size)
     tests = verdicts(found, bar=bar, level=level, seed=seed)
     members = pd.DataFrame({"node": list(circuit.members), "drop": found.drops.mean(1)})
@@ -194,13 +182,13 @@ def hypotheses(
     return Hypotheses(
         tests=tests,
         members=members,
-        edges=_edge_table(model, circuit, batches, units, count=edges, floor=floor, seed=seed),
+        edges=_edge_table(experiment, circuit, count=edges, floor=floor, seed=seed),
         is_circuit=bool(tests.set_index("test").loc[list(DECIDING), "rejected"].all()),
         needed=int((members["p_holm"] <= level).sum()),
         ablate=ablate,
-        baseline=baseline,
+        baseline=name_of(experiment.baseline),
         level=level,
-        prompts=len(prompts),
+        prompts=len(experiment.prompts),
         random=n_random,
         smallest=smallest_seen(found, bar=bar, level=level, power=power)
         | {"p": 1 / (1 + n_random)},
@@ -234,40 +222,34 @@ def check_tests(
         raise InputError(f"edges is {edges}; ask for 0 or more")
 
 
-def _check_reference(baseline: str, prompts: Prompts, reference: Prompts | None) -> None:
-    check_baseline(baseline)
-    if baseline not in ("mean", "resample"):
+def _check_reference(experiment: Experiment) -> None:
+    reference = experiment.reference
+    baseline = baseline_of(experiment.baseline)
+    if not baseline.has_reference:
         return
-    if reference is None or reference.digest == prompts.digest:
+    if reference is None or reference.digest == experiment.prompts.digest:
         what = "no reference" if reference is None else "the tested prompts as their own reference"
         raise InputError(
-            f"hypotheses was given the baseline {baseline!r} and {what}; give reference= other "
-            "prompts, such as task.train: prompts are tested as independent"
+            f"hypotheses was given the baseline {baseline.name!r} and {what}; give "
+            "reference= other prompts, such as task.train: prompts are tested as independent"
         )
 
 
 def metrics_of_sets(
-    circuit: Circuit,
-    batches: Sequence[Contrast],
-    maker: Maker,
-    *,
-    ablate: Ablate,
-    n_random: int,
-    seed: int,
+    circuit: Circuit, experiment: Experiment, *, ablate: Ablate, n_random: int, seed: int
 ) -> Float[NDArray[np.float64], "run prompt"]:
     """The metric of everything, nothing, S, all but S, S less each member, every R, all but it."""
-    ends = maker.ends()
-    whole_and_empty = ablate_all(batches, [*ends["whole"], *ends["empty"]])
     draw = {"count": n_random, "seed": seed}
     if ablate == "nodes":
-        drawn = random_nodes(circuit, maker, **draw)
-        less_one = nodes_less_one(circuit, maker)
-        found = ablate_all(batches, _tested(maker.nodes(circuit.members), less_one, drawn))
+        drawn = random_nodes(circuit, experiment, **draw)
+        less_one = nodes_less_one(circuit, experiment)
+        found = experiment.ablated(_tested(experiment.keep(circuit.members), less_one, drawn))
     else:
-        wirings = random_edges(circuit, maker, **draw)
-        cut = edges_less_one(circuit, maker)
-        found = ablate_edges_all(batches, _tested(maker.edges(pairs_of(circuit)), cut, wirings))
-    return np.concatenate([whole_and_empty, found])
+        wirings = random_edges(circuit, experiment, **draw)
+        cut = edges_less_one(circuit, experiment)
+        tested = _tested(wire_pairs(experiment, pairs_of(circuit)), cut, wirings)
+        found = experiment.measured(lambda batch: ablate_edges(batch, tested))
+    return np.concatenate([experiment.ends, found])
 
 
 def _tested(alone: Ablated, less_one: Sequence[Ablated], drawn: Sequence[Ablated]) -> list[Ablated]:
@@ -275,27 +257,15 @@ def _tested(alone: Ablated, less_one: Sequence[Ablated], drawn: Sequence[Ablated
 
 
 def _edge_table(
-    model: SplicedModel,
-    circuit: Circuit,
-    batches: Sequence[Contrast],
-    units: Units,
-    *,
-    count: int,
-    floor: float,
-    seed: int,
+    experiment: Experiment, circuit: Circuit, *, count: int, floor: float, seed: int
 ) -> pd.DataFrame:
     strongest = circuit.strongest_edges(count)
-    pairs = [
-        (
-            parse_node_id(model, units.names, source),
-            None if target == METRIC else parse_node_id(model, units.names, target),
-        )
-        for source, target in zip(strongest["source"], strongest["target"], strict=True)
-    ]
-    measured = np.zeros((0, len(units.clean)))
+    ends = zip(strongest["source"], strongest["target"], strict=True)
+    pairs = [experiment.edge(*pair) for pair in ends]
+    measured = np.zeros((0, len(experiment.prompts)))
     if pairs:
-        parts = [intervene_on_edges(batch, pairs) for batch in batches]
-        measured = above(torch.cat(parts, dim=1).cpu().double().numpy(), floor)
+        found = experiment.measured(lambda batch: intervene_on_edges(batch, pairs))
+        measured = above(found, floor)
     table = pd.DataFrame(
         {
             "source": strongest["source"].to_list(),

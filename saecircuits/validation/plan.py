@@ -6,19 +6,21 @@ them), and becomes what ablation takes: the nodes kept, or the edges.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from saecircuits.circuits import Circuit
 from saecircuits.edges.ablation import Wiring, ablate_edges, wire
-from saecircuits.edges.graph import METRIC, parse_node_id
-from saecircuits.nodes.ablation import Kept, ablate_nodes, keep_all, keep_none, keep_spots
-from saecircuits.nodes.contrast import Batches
-from saecircuits.splicing import SplicedModel
+from saecircuits.nodes.ablation import Kept, ablate_nodes
+from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.validation.figures import FRACTIONS, sizes_of
 from saecircuits.validation.random_circuits import random_circuits, site_of
 
@@ -27,36 +29,19 @@ Pair: TypeAlias = tuple[str, str]
 Runs: TypeAlias = dict[str, Float[NDArray[np.float64], "n_set prompt"]]
 
 
-@dataclass(frozen=True, eq=False)
-class Maker:
-    """Makes what ablation takes, for one model and the units of its prompts."""
+def wire_pairs(experiment: Experiment, pairs: Sequence[Pair]) -> Wiring:
+    """The circuit of these edges, given by the ids of their ends."""
+    return wire(experiment.edge(*pair) for pair in pairs)
 
-    model: SplicedModel
-    units: Sequence[str]
 
-    def nodes(self, names: Sequence[str]) -> Kept:
-        """These nodes kept."""
-        spots = [parse_node_id(self.model, self.units, name) for name in names]
-        return keep_spots(self.model, len(self.units), spots)
-
-    def edges(self, pairs: Sequence[Pair]) -> Wiring:
-        """These edges kept."""
-        return wire(
-            (
-                parse_node_id(self.model, self.units, source),
-                None if target == METRIC else parse_node_id(self.model, self.units, target),
-            )
-            for source, target in pairs
-        )
-
-    def ends(self) -> dict[str, list[Kept]]:
-        """Everything, nothing, and everything without error nodes."""
-        everything = keep_all(self.model, len(self.units))
-        return {
-            "whole": [everything],
-            "empty": [keep_none(self.model, len(self.units))],
-            "all_features": [everything.without_errors()],
-        }
+def ends_of(experiment: Experiment) -> dict[str, list[Kept]]:
+    """Everything, nothing, and everything without error nodes."""
+    everything = experiment.keep_all()
+    return {
+        "whole": [everything],
+        "empty": [everything.complement()],
+        "all_features": [everything.without_errors()],
+    }
 
 
 @dataclass(frozen=True)
@@ -88,60 +73,66 @@ class Sizes:
         return cls(curve, tuple(sizes_of(FRACTIONS, total)))
 
 
-def node_sets(circuit: Circuit, maker: Maker, wanted: Wanted) -> dict[str, list[Kept]]:
+def node_sets(circuit: Circuit, experiment: Experiment, wanted: Wanted) -> dict[str, list[Kept]]:
     """The sets of nodes for a report on node ablation."""
     ranked = circuit.candidates
-    sets = _sets(ranked, circuit.members, maker.nodes, _is_error, Sizes.along(len(ranked)))
-    sets["random"] = random_nodes(circuit, maker, count=wanted.n_random, seed=wanted.seed)
+    sets = _sets(ranked, circuit.members, experiment.keep, _is_error, Sizes.along(len(ranked)))
+    sets["random"] = random_nodes(circuit, experiment, count=wanted.n_random, seed=wanted.seed)
     if wanted.with_drops:
-        sets["drops"] = nodes_less_one(circuit, maker)
+        sets["drops"] = nodes_less_one(circuit, experiment)
     sets["groups"] = [
-        maker.nodes([node for node in circuit.members if node not in gone])
+        experiment.keep([node for node in circuit.members if node not in gone])
         for gone in map(set, wanted.groups)
     ]
     return sets
 
 
-def edge_sets(circuit: Circuit, maker: Maker, wanted: Wanted) -> dict[str, list[Wiring]]:
+def edge_sets(circuit: Circuit, experiment: Experiment, wanted: Wanted) -> dict[str, list[Wiring]]:
     """The sets of edges for a report on edge ablation."""
     pairs = pairs_of(circuit)
+    make = partial(wire_pairs, experiment)
     sets = _sets(
-        pairs, pairs, maker.edges, lambda pair: any(map(_is_error, pair)), Sizes.along(len(pairs))
+        pairs, pairs, make, lambda pair: any(map(_is_error, pair)), Sizes.along(len(pairs))
     )
-    sets["random"] = random_edges(circuit, maker, count=wanted.n_random, seed=wanted.seed)
+    sets["random"] = random_edges(circuit, experiment, count=wanted.n_random, seed=wanted.seed)
     if wanted.with_drops:
-        sets["drops"] = edges_less_one(circuit, maker)
+        sets["drops"] = edges_less_one(circuit, experiment)
     sets["groups"] = [
-        maker.edges([pair for pair in pairs if gone.isdisjoint(pair)])
-        for gone in map(set, wanted.groups)
+        make([pair for pair in pairs if gone.isdisjoint(pair)]) for gone in map(set, wanted.groups)
     ]
     return sets
 
 
-def random_nodes(circuit: Circuit, maker: Maker, *, count: int, seed: int) -> list[Kept]:
+def random_nodes(circuit: Circuit, experiment: Experiment, *, count: int, seed: int) -> list[Kept]:
     """The nodes of random circuits."""
-    return [maker.nodes(nodes) for nodes in random_circuits(circuit, count=count, seed=seed)]
+    return [experiment.keep(nodes) for nodes in random_circuits(circuit, count=count, seed=seed)]
 
 
-def random_edges(circuit: Circuit, maker: Maker, *, count: int, seed: int) -> list[Wiring]:
+def random_edges(
+    circuit: Circuit, experiment: Experiment, *, count: int, seed: int
+) -> list[Wiring]:
     """The circuit's edges between other nodes: every member exchanged for one drawn at its site."""
     pairs, wirings = pairs_of(circuit), []
     for nodes in random_circuits(circuit, count=count, seed=seed):
         by_site = dict(zip(sorted(circuit.members, key=site_of), nodes, strict=True))
-        wirings.append(maker.edges([(by_site.get(u, u), by_site.get(v, v)) for u, v in pairs]))
+        drawn = [(by_site.get(u, u), by_site.get(v, v)) for u, v in pairs]
+        wirings.append(wire_pairs(experiment, drawn))
     return wirings
 
 
-def nodes_less_one(circuit: Circuit, maker: Maker) -> list[Kept]:
+def nodes_less_one(circuit: Circuit, experiment: Experiment) -> list[Kept]:
     """The circuit's nodes without each in turn."""
     members = circuit.members
-    return [maker.nodes([node for node in members if node != gone]) for gone in members]
+    return [experiment.keep([node for node in members if node != gone]) for gone in members]
 
 
-def edges_less_one(circuit: Circuit, maker: Maker) -> list[Wiring]:
+def edges_less_one(circuit: Circuit, experiment: Experiment) -> list[Wiring]:
     """The circuit's edges without those of each node in turn."""
     pairs = pairs_of(circuit)
-    return [maker.edges([pair for pair in pairs if gone not in pair]) for gone in circuit.members]
+    return [
+        wire_pairs(experiment, [pair for pair in pairs if gone not in pair])
+        for gone in circuit.members
+    ]
 
 
 def pairs_of(circuit: Circuit) -> list[Pair]:
@@ -151,24 +142,28 @@ def pairs_of(circuit: Circuit) -> list[Pair]:
 
 
 def run_sets(
-    batches: Batches, nodes: Mapping[str, Sequence[Kept]], edges: Mapping[str, Sequence[Wiring]]
+    experiment: Experiment,
+    nodes: Mapping[str, Sequence[Kept]],
+    edges: Mapping[str, Sequence[Wiring]],
 ) -> tuple[Runs, Runs, Float[NDArray[np.float64], "2 prompt"]]:
     """The metric of every set of nodes and of every set of edges, and the circuit's divergences.
 
     The divergence is that of the one set named `alone`, of nodes and then of edges.
     """
-    found: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
     kept, wirings = list(chain(*nodes.values())), list(chain(*edges.values()))
-    for batch in batches:
-        found[0].append(_numpy(ablate_nodes(batch, kept)))
-        found[1].append(_numpy(ablate_edges(batch, wirings)))
-        read: Callable[[Any], Any] = batch.divergence
-        alone = (
-            ablate_nodes(batch, nodes["alone"], read=read),
-            ablate_edges(batch, edges["alone"], read=read),
+
+    def run(batch: Contrast) -> Tensor:
+        return torch.cat(
+            [
+                ablate_nodes(batch, kept),
+                ablate_edges(batch, wirings),
+                ablate_nodes(batch, nodes["alone"], read=batch.divergence),
+                ablate_edges(batch, edges["alone"], read=batch.divergence),
+            ]
         )
-        found[2].append(np.concatenate([_numpy(each) for each in alone]))
-    by_node, by_edge, divergence = (np.concatenate(parts, axis=1) for parts in found)
+
+    found = experiment.measured(run)
+    by_node, by_edge, divergence = np.split(found, [len(kept), len(kept) + len(wirings)])
     return _by_name(by_node, nodes), _by_name(by_edge, edges), divergence
 
 
@@ -203,7 +198,3 @@ def _by_name(metrics: NDArray[np.float64], sets: Mapping[str, Sequence[Any]]) ->
     return {
         name: metrics[start:end] for name, start, end in zip(sets, ends[:-1], ends[1:], strict=True)
     }
-
-
-def _numpy(values: Any) -> NDArray[np.float64]:
-    return values.cpu().double().numpy()

@@ -16,13 +16,13 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from saecircuits.choices import name_of
 from saecircuits.circuits import Circuit
 from saecircuits.errors import InputError, UnknownNameError, check_seed
 from saecircuits.nodes.ablation import faithfulness
-from saecircuits.nodes.baselines import BaselineKind, baseline_source, check_baseline
-from saecircuits.nodes.contrast import Batches, contrasts
-from saecircuits.nodes.units import make_units
-from saecircuits.splicing import SplicedModel, require_same_model
+from saecircuits.nodes.baselines import Baseline, baseline_of
+from saecircuits.nodes.experiment import Experiment
+from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation.figures import (
@@ -33,14 +33,15 @@ from saecircuits.validation.figures import (
     spread,
 )
 from saecircuits.validation.plan import (
-    Maker,
     Runs,
     Sizes,
     Wanted,
     edge_sets,
+    ends_of,
     node_sets,
     pairs_of,
     run_sets,
+    wire_pairs,
 )
 from saecircuits.validation.report import ValidationReport
 
@@ -49,18 +50,18 @@ Ablate: TypeAlias = Literal["nodes", "edges"]
 
 @in_own_state
 def validate(
-    model: SplicedModel,
+    model: SplicedModel | Experiment,
     circuit: Circuit,
-    prompts: Prompts,
+    prompts: Prompts | None = None,
     *,
     ablate: Ablate = "nodes",
-    baseline: BaselineKind | Sequence[BaselineKind] = "corrupted",
+    baseline: str | Baseline | Sequence[str | Baseline] | None = None,
     reference: Prompts | None = None,
     n_random: int = 20,
     with_drops: bool = False,
     groups: Sequence[Sequence[str]] = (),
     resamples: int = 2000,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seed: int = 0,
 ) -> ValidationReport:
     """How much of the behaviour the circuit accounts for by itself, on `prompts`.
@@ -72,9 +73,10 @@ def validate(
     of the other figures. The model is used as it is, whatever linearization ranked the nodes.
 
     Args:
+        model: the spliced model; or an experiment on held-out prompts, with its own choices.
         prompts: held-out prompts (`task.test`).
         baseline: one, or several: the first is that of all figures, and the circuit by itself is
-            measured under each (`report.ablations`).
+            measured under each (`report.ablations`). By default the experiment's, or `corrupted`.
         reference: the prompts that supply the baselines `mean` and `resample`; `prompts` if None.
         n_random: random circuits of the same size and layer profile.
         with_drops: also measure what each member adds (`report.minimality`): one run of the circuit
@@ -90,56 +92,40 @@ def validate(
         InputError: another model than the circuit's, prompts that chose the circuit, or on which
             the metric does not change.
     """
-    kinds: list[Any] = [baseline] if isinstance(baseline, str) else list(baseline)
-    check_ways(ablate, kinds)
+    kinds = [baseline] if isinstance(baseline, str | Baseline) else list(baseline or ())
+    check_ways(ablate, None if baseline is None else kinds)
     check_seed(seed)
-    require_same_model(model, circuit.provenance, what="circuit")
-    if prompts.digest == circuit.provenance.get("prompts"):
-        raise InputError(
-            "validate was given the prompts that chose the circuit; give held-out prompts, such "
-            "as task.test"
-        )
+    experiment = circuit.held_out(
+        model,
+        prompts,
+        function="validate",
+        baseline=None if isinstance(model, Experiment) or not kinds else kinds[0],
+        reference=reference,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    kinds = kinds or [experiment.baseline]
     for node in {node for group in groups for node in group} - set(circuit.members):
         raise UnknownNameError("member of the circuit", node, circuit.members)
-    units = make_units(prompts, circuit.settings.positions, tokenizer=model.tokenizer)
-    maker = Maker(model, units.names)
-
-    def batches(kind: BaselineKind) -> Batches:
-        source = baseline_source(
-            model,
-            prompts,
-            circuit.settings.positions,
-            kind=kind,
-            reference=reference,
-            seed=seed,
-        )
-        return contrasts(
-            model,
-            prompts,
-            units,
-            baseline=kind,
-            source=source,
-            error_policy=circuit.settings.error_policy,
-            batch_size=batch_size,
-        )
-
     wanted = Wanted(n_random=n_random, with_drops=with_drops, groups=groups, seed=seed)
-    alone_by_nodes = {"alone": [maker.nodes(circuit.members)]}
-    alone_by_edges = {"alone": [maker.edges(pairs_of(circuit))]}
-    by_nodes = node_sets(circuit, maker, wanted) if ablate == "nodes" else alone_by_nodes
-    by_edges = edge_sets(circuit, maker, wanted) if ablate == "edges" else alone_by_edges
-    ends = maker.ends()
-    runs = run_sets(batches(kinds[0]), {**ends, **by_nodes}, by_edges)
-    _check_changes(runs[0], kinds[0])
-    rows = [*_ablations(kinds[0], *runs, resamples, seed)]
-    for kind in kinds[1:]:
-        others = run_sets(batches(kind), {**ends, **alone_by_nodes}, alone_by_edges)
-        rows += _ablations(kind, *others, resamples, seed)
+    alone_by_nodes = {"alone": [experiment.keep(circuit.members)]}
+    alone_by_edges = {"alone": [wire_pairs(experiment, pairs_of(circuit))]}
+    by_nodes = node_sets(circuit, experiment, wanted) if ablate == "nodes" else alone_by_nodes
+    by_edges = edge_sets(circuit, experiment, wanted) if ablate == "edges" else alone_by_edges
+    ends = ends_of(experiment)
+    runs = run_sets(experiment.changed(baseline=kinds[0]), {**ends, **by_nodes}, by_edges)
+    first, *others = map(name_of, kinds)
+    _check_changes(runs[0], first)
+    rows = [*_ablations(first, *runs, resamples, seed)]
+    for kind, name in zip(kinds[1:], others, strict=True):
+        other = experiment.changed(baseline=kind)
+        found = run_sets(other, {**ends, **alone_by_nodes}, alone_by_edges)
+        rows += _ablations(name, *found, resamples, seed)
     return _report(
         runs[0] if ablate == "nodes" else {**runs[0], **runs[1]},
         circuit,
         ablate=ablate,
-        baseline=kinds[0],
+        baseline=first,
         groups=groups,
         ablations=pd.DataFrame(rows),
         resamples=resamples,
@@ -147,19 +133,22 @@ def validate(
     )
 
 
-def check_ways(ablate: str, baselines: Sequence[str]) -> None:
+def check_ways(ablate: str, baselines: Sequence[str | Baseline] | None) -> None:
     """Refuses a way to ablate, or baselines, that do not exist; see `validate`.
+
+    Args:
+        baselines: None where nothing is said about them.
 
     Raises:
         UnknownNameError: no such ablation or baseline.
-        InputError: no baseline.
+        InputError: a list of no baseline.
     """
     if ablate not in get_args(Ablate):
         raise UnknownNameError("ablate", ablate, get_args(Ablate))
-    if not baselines:
+    if baselines is not None and not baselines:
         raise InputError("validate was given no baseline; give at least one")
-    for kind in baselines:
-        check_baseline(kind)
+    for kind in baselines or ():
+        baseline_of(kind)
 
 
 def _check_changes(found: Runs, baseline: str) -> None:
@@ -173,7 +162,7 @@ def _check_changes(found: Runs, baseline: str) -> None:
 
 
 def _ablations(
-    baseline: BaselineKind,
+    baseline: str,
     by_nodes: Runs,
     by_edges: Runs,
     divergence: Float[NDArray[np.float64], "2 prompt"],
@@ -208,7 +197,7 @@ def _report(
     circuit: Circuit,
     *,
     ablate: Ablate,
-    baseline: BaselineKind,
+    baseline: str,
     groups: Sequence[Sequence[str]],
     ablations: pd.DataFrame,
     resamples: int,

@@ -7,13 +7,13 @@ import pytest
 
 from saecircuits.circuits import paths, prune
 from saecircuits.circuits.path_circuits import path_circuit
-from saecircuits.edges.ablation import ablate_edges_all, wire
+from saecircuits.edges.ablation import ablate_edges, wire
 from saecircuits.edges.attribute import attribute
-from saecircuits.edges.graph import METRIC, AttributionGraph, parse_node_id
+from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError
-from saecircuits.nodes.ablation import ablate_all, faithfulness, keep_all, keep_none
-from saecircuits.nodes.contrast import contrasts
-from saecircuits.nodes.units import make_units
+from saecircuits.nodes.ablation import faithfulness
+from saecircuits.nodes.experiment import Experiment
+from saecircuits.nodes.names import METRIC
 from saecircuits.validation import validate
 from tests.models import Toy
 
@@ -44,18 +44,10 @@ def test_it_has_the_steps_of_the_paths_and_no_others(graph: AttributionGraph) ->
 
 def test_path_faithfulness_is_of_the_union_of_the_steps(toy: Toy, graph: AttributionGraph) -> None:
     test = toy.prompts.subset(TEST)
-    units = make_units(test, "span", tokenizer=toy.model.tokenizer)
-    batches = contrasts(toy.model, test, units)
-    wiring = wire(
-        (
-            parse_node_id(toy.model, units.names, source),
-            None if target == METRIC else parse_node_id(toy.model, units.names, target),
-        )
-        for source, target in _steps(graph, 9)
-    )
-    ends = [keep(toy.model, len(units)) for keep in (keep_all, keep_none)]
-    whole, empty = ablate_all(batches, ends)
-    expected = faithfulness(ablate_edges_all(batches, [wiring])[0], whole, empty)
+    experiment = Experiment(toy.model, test)
+    wiring = wire(experiment.edge(*step) for step in _steps(graph, 9))
+    (alone,) = experiment.measured(lambda batch: ablate_edges(batch, [wiring]))
+    expected = faithfulness(alone, *experiment.ends)
     report = validate(toy.model, prune(graph, paths=9), test, n_random=0)
     assert report.faithfulness_of("edges") == pytest.approx(expected, rel=1e-9)
     # Between the same nodes there are more edges, and those do something.

@@ -6,9 +6,10 @@ from itertools import pairwise
 import pytest
 
 from saecircuits.circuits import Routes, paths
-from saecircuits.edges.attribute import attribute, measurable
-from saecircuits.edges.graph import METRIC, AttributionGraph
+from saecircuits.edges.attribute import attribute
+from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.nodes.names import METRIC
 from tests.models import Toy
 
 
@@ -92,10 +93,10 @@ def test_a_graph_without_parts_names_no_components(toy_mixed: Toy) -> None:
 
 
 def test_a_stored_graph_needs_its_prompts(graph: AttributionGraph, toy_mixed: Toy) -> None:
-    stored = replace(graph, batches=None, faithfulness=None)
+    stored = replace(graph, experiment=None)
     with pytest.raises(InputError, match="read from disk"):
         paths(stored)
-    again = paths(measurable(stored, toy_mixed.model, toy_mixed.prompts), k=12)
+    again = paths(stored, stored.on(toy_mixed.model, toy_mixed.prompts), k=12)
     assert again.to_json() == paths(graph, k=12).to_json()
 
 

@@ -13,6 +13,7 @@ from saecircuits.circuits.selection import smallest_prefix
 from saecircuits.edges.graph import EDGE_COLUMNS, NODE_COLUMNS, PART_COLUMNS, AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
+from tests.measures import Measure
 
 # Strongest first, as `attribute` gives them: effects 9, -7, 5, 3, -1, 0.5 and two tokens between.
 NODES = [
@@ -61,7 +62,7 @@ def _graph(faithfulness: Callable[[Sequence[str]], float] | None = None) -> Attr
         settings=AttributionSettings(max_nodes=17),
         summary={"prompts": 5},
         provenance={"model": "by hand"},
-        faithfulness=faithfulness,
+        experiment=None if faithfulness is None else Measure(faithfulness),
     )
 
 
@@ -248,7 +249,7 @@ def test_views_of_a_circuit() -> None:
         ({"nodes": 2, "edges": 3, "edge_threshold": 1.0}, "given edges and edge_threshold"),
         ({"nodes": 2, "edges": -1}, "asked for -1 edges; ask for 0 or more"),
         ({"nodes": 2, "edge_threshold": -1.0}, "edge_threshold is -1.0"),
-        ({"faithfulness": 0.5}, "read from disk and cannot measure faithfulness"),
+        ({"faithfulness": 0.5}, "read from disk and has no model or prompts to measure on"),
     ],
 )
 def test_refusals(choices: dict[str, Any], message: str) -> None:

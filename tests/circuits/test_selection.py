@@ -1,6 +1,5 @@
 """Ways to choose nodes, on a small random model and on measures whose best answer is known."""
 
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -9,14 +8,15 @@ import torch
 
 from saecircuits.circuits import prune, selection
 from saecircuits.circuits.masks import MaskSettings, rank_by_masks
-from saecircuits.circuits.measuring import Measured
 from saecircuits.circuits.prune import check_method
 from saecircuits.circuits.selection import by_paths, refined, smallest_prefix, thinned
-from saecircuits.circuits.soft_ablation import Marginals, SoftAblation
+from saecircuits.circuits.soft_ablation import Marginals, SoftAblation, soft_ablations
 from saecircuits.edges.attribute import attribute
-from saecircuits.edges.graph import AttributionGraph, parse_node_id
+from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.ablation import ablate_nodes, faithfulness, keep_spots
+from saecircuits.nodes.names import parse_node_id
+from tests.measures import Measure
 from tests.models import Toy, make_contrast
 
 WANTED = 0.6
@@ -51,13 +51,12 @@ def test_masks_of_0_and_1_are_node_ablation(each_toy: Toy, policy: str, baseline
 
 
 def test_gradients_of_masks_are_differences(toy: Toy, graph: AttributionGraph) -> None:
-    measured = Measured(graph)
+    measured = graph.checked(None)
     members = [n for n in graph.nodes["node"] if "@" in n and not n.startswith("token")]
-    spots = [parse_node_id(toy.model, measured.units, node) for node in members]
-    soft = SoftAblation(measured.batches[0], spots)
-    masks = torch.full((len(spots),), 0.5, dtype=torch.float64, requires_grad=True)
+    (soft,) = soft_ablations(measured, members)
+    masks = torch.full((len(members),), 0.5, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(soft.faithfulness(masks), masks)
-    step = 1e-6 * torch.eye(len(spots), dtype=torch.float64)
+    step = 1e-6 * torch.eye(len(members), dtype=torch.float64)
     for number in gradient.abs().topk(5).indices.tolist():
         with torch.no_grad():
             above, below = (soft.faithfulness(masks + sign * step[number]) for sign in (1, -1))
@@ -76,8 +75,7 @@ def test_every_method_reaches_what_is_wanted(
         assert not with_errors
         assert "no circuit reaches" in str(error)
         return
-    assert graph.faithfulness is not None
-    assert graph.faithfulness(circuit.members) >= WANTED
+    assert graph.checked(None).faithfulness(circuit.members) >= WANTED
     assert circuit.selection["by"] == method
     assert with_errors or circuit.n_errors == 0
 
@@ -92,7 +90,7 @@ def test_measured_choices_are_no_larger(graph: AttributionGraph) -> None:
 def test_masks_yield_to_a_shorter_prefix_by_effect(
     graph: AttributionGraph, monkeypatch: pytest.MonkeyPatch, is_better: bool
 ) -> None:
-    measured = Measured(graph)
+    measured = graph.checked(None)
     good = members_of(graph)
     bad = good[len(good) // 2 :] + good[: len(good) // 2]
     learned, ranked = (good, bad) if is_better else (bad, good)
@@ -105,19 +103,18 @@ def test_masks_yield_to_a_shorter_prefix_by_effect(
 
 def test_what_nodes_add_is_the_slope_over_all_prompts(toy: Toy) -> None:
     graph = attribute(toy.model, toy.prompts, max_nodes=20, batch_size=2)
-    measured, members = Measured(graph), members_of(graph)
-    assert len(measured.batches) > 1
+    measured, members = graph.checked(None), members_of(graph)
+    assert measured.n_batch > 1
     kept = members[::2]
     adds = Marginals(measured, members).of(kept)
-    spots = [parse_node_id(toy.model, measured.units, node) for node in members]
-    soft = [SoftAblation(batch, spots) for batch in measured.batches]
+    soft = soft_ablations(measured, members)
 
     def faithful(node: str, step: float) -> float:
         values = [float(n in kept) + step * (n == node) for n in members]
         masks = torch.tensor(values, dtype=torch.float64)
         with torch.no_grad():
             metric = torch.cat([batch.metric(masks) for batch in soft]).numpy()
-        return faithfulness(metric, measured.whole, measured.empty)
+        return faithfulness(metric, *measured.ends)
 
     for node in (kept[0], members[1]):
         slope = (faithful(node, 1e-5) - faithful(node, -1e-5)) / 2e-5
@@ -125,7 +122,7 @@ def test_what_nodes_add_is_the_slope_over_all_prompts(toy: Toy) -> None:
 
 
 def test_the_search_never_returns_more_nodes(graph: AttributionGraph) -> None:
-    measured, ranked = Measured(graph), members_of(graph)
+    measured, ranked = graph.checked(None), members_of(graph)
     count = smallest_prefix(ranked[::-1], WANTED, measured.faithfulness)
     assert count is not None
     start = ranked[-count:]
@@ -136,9 +133,9 @@ def test_the_search_never_returns_more_nodes(graph: AttributionGraph) -> None:
 
 
 def test_the_search_finds_the_smallest_circuit_of_all(graph: AttributionGraph) -> None:
-    measured, few = Measured(graph), members_of(graph)[:9]
+    measured, few = graph.checked(None), members_of(graph)[:9]
     sets = [kept for size in range(len(few) + 1) for kept in combinations(few, size)]
-    reached = dict(zip(sets, measured.of_each(sets), strict=True))
+    reached = dict(zip(sets, measured.faithfulness_of(sets), strict=True))
     start = max(reached, key=lambda kept: reached[kept])
     for share in (0.5, 0.8):
         wanted = share * reached[start]
@@ -148,7 +145,7 @@ def test_the_search_finds_the_smallest_circuit_of_all(graph: AttributionGraph) -
 
 
 def test_learning_is_repeatable_and_does_something(graph: AttributionGraph) -> None:
-    measured = Measured(graph)
+    measured = graph.checked(None)
     ranked = members_of(graph)
     few = MaskSettings(steps=40)
     learned = rank_by_masks(measured, ranked, WANTED, few)
@@ -177,23 +174,11 @@ def test_paths_come_first(graph: AttributionGraph) -> None:
     assert order != ranked
 
 
-class _Additive(Measured):
-    """A measure in which every node adds what its name says."""
-
-    def __init__(self) -> None:
-        pass
-
-    def faithfulness(self, nodes: Sequence[str]) -> float:
-        return float(np.sum([float(node) for node in nodes]))
-
-    def of_each(self, sets: Sequence[Sequence[str]]) -> list[float]:
-        return [self.faithfulness(nodes) for nodes in sets]
-
-
 def test_thinning_an_additive_measure_keeps_the_largest() -> None:
     members = ["0.05", "-0.2", "0.3", "0.01", "0.25", "0.4"]
     # 0.4 + 0.3 + 0.25 = 0.95; no two make 0.8.
-    assert thinned(members, 0.8, _Additive()) == ["0.4", "0.3", "0.25"]
+    additive = Measure(lambda nodes: float(np.sum([float(node) for node in nodes])))
+    assert thinned(members, 0.8, additive) == ["0.4", "0.3", "0.25"]
 
 
 def test_refusals(graph: AttributionGraph) -> None:

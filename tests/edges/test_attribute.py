@@ -10,21 +10,14 @@ import torch
 
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.blocks import all_blocks, expandable
-from saecircuits.edges.graph import (
-    EDGE_COLUMNS,
-    METRIC,
-    NODE_COLUMNS,
-    PART_COLUMNS,
-    AttributionGraph,
-    node_id,
-    parse_node_id,
-)
+from saecircuits.edges.graph import EDGE_COLUMNS, NODE_COLUMNS, PART_COLUMNS, AttributionGraph
 from saecircuits.edges.reference import ReferenceEdges
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.edges.thresholds import CrossingEdges, longest_unit
 from saecircuits.errors import InputError
 from saecircuits.nodes.ablation import ablate_nodes, keep_spots
 from saecircuits.nodes.estimators import clean_gradients
+from saecircuits.nodes.names import METRIC, node_id, parse_node_id
 from saecircuits.splicing import SplicedModel
 from tests.by_hand import Raw, hand_metric
 from tests.models import Toy, make_contrast
@@ -318,10 +311,10 @@ def test_faithfulness_is_that_of_an_ablation(graph: AttributionGraph, toy_uneven
     kept = keep_spots(toy_uneven.model, 3, spots)
     metric = float(ablate_nodes(contrast, [kept]).mean())
     base, change = graph.nodes.iloc[0][["baseline", "effect"]]
-    assert graph.faithfulness is not None
-    assert graph.faithfulness(chosen) == pytest.approx((metric - base) / change, rel=1e-9)
-    assert graph.faithfulness([]) == pytest.approx(0, abs=1e-12)
-    assert graph.faithfulness(members) == pytest.approx(1, abs=1e-9)
+    measured = graph.checked(None)
+    assert measured.faithfulness(chosen) == pytest.approx((metric - base) / change, rel=1e-9)
+    assert measured.faithfulness([]) == pytest.approx(0, abs=1e-12)
+    assert measured.faithfulness(members) == pytest.approx(1, abs=1e-9)
 
 
 def test_progress_ends_at_one(toy: Toy) -> None:

@@ -7,14 +7,10 @@ import numpy as np
 import pytest
 
 from saecircuits.edges.attribute import attribute
-from saecircuits.edges.graph import (
-    METRIC,
-    node_id,
-    parse_node_id,
-)
 from saecircuits.edges.interventions import intervene_on_edges
 from saecircuits.errors import TaskError, UnknownNameError
 from saecircuits.nodes.interventions import Spot, intervene
+from saecircuits.nodes.names import METRIC, node_id, parse_node_id
 from saecircuits.splicing import observe
 from tests.edges.test_attribute import GRADIENT
 from tests.models import Toy, make_contrast

@@ -8,10 +8,11 @@ import torch
 
 from saecircuits.edges.blocks import EdgeBlock
 from saecircuits.edges.collecting import EdgeCollector, EdgeTables
-from saecircuits.edges.graph import EDGE_COLUMNS, METRIC, PART_COLUMNS
+from saecircuits.edges.graph import EDGE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.parts import Part
 from saecircuits.nodes.effects import bootstrap_interval
 from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.nodes.names import METRIC
 
 # In forward order: two features and an error node of the first site, two features of the second.
 A, B, E, C, D = Spot(0, 0, 3), Spot(0, 1, 3), Spot(0, 1, ERROR), Spot(1, 0, 2), Spot(1, 0, 5)

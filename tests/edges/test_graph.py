@@ -7,18 +7,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from saecircuits.edges.graph import (
-    METRIC,
-    NODE_COLUMNS,
-    metric_row,
-    node_id,
-    node_table,
-    parse_node_id,
-)
+from saecircuits.edges.graph import NODE_COLUMNS, metric_row, node_table
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.contrast import TOKENS
 from saecircuits.nodes.effects import NodeEffects, node_index
 from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.nodes.names import METRIC, node_id, parse_node_id
 from tests.models import D_SAE, Toy, make_contrast
 
 UNITS = ("start", "sub@ject", "the.rest")

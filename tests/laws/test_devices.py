@@ -20,7 +20,6 @@ import torch
 import saecircuits as sc
 from saecircuits import heads
 from saecircuits.circuits.masks import MaskSettings, rank_by_masks
-from saecircuits.circuits.measuring import Measured
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.expansion.metric_degrees import metric_degrees
 from saecircuits.publication.dashboard_making import nearest_rows
@@ -115,7 +114,7 @@ def _kept(method: str, **size: Any) -> Callable[[Place, Path], Any]:
 
 def _masks(at: Place, folder: Path) -> Any:
     nodes = list(at.circuit.members)
-    return rank_by_masks(Measured(at.graph), nodes, 0.5, MaskSettings(steps=3))
+    return rank_by_masks(at.graph.checked(None), nodes, 0.5, MaskSettings(steps=3))
 
 
 def _validated(**choices: Any) -> Callable[[Place, Path], Any]:

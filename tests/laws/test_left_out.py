@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from saecircuits.edges.attribute import attribute
-from saecircuits.edges.graph import METRIC, AttributionGraph
+from saecircuits.edges.graph import AttributionGraph
+from saecircuits.nodes.names import METRIC
 from tests.models import Toy
 
 EVERYTHING: dict[str, Any] = {

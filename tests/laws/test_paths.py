@@ -10,10 +10,11 @@ import torch
 import saecircuits as sc
 from saecircuits.circuits.paths import paths, paths_of
 from saecircuits.edges.attribute import attribute
-from saecircuits.edges.graph import METRIC, AttributionGraph, parse_node_id
+from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.linear import LinearGraph, linear_graph
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.interventions import ERROR
+from saecircuits.nodes.names import METRIC, parse_node_id
 from saecircuits.theory.best_paths import Sign
 from saecircuits.theory.total_effects import arriving, influence
 from tests.architectures import EACH_KIND, Float64Throughout, family_toy

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from saecircuits.nodes.ablation import (
     Kept,
-    ablate_all,
     ablate_nodes,
     faithfulness,
     keep_all,
@@ -17,6 +16,7 @@ from saecircuits.nodes.ablation import (
     keep_spots,
 )
 from saecircuits.nodes.contrast import TOKENS, Contrast
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import ERROR, Spot
 from tests.by_hand import Raw, hand_metric
 from tests.models import D_SAE, Toy, make_contrast
@@ -103,7 +103,8 @@ def test_how_many_are_ablated_at_once_does_not_matter(toy_uneven: Toy) -> None:
     for tokens_at_once in (1, 80):
         found = ablate_nodes(contrast, kept, tokens_at_once=tokens_at_once)
         torch.testing.assert_close(found, together, **CLOSE)
-    np.testing.assert_allclose(ablate_all([contrast, contrast], kept[:2])[:, 5:], together[:2])
+    by_batch = Experiment(toy_uneven.model, toy_uneven.prompts, batch_size=2).ablated(kept)
+    np.testing.assert_allclose(by_batch, together, rtol=1e-9, atol=1e-11)
 
 
 def test_masks_by_name(toy: Toy) -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
-from saecircuits.nodes.baselines import Donors, baseline_source, check_baseline, unit_means
-from saecircuits.nodes.contrast import Contrast, contrasts
+from saecircuits.nodes.baselines import Donors, Reference, baseline_of, unit_means
+from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import Observation, observe
 from tests.models import Toy, make_contrast
@@ -111,20 +111,15 @@ def _written_at_baseline(contrast: Contrast, place: int) -> Tensor:
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_resample_is_the_clean_run_of_another_prompt(toy: Toy, seed: int) -> None:
-    source = baseline_source(toy.model, toy.prompts, "each", kind="resample", seed=seed)
+    reference = Reference(toy.model, toy.prompts, toy.prompts, "each", seed)
+    source = baseline_of("resample").supply(reference)
     assert isinstance(source, Donors)
     donors = [
         toy.prompts.clean_tokens.tolist().index(t) for t in source.prompts.clean_tokens.tolist()
     ]
     assert sorted(donors) == list(range(5))
     assert all(row != donor for row, donor in enumerate(donors))
-    (contrast,) = contrasts(
-        toy.model,
-        toy.prompts,
-        make_units(toy.prompts, "each", tokenizer=toy.model.tokenizer),
-        baseline="resample",
-        source=source,
-    )
+    contrast = make_contrast(toy.model, toy.prompts, baseline="resample", seed=seed)
     clean = _all_values(contrast.clean)
     for base, now in zip(_all_values(contrast.baseline), clean, strict=True):
         torch.testing.assert_close(base[:, 1:], now[donors, 1:], **EXACT)
@@ -133,7 +128,8 @@ def test_resample_is_the_clean_run_of_another_prompt(toy: Toy, seed: int) -> Non
 def test_prompts_of_a_reference_set_may_be_fewer_than_those_they_supply(toy_uneven: Toy) -> None:
     model, prompts = toy_uneven.model, toy_uneven.prompts
     reference = prompts.subset([2, 4])
-    source = baseline_source(model, prompts, "span", kind="resample", reference=reference)
+    given = Reference(model, prompts, reference, "span", seed=0)
+    source = baseline_of("resample").supply(given)
     assert isinstance(source, Donors)
     wanted = reference.clean_tokens.tolist()
     assert [wanted.index(tokens) for tokens in source.prompts.clean_tokens.tolist()] == [
@@ -149,6 +145,6 @@ def test_prompts_of_a_reference_set_may_be_fewer_than_those_they_supply(toy_unev
 
 
 def test_kinds_are_known_by_name() -> None:
-    check_baseline("mean")
+    assert baseline_of("mean").has_reference
     with pytest.raises(UnknownNameError, match="unknown baseline 'corrupt'; did you mean 'corr"):
-        check_baseline("corrupt")
+        baseline_of("corrupt")

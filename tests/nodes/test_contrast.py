@@ -7,20 +7,19 @@ import torch
 from torch import Tensor
 
 from saecircuits.nodes.ablation import ablate_nodes, keep_spots
-from saecircuits.nodes.baselines import baseline_source
-from saecircuits.nodes.contrast import TOKENS, Contrast, contrasts
+from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.effects import joined, node_effects
 from saecircuits.nodes.estimators import (
     IntegrationSettings,
     clean_gradients,
     integrated_gradients,
 )
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import ERROR, Spot, intervene
-from saecircuits.nodes.units import make_units
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 from tests.by_hand import Raw, hand_metric
-from tests.models import Toy, make_contrast
+from tests.models import Toy, contrasts_of, make_contrast
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 LINEARIZATIONS = ["full", "frozen", "secant"]
@@ -34,9 +33,7 @@ SPOTS = [
 def _batches(
     model: SplicedModel, prompts: Prompts, *, batch_size: int, **choices: str
 ) -> list[Contrast]:
-    units = make_units(prompts, "span", tokenizer=model.tokenizer)
-    source = baseline_source(model, prompts, "span", kind=choices.get("baseline", "corrupted"))
-    return list(contrasts(model, prompts, units, source=source, batch_size=batch_size, **choices))
+    return contrasts_of(Experiment(model, prompts, batch_size=batch_size, **choices))
 
 
 def _gradient_effects(batch: Contrast) -> Tensor:

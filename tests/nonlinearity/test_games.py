@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 import saecircuits as sc
-from saecircuits.edges.graph import parse_node_id
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.ablation import Kept, ablate_nodes, keep_spots
 from saecircuits.nodes.contrast import TOKENS, Contrast
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import ERROR, Spot, intervene
+from saecircuits.nodes.names import parse_node_id
 from saecircuits.nonlinearity.component_game import component_stages
 from saecircuits.nonlinearity.members import parse_members
 from saecircuits.nonlinearity.node_game import Rest, node_stages, parse_rest
@@ -158,7 +159,7 @@ def test_components_by_hand(
 )
 def test_members_that_make_no_game(toy: Toy, names: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        parse_members(toy.model, ["start", "subject", "rest"], names)
+        parse_members(Experiment(toy.model, toy.prompts), names)
 
 
 def test_rests_by_name() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import saecircuits as sc
-from saecircuits.edges.graph import node_id
+from saecircuits.nodes.names import node_id
 from saecircuits.nonlinearity.node_game import node_stages
 from saecircuits.nonlinearity.sampled import sample
 from saecircuits.nonlinearity.walk import walk

@@ -5,8 +5,9 @@ import random
 import pandas as pd
 
 from saecircuits.circuits import Circuit
-from saecircuits.edges.graph import EDGE_COLUMNS, METRIC, NODE_COLUMNS, PART_COLUMNS
+from saecircuits.edges.graph import EDGE_COLUMNS, NODE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.settings import AttributionSettings
+from saecircuits.nodes.names import METRIC
 from saecircuits.publication import FeatureLabel
 from saecircuits.publication.dashboards import (
     QUARTERS,

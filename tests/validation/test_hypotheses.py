@@ -14,14 +14,12 @@ from scipy import stats
 
 import saecircuits as sc
 from experiments.ground_truth.known import KnownCircuit
-from saecircuits.nodes.baselines import BaselineKind, baseline_source
-from saecircuits.nodes.contrast import contrasts
-from saecircuits.nodes.units import make_units
+from saecircuits.nodes.baselines import BASELINES
+from saecircuits.nodes.experiment import Experiment
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import PromptPair, Prompts, logit_difference, tokenize
 from saecircuits.tasks.nulls import shuffled_labels, unchanged
 from saecircuits.validation.hypotheses import DECIDING, metrics_of_sets
-from saecircuits.validation.plan import Maker
 from saecircuits.validation.validate import Ablate
 from saecircuits.validation.verdicts import Changes, changes, verdicts
 from tests.models import WORDS, Toy
@@ -70,10 +68,10 @@ def _circuit(model: SplicedModel, prompts: Prompts, nodes: int = 12) -> sc.Circu
 
 @pytest.mark.parametrize(
     ("ablate", "baseline"),
-    [*product(("nodes",), get_args(BaselineKind)), ("edges", "corrupted"), ("edges", "mean")],
+    [*product(("nodes",), BASELINES), ("edges", "corrupted"), ("edges", "mean")],
 )
 def test_figures_are_those_of_validation(
-    toy: Toy, halves: tuple[Prompts, Prompts], ablate: Ablate, baseline: BaselineKind
+    toy: Toy, halves: tuple[Prompts, Prompts], ablate: Ablate, baseline: str
 ) -> None:
     train, test = halves
     circuit = _circuit(toy.model, train)
@@ -169,25 +167,16 @@ def _measured(
     circuit: sc.Circuit,
     prompts: Prompts,
     ablate: Ablate,
-    baseline: BaselineKind,
+    baseline: str,
 ) -> Changes:
     """What the tests of a circuit start from, with thirty random circuits."""
-    model = known.model
-    units = make_units(prompts, "span", tokenizer=model.tokenizer)
-    source = baseline_source(model, prompts, "span", kind=baseline, reference=known.task.test)
-    metrics = metrics_of_sets(
-        circuit,
-        contrasts(model, prompts, units, baseline=baseline, source=source),
-        Maker(model, units.names),
-        ablate=ablate,
-        n_random=30,
-        seed=0,
-    )
+    experiment = Experiment(known.model, prompts, baseline=baseline, reference=known.task.test)
+    metrics = metrics_of_sets(circuit, experiment, ablate=ablate, n_random=30, seed=0)
     return changes(metrics, members=circuit.size)
 
 
 @cache
-def _measured_by_hand(ablate: Ablate, baseline: BaselineKind) -> Changes:
+def _measured_by_hand(ablate: Ablate, baseline: str) -> Changes:
     return _measured(*_by_hand(), ablate, baseline)
 
 
@@ -197,9 +186,9 @@ def _turned(found: Changes, is_turned: np.ndarray) -> Changes:
 
 
 @pytest.mark.parametrize(
-    ("ablate", "baseline"), [*product(["nodes"], get_args(BaselineKind)), ("edges", "resample")]
+    ("ablate", "baseline"), [*product(["nodes"], BASELINES), ("edges", "resample")]
 )
-def test_shuffled_labels_turn_the_signs_of_prompts(ablate: Ablate, baseline: BaselineKind) -> None:
+def test_shuffled_labels_turn_the_signs_of_prompts(ablate: Ablate, baseline: str) -> None:
     known, circuit, prompts = _by_hand()
     null = shuffled_labels(prompts, seed=1)
     is_turned = (null.answer_tokens != prompts.answer_tokens)[:, 0].numpy()
@@ -209,11 +198,9 @@ def test_shuffled_labels_turn_the_signs_of_prompts(ablate: Ablate, baseline: Bas
         np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("ablate", "baseline"), list(product(get_args(Ablate), get_args(BaselineKind)))
-)
+@pytest.mark.parametrize(("ablate", "baseline"), list(product(get_args(Ablate), BASELINES)))
 def test_shuffled_labels_give_a_circuit_no_more_often_than_stated(
-    ablate: Ablate, baseline: BaselineKind
+    ablate: Ablate, baseline: str
 ) -> None:
     found = _measured_by_hand(ablate, baseline)
     n_prompt, repeats, level = len(found.total), 200, 0.1

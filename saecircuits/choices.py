@@ -1,0 +1,58 @@
+"""Choices: a table of named objects for each, in which a user's own object can stand in for a row.
+
+Settings hold the name of a row or an object. A name is looked up where the choice is carried out,
+so that no other place compares it.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol, TypeVar, runtime_checkable
+
+from saecircuits.errors import InputError, UnknownNameError
+
+
+@runtime_checkable
+class Choice(Protocol):
+    """What all choices have.
+
+    Attributes:
+        name: in settings, files and on the command line.
+        description: in a few words, for cards, help and docs.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+
+C = TypeVar("C")
+
+
+def looked_up(what: str, given: str | C, table: Mapping[str, C], kind: type[C]) -> C:
+    """The row of this name, or the object that was given in its place.
+
+    Args:
+        what: the choice, as messages call it.
+        kind: what every object of this choice is.
+
+    Raises:
+        UnknownNameError: no row of this name.
+        InputError: an object of another kind.
+    """
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, str):
+        names = ", ".join(map(repr, table))
+        raise InputError(
+            f"{what} is a {type(given).__name__}; give one of {names}, or a {kind.__name__} of "
+            "your own"
+        )
+    if given not in table:
+        raise UnknownNameError(what, given, table)
+    return table[given]
+
+
+def name_of(given: str | Choice) -> str:
+    """The name of a choice that is held by name or as an object."""
+    return given if isinstance(given, str) else given.name
