@@ -23,7 +23,6 @@ FLOORS = (
     ("publication",),
     ("discovery",),
     ("__init__",),  # the contents page: the public names, looked up when first used
-    ("benchmark",),
     ("cli",),
     ("__main__",),
 )

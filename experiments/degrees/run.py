@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         note=f"shares of the sum of absolute effects, mean over {len(rows)} tasks",
         below="degree: components passed",
     )
-    (options.out / "degrees.svg").write_text(drawing + "\n", encoding="utf-8")
+    (options.out / "degrees.svg").write_text(drawing, encoding="utf-8")
 
 
 if __name__ == "__main__":

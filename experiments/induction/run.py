@@ -276,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, table in found.items():
         write_table(table, options.out, name=name)
     for name, drawn in plots(found["sides"], found["paths"]).items():
-        (options.out / f"{name}.svg").write_text(drawn + "\n", encoding="utf-8")
+        (options.out / f"{name}.svg").write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

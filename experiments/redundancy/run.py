@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         title="Interactions by grade, among the nodes of one site",
         note="share of v(N) - v(empty); 1 at grade 1 would be a sum of parts",
     )
-    (options.out / "redundancy.svg").write_text(drawing + "\n", encoding="utf-8")
+    (options.out / "redundancy.svg").write_text(drawing, encoding="utf-8")
 
 
 if __name__ == "__main__":
