@@ -9,9 +9,11 @@ from saecircuits.cli.showing import OUT, print_json
 
 def models(as_json: AsJson = False) -> None:
     """List the shipped models, their dictionaries and how good these are."""
-    from saecircuits.splicing.loading import model_names, read_manifest
+    from saecircuits.splicing.loading import model_names, not_shipped, read_manifest
 
     manifests = {name: read_manifest(name) for name in model_names()}
+    if not manifests:
+        raise not_shipped("there is nothing to list")
     if as_json:
         print_json(manifests)
         return
