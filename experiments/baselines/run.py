@@ -20,7 +20,7 @@ DRAWN = ("features", "pca", "coordinates", "random", "neurons")
 
 
 def measure(
-    model: sc.SplicedModel, task: sc.Task, kinds: Sequence[str]
+    model: sc.SplicedModel, task: sc.Task, kinds: Sequence[Kind]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row per kind of node, and all points of all curves."""
     found = sc.baselines(model, task, kinds=kinds)

@@ -21,11 +21,12 @@ import saecircuits as sc
 from experiments.arguments import task_parser
 from experiments.charts import bars
 from experiments.tables import write_table
+from saecircuits.nonlinearity.node_game import Rest
 
 
 def games(
     model: sc.SplicedModel, circuit: sc.Circuit, count: int
-) -> dict[str, tuple[list[str], str]]:
+) -> dict[str, tuple[list[str], Rest]]:
     """The members and the rest of every game."""
     strongest = list(circuit.members[:count])
     nodes = circuit.nodes[circuit.nodes["node"].isin(circuit.members)]
