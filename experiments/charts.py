@@ -1,15 +1,45 @@
-"""Plots for pages, as SVG: bars in groups, and lines; axes are linear unless asked otherwise."""
+"""Charts for pages, drawn by matplotlib as SVG text: bars in groups, and lines.
 
+One and the same input and version of matplotlib give one and the same text: ids are salted with a
+constant and no date is written. Words stay words, so that they can be searched. matplotlib comes
+with the extra `dev`.
+"""
+
+import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
-from saecircuits.publication.svg import FONT, tag, text
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
-WIDTH, HEIGHT = 720.0, 352.0
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 16.0, 78.0, 56.0
-COLOURS = (
+COLOURS: Final = (
     "#0b6aa2", "#c8500a", "#4d7a29", "#7a4d8c", "#888888", "#b8860b", "#1f9e89", "#b0396b"
 )  # fmt: skip
+FAINT, GRID = "#666666", "#e3e3e3"
+SIZE: Final = (7.5, 3.7)  # inches: 720 pixels wide on a page
+_STYLE: Final[dict[Any, Any]] = {
+    "svg.hashsalt": "saecircuits",
+    "svg.fonttype": "none",
+    # The first is matplotlib's own, so that the layout is the same on every machine; the others
+    # stand in where a page is read without it.
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Helvetica", "Arial"],
+    "font.size": 8.0,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.labelcolor": FAINT,
+    "grid.color": GRID,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": "#222222",
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.4,
+}
 
 
 def bars(
@@ -27,22 +57,19 @@ def bars(
         note: one line under the title.
         below: what the groups are, under their labels.
     """
-    known = [value for values in series.values() for value in values if math.isfinite(value)]
-    low, high, step = _range([0.0, *known])
-    wide = (WIDTH - LEFT - RIGHT) / len(groups)
-    each = 0.8 * wide / len(series)
-    body = list(_frame(title, note, list(series), low, high, step))
-    for at, label in enumerate(groups):
-        start = LEFT + (at + 0.1) * wide
-        for number, values in enumerate(series.values()):
-            if math.isfinite(values[at]):
-                ends = sorted(_height(end, low, high) for end in (0.0, values[at]))
-                body.append(
-                    tag("rect", x=start + number * each, y=ends[0], width=each * 0.92,
-                        height=max(0.5, ends[1] - ends[0]), fill=COLOURS[number])
-                )  # fmt: skip
-        body += _labels(LEFT + (at + 0.5) * wide, label)
-    return _whole([*body, _below(below)], title)
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _begun(below)
+        each = 0.8 / len(series)
+        for number, (name, values) in enumerate(series.items()):
+            places = [at - 0.4 + (number + 0.5) * each for at in range(len(groups))]
+            heights = [value if math.isfinite(value) else 0.0 for value in values]
+            axes.bar(places, heights, 0.92 * each, color=COLOURS[number], label=name)
+        axes.axhline(0.0, color=FAINT, linewidth=0.8)
+        axes.set_xlim(-0.5, len(groups) - 0.5)
+        axes.set_xticks(range(len(groups)), groups)
+        axes.tick_params(axis="x", length=0)
+        axes.grid(axis="y")
+        return _ended(figure, axes, title, note)
 
 
 def lines(
@@ -52,91 +79,85 @@ def lines(
     title: str,
     note: str,
     below: str = "",
+    beside: str = "",
     is_log: bool = False,
+    is_log_across: bool = False,
+    dashed: Collection[str] = (),
 ) -> str:
     """One line per series, over shared points; a value that is not finite has no place.
 
     Args:
         note: one line under the title.
         below: what the points are.
+        beside: what the values are.
         is_log: the upright axis is logarithmic; values must be positive.
+        is_log_across: the axis of the points is; every point then has its number, and a mark.
+        dashed: names of series that are laws, which the others are compared with.
     """
-    change = math.log10 if is_log else float
-    shown = {
-        name: [(x, change(y)) for x, y in zip(across, values, strict=True) if math.isfinite(y)]
-        for name, values in series.items()
-    }
-    low, high, step = _range([y for points in shown.values() for _, y in points], is_log=is_log)
-    body = list(_frame(title, note, list(series), low, high, step, is_log=is_log))
-
-    def place(value: float) -> float:
-        return LEFT + (value - across[0]) / (across[-1] - across[0]) * (WIDTH - LEFT - RIGHT)
-
-    for number, points in enumerate(shown.values()):
-        path = " ".join(f"{place(x):.1f},{_height(y, low, high):.1f}" for x, y in points)
-        body.append(
-            tag("polyline", points=path, fill="none", stroke=COLOURS[number], stroke_width=2)
-        )
-    for x in across[:: max(1, (len(across) - 1) // 5)]:
-        body += _labels(place(x), f"{x:g}")
-    return _whole([*body, _below(below)], title)
-
-
-def _range(values: Sequence[float], *, is_log: bool = False) -> tuple[float, float, float]:
-    low, high = min(values), max(values)
-    if is_log:
-        return math.floor(low), math.ceil(high), 1.0
-    size = 10 ** math.floor(math.log10(max(high - low, 1e-9)))
-    step = next(s * size for s in (0.2, 0.5, 1, 2) if (high - low) / (s * size) <= 6)
-    return math.floor(low / step) * step, math.ceil(high / step) * step, step
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _begun(below)
+        axes.set_ylabel(beside)
+        for number, (name, values) in enumerate(series.items()):
+            style = {"color": COLOURS[number], "linewidth": 1.6}
+            if name in dashed:
+                style = {"color": FAINT, "linewidth": 1.0, "linestyle": (0, (5, 4))}
+            elif is_log_across:
+                style |= {"marker": "o", "markersize": 4.0}
+            axes.plot(across, values, label=name, **style)
+        plain = FuncFormatter(lambda value, _: f"{value:,g}")
+        if is_log:
+            known = [value for values in series.values() for value in values if value < math.inf]
+            marks = ticks(known)
+            axes.set_yscale("log")
+            axes.set_yticks(marks, [f"{mark:.3g}" for mark in marks])
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.set_ylim(marks[0], marks[-1])
+        if is_log_across:
+            axes.set_xscale("log")
+            axes.set_xticks(list(across))
+            axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(plain)
+        axes.grid()
+        return _ended(figure, axes, title, note)
 
 
-def _height(value: float, low: float, high: float) -> float:
-    return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+def ticks(values: Sequence[float]) -> list[float]:
+    """Numbers from at or below the smallest positive value to at or above the largest.
+
+    They are of the kind 1, 2, 5, 10, or, over four powers of ten and more, of the kind 1, 10.
+    """
+    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    kinds = (1, 2, 5) if last - first < 4 else (1,)
+    steps = [kind * 10.0**power for power in range(first, last + 1) for kind in kinds]
+    low = max(step for step in steps if step <= min(values))
+    high = min(step for step in steps if step >= max(values))
+    return [step for step in steps if low <= step <= high]
 
 
-def _labels(x: float, label: str) -> Iterator[str]:
-    for number, line in enumerate(label.split("\n")):
-        y = HEIGHT - BOTTOM + 16 + 13 * number
-        yield text(x, y, line, size=10.5, text_anchor="middle")
+def _begun(below: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(below)
+    return figure, axes
 
 
-def _below(label: str) -> str:
-    if not label:
-        return ""
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    return text(middle, HEIGHT - 8, label, size=11.5, fill="#666", text_anchor="middle")
-
-
-def _frame(
-    title: str,
-    note: str,
-    names: Sequence[str],
-    low: float,
-    high: float,
-    step: float,
-    *,
-    is_log: bool = False,
-) -> Iterator[str]:
-    yield tag("rect", width=WIDTH, height=HEIGHT, fill="white")
-    yield text(LEFT, 22.0, title, size=15.0, font_weight="bold")
-    yield text(LEFT, 40.0, note, size=11.5, fill="#666")
-    at = LEFT
-    for number, name in enumerate(names):
-        yield tag("rect", x=at, y=51.0, width=11.0, height=11.0, fill=COLOURS[number])
-        yield text(at + 16, 61.0, name, size=11.5)
-        at += 34 + 7.0 * len(name)
-    for count in range(round((high - low) / step) + 1):
-        value = low + count * step
-        y = _height(value, low, high)
-        colour = "#666" if abs(value) < step / 2 and not is_log else "#e3e3e3"
-        number = f"{10**value if is_log else value:.3g}"
-        yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, stroke=colour)
-        yield text(LEFT - 6, y + 4, number, size=11.0, fill="#666", text_anchor="end")
-
-
-def _whole(body: Sequence[str], title: str) -> str:
-    return tag(
-        "svg", body, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
-        width=WIDTH, height=HEIGHT, font_family=FONT, role="img", aria_label=title,
+def _ended(figure: Figure, axes: Axes, title: str, note: str) -> str:
+    """The chart as SVG text: title, note and legend above it, all from its left edge."""
+    names = axes.get_legend_handles_labels()[1]
+    legend = axes.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.02), ncols=_columns(names), title=note,
+        alignment="left", borderaxespad=0.0, borderpad=0.0,
     )  # fmt: skip
+    legend.get_title().set(fontsize=8.5, color=FAINT)
+    heading = figure.suptitle(title, fontsize=11.0, fontweight="bold", horizontalalignment="left")
+    figure.draw_without_rendering()  # where the axes begin is known after this
+    heading.set_x(axes.get_position().x0)
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
+    return drawn.getvalue()
+
+
+def _columns(names: Sequence[str]) -> int:
+    """As many names side by side as there is room for: 5 points a letter and 40 a mark."""
+    widest = max(map(len, names))
+    return max(1, min(len(names), int(72 * SIZE[0] // (5 * widest + 40))))

@@ -23,12 +23,10 @@ FLOORS = (
     ("publication",),
     ("discovery",),
     ("__init__",),  # the contents page: the public names, looked up when first used
-    ("benchmark",),
     ("cli",),
     ("__main__",),
 )
 LIBRARIES_OF_SPLICE = {"transformer_lens", "sae_lens"}
-LONGEST_FILE = 400
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 
 
@@ -114,9 +112,3 @@ def test_one_floor_alone_imports(library: str) -> None:
 def test_theory_is_torch_alone() -> None:
     for module in (name for name in FILES if _floor(name) == "theory"):
         assert {_floor(name) for name in _own(module)} <= {"errors", "shapes", "theory"}, module
-
-
-@pytest.mark.parametrize("module", FILES)
-def test_files_can_be_held_in_the_head(module: str) -> None:
-    lines = len(FILES[module].read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGEST_FILE, f"{module} has {lines} lines"

@@ -75,7 +75,6 @@ LATE = {
     "rest": (["interactions", "run", "--rest", "zero"], "unknown rest"),
     "figure": (["draw", "run", "--measure", "--out", "x.png"], ".svg or .pdf"),
     "run's task": (["paths", "run", "--task", "none.jsonl"], "none.jsonl: no such file"),
-    "bench": (["bench", "--out", "words.jsonl"], "words.jsonl is a file"),
 }
 
 

@@ -20,7 +20,7 @@ DRAWN = ("features", "pca", "coordinates", "random", "neurons")
 
 
 def measure(
-    model: sc.SplicedModel, task: sc.Task, kinds: Sequence[str]
+    model: sc.SplicedModel, task: sc.Task, kinds: Sequence[Kind]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row per kind of node, and all points of all curves."""
     found = sc.baselines(model, task, kinds=kinds)
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_table(pd.concat(tables), options.out, name="baselines")
     every = pd.concat(curves)
     every.to_csv(options.out / "baselines_curves.csv", index=False)
-    (options.out / "baselines.svg").write_text(drawing(every) + "\n", encoding="utf-8")
+    (options.out / "baselines.svg").write_text(drawing(every), encoding="utf-8")
 
 
 def drawing(curves: pd.DataFrame) -> str:
@@ -71,10 +71,12 @@ def drawing(curves: pd.DataFrame) -> str:
         filled = table.sort_index().ffill()
         series[kind] = [float(filled[filled.index <= size].iloc[-1].mean()) for size in sizes]
     return lines(
-        range(len(sizes)),
+        sizes,
         series,
         title="Faithfulness over size, mean over tasks",
-        note=f"nodes kept: {', '.join(map(str, sizes))} at 0 to {len(sizes) - 1}",
+        note="node ablation on held-out prompts",
+        below="nodes kept",
+        is_log_across=True,
     )
 
 

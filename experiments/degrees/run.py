@@ -128,7 +128,8 @@ def _share(found: pd.DataFrame, by: str) -> pd.Series:
 def _means(shares: Sequence[pd.Series]) -> pd.Series:
     """By degree; nodes between which there is no path have a share nowhere."""
     degrees = range(1 + max((int(share.index.max()) for share in shares if len(share)), default=0))
-    return sum(share.reindex(degrees, fill_value=0.0) for share in shares) / len(shares)
+    filled = [share.reindex(degrees, fill_value=0.0) for share in shares]
+    return sum(filled, start=pd.Series(0.0, index=degrees)) / len(shares)
 
 
 def _mean(share: pd.Series) -> float:
@@ -165,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         note=f"shares of the sum of absolute effects, mean over {len(rows)} tasks",
         below="degree: components passed",
     )
-    (options.out / "degrees.svg").write_text(drawing + "\n", encoding="utf-8")
+    (options.out / "degrees.svg").write_text(drawing, encoding="utf-8")
 
 
 if __name__ == "__main__":

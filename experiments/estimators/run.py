@@ -8,6 +8,7 @@ and its share (Shapley value) in the joint change of its site.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ import saecircuits as sc
 from experiments.arguments import task_parser
 from experiments.tables import write_table
 
-WAYS: dict[str, dict[str, str]] = {
+WAYS: dict[str, dict[str, Any]] = {
     "gradient": {},
     "gradient, thresholds held": {"thresholds": "held"},
     "gradient, attention and norms held": {"linearization": "frozen"},

@@ -114,7 +114,7 @@ def _plot(tables: dict[str, pd.DataFrame], folder: Path, *, n_prompts: int) -> N
         ),
     }
     for name, plot in drawn.items():
-        (folder / f"expansion_{name}.svg").write_text(plot + "\n", encoding="utf-8")
+        (folder / f"expansion_{name}.svg").write_text(plot, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ import pandas as pd
 import torch
 
 import saecircuits as sc
+from experiments.bench.sizes import SIZES, load_random
 from experiments.tables import write_table
-from saecircuits.benchmark.sizes import SIZES, load_random
 from saecircuits.expansion import affine_run
 from saecircuits.theory import degree_spectrum
 

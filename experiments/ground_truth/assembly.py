@@ -150,8 +150,9 @@ class _Weights:
             for parameter in model.parameters():
                 parameter.zero_()
             body = model.transformer
-            for norm in (body.ln_f, *(n for block in body.h for n in (block.ln_1, block.ln_2))):
-                norm.weight.fill_(LARGE * (2 / self.width) ** 0.5)
+            for norm in body.modules():
+                if isinstance(norm, torch.nn.LayerNorm):
+                    norm.weight.fill_(LARGE * (2 / self.width) ** 0.5)
             body.wpe.weight.copy_(self.constant.expand(len(program.positions), -1))
             for place, direction in enumerate(program.positions):
                 body.wpe.weight[place] += self.direction(direction)

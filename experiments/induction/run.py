@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ INDUCTION = 0.5
 STORY, STORY_HEAD = "Tom and Lily went to the park. Tom gave a ball to", (3, 0)
 
 
-def bigrams(model: sc.SplicedModel, rules: dict[str, list]) -> pd.DataFrame:
+def bigrams(model: sc.SplicedModel, rules: dict[str, Any]) -> pd.DataFrame:
     """The direct path against the bigram table that the text was made with."""
     table, ids = heads.direct_path(model), _ids(rules)
     found, first, logits = [], [], []
@@ -53,7 +54,7 @@ def bigrams(model: sc.SplicedModel, rules: dict[str, list]) -> pd.DataFrame:
     )
 
 
-def skip_trigrams(model: sc.SplicedModel, rules: dict[str, list]) -> pd.DataFrame:
+def skip_trigrams(model: sc.SplicedModel, rules: dict[str, Any]) -> pd.DataFrame:
     """For every head of the first layer: does it carry "topic ... trigger -> outcome"?"""
     ids, known = _ids(rules), rules["skip_trigrams"]
     topics = sorted({ids[rule["topic"]] for rule in known})
@@ -94,13 +95,13 @@ def sides(
             )  # fmt: skip
             whole = found.pairs["contrast"].sum()
             for side, terms in (("key", found.key_terms), ("query", found.query_terms)):
-                for term in terms.itertuples():
+                for term, contrast in zip(terms.itertuples(), terms["contrast"], strict=True):
                     rows.append(
                         {
                             "head": f"L1.H{head}",
                             "side": side,
                             "term": getattr(term, f"{side}_term"),
-                            "share": term.contrast / whole,
+                            "share": contrast / whole,
                         }
                     )
     table = pd.DataFrame(rows).groupby(["head", "side", "term"], sort=False)["share"].sum() / count
@@ -240,7 +241,7 @@ def _named(known: pd.DataFrame) -> pd.DataFrame:
     return known.drop(columns="layer").assign(head=names)[["head", *known.columns[2:]]]
 
 
-def _ids(rules: dict[str, list]) -> dict[str, int]:
+def _ids(rules: dict[str, Any]) -> dict[str, int]:
     return {word: token for token, word in enumerate(rules["words"])}
 
 
@@ -276,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, table in found.items():
         write_table(table, options.out, name=name)
     for name, drawn in plots(found["sides"], found["paths"]).items():
-        (options.out / f"{name}.svg").write_text(drawn + "\n", encoding="utf-8")
+        (options.out / f"{name}.svg").write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def _scaled(metric: pd.Series) -> pd.Series:
 
 
 def _write(path: Path, drawing: str) -> None:
-    path.write_text(drawing + "\n", encoding="utf-8")
+    path.write_text(drawing, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import saecircuits as sc
-from saecircuits.benchmark.sizes import Size, load_random
+from experiments.bench.sizes import Size, load_random
 
 
 def measure(n_tokens: int, limit: str, threshold: float) -> dict[str, Any]:

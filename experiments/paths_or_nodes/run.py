@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         note=f"node ablation on held-out prompts, mean over {len(tables)} tasks",
         below="bits that describe the circuit",
     )
-    (options.out / "paths_or_nodes.svg").write_text(drawing + "\n", encoding="utf-8")
+    (options.out / "paths_or_nodes.svg").write_text(drawing, encoding="utf-8")
 
 
 if __name__ == "__main__":

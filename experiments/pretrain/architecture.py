@@ -6,8 +6,9 @@ The state is exported to `GPT2LMHeadModel`, which is what everything else loads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +89,13 @@ class Block(nn.Module):
         return tap(self.site + "hook_resid_post", stream)
 
 
+class Blocks(nn.ModuleList):
+    """The blocks of a model, in order."""
+
+    def __iter__(self) -> Iterator[Block]:
+        return cast("Iterator[Block]", super().__iter__())
+
+
 class LanguageModel(nn.Module):
     """The model as it is trained."""
 
@@ -96,7 +104,7 @@ class LanguageModel(nn.Module):
         self.shape = shape
         self.tokens = nn.Embedding(shape.vocabulary, shape.width)
         self.positions = nn.Embedding(shape.context, shape.width)
-        self.blocks = nn.ModuleList(Block(shape, index) for index in range(shape.layers))
+        self.blocks = Blocks(Block(shape, index) for index in range(shape.layers))
         self.ln_f = nn.LayerNorm(shape.width)
         nn.init.normal_(self.tokens.weight, std=0.05)
         nn.init.normal_(self.positions.weight, std=0.02)

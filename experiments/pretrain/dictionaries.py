@@ -14,7 +14,7 @@ from sae_lens import SAE, BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from sae_lens.config import LoggingConfig, SAETrainerConfig
 from sae_lens.saes.sae import SAEMetadata
 from sae_lens.training.sae_trainer import SAETrainer
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,13 @@ def _single(batches: Iterator[list[Tensor]]) -> Iterator[Tensor]:
     """The batches of the only site."""
     for (batch,) in batches:
         yield batch
+
+
+def parameter_of(dictionary: SAE, name: str) -> nn.Parameter:
+    """A parameter that dictionaries of one kind have, such as the threshold of JumpReLU ones."""
+    found = getattr(dictionary, name)
+    assert isinstance(found, nn.Parameter), f"{name} is {type(found).__name__}, not a parameter"
+    return found
 
 
 def load_dictionary(folder: Path) -> SAE:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from activations import splice
 from architecture import LanguageModel
+from dictionaries import parameter_of
 from gates import BatchGate
 from rows import ROW, MixedRows
 from sae_lens import SAE
@@ -65,10 +66,10 @@ class TunedDictionary(nn.Module):
         super().__init__()
         norms = sae.W_dec.data.norm(dim=1)
         self.W_enc = nn.Parameter((sae.W_enc.data * norms).contiguous())
-        self.b_enc = nn.Parameter(sae.b_enc.data * norms)
+        self.b_enc = nn.Parameter(parameter_of(sae, "b_enc").data * norms)
         self.W_dec = nn.Parameter(sae.W_dec.data / norms[:, None])
         self.b_dec = nn.Parameter(sae.b_dec.data.clone())
-        self.gate = BatchGate(active, (sae.threshold.data * norms).mean().item())
+        self.gate = BatchGate(active, (parameter_of(sae, "threshold").data * norms).mean().item())
         self.unexplained = torch.zeros(())
 
     def forward(self, stream: Tensor) -> Tensor:
@@ -92,7 +93,8 @@ class TunedDictionary(nn.Module):
         """Put the tuned parameters into the autoencoder of sae_lens."""
         for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
             getattr(sae, name).data = getattr(self, name).data.clone().contiguous()
-        sae.threshold.data = self.gate.threshold.expand(len(sae.threshold)).clone()
+        threshold = parameter_of(sae, "threshold")
+        threshold.data = self.gate.threshold.expand(len(threshold)).clone()
 
 
 def divergence(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from activations import collect
 from architecture import LanguageModel
-from dictionaries import load_dictionary
+from dictionaries import load_dictionary, parameter_of
 from sae_lens import SAE
 from torch import Tensor
 
@@ -30,8 +30,8 @@ def without(dictionary: SAE, kept: Tensor) -> SAE:
     smaller = type(dictionary)(config)
     smaller.W_enc.data = dictionary.W_enc.data[:, kept].contiguous()
     smaller.W_dec.data = dictionary.W_dec.data[kept].contiguous()
-    smaller.b_enc.data = dictionary.b_enc.data[kept].clone()
-    smaller.threshold.data = dictionary.threshold.data[kept].clone()
+    for name in ("b_enc", "threshold"):
+        parameter_of(smaller, name).data = parameter_of(dictionary, name).data[kept].clone()
     smaller.b_dec.data = dictionary.b_dec.data.clone()
     return smaller
 

@@ -121,6 +121,9 @@ network. `stories/manifest.json` has every figure below and a SHA-256 of every f
 
 [induction.md](induction.md) is about the other shipped model, `induction/`.
 
+saecircuits finds both beside its checkout. An installation without one gets them as a package of
+their own, `saecircuits-models`: `pip install ./pretrained` in a checkout.
+
 - **Licence of the weights:** {manifest["licence"]}. Trained on {manifest["training_text"]}.
 - **Model:** {shape["family"]}, {shape["layers"]} layers, width {shape["width"]}, {shape["heads"]}
   heads, MLP {shape["hidden"]}, context {shape["context"]}, vocabulary {shape["vocabulary"]},

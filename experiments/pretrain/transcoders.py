@@ -77,7 +77,8 @@ def train_transcoder(
     """Train the transcoder of one layer and save it."""
     torch.manual_seed(recipe.seed)
     batches = activation_batches(model, rows, list(transcoder_sites(layer)), recipe.batch)
-    training = TranscoderTraining(*next(batches), recipe)
+    inputs, outputs = next(batches)
+    training = TranscoderTraining(inputs, outputs, recipe)
     optimizer = torch.optim.Adam(training.parameters(), lr=recipe.rate)
     steps = recipe.samples // recipe.batch
     for step in range(steps):

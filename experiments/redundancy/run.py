@@ -21,11 +21,12 @@ import saecircuits as sc
 from experiments.arguments import task_parser
 from experiments.charts import bars
 from experiments.tables import write_table
+from saecircuits.nonlinearity.node_game import Rest
 
 
 def games(
     model: sc.SplicedModel, circuit: sc.Circuit, count: int
-) -> dict[str, tuple[list[str], str]]:
+) -> dict[str, tuple[list[str], Rest]]:
     """The members and the rest of every game."""
     strongest = list(circuit.members[:count])
     nodes = circuit.nodes[circuit.nodes["node"].isin(circuit.members)]
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         title="Interactions by grade, among the nodes of one site",
         note="share of v(N) - v(empty); 1 at grade 1 would be a sum of parts",
     )
-    (options.out / "redundancy.svg").write_text(drawing + "\n", encoding="utf-8")
+    (options.out / "redundancy.svg").write_text(drawing, encoding="utf-8")
 
 
 if __name__ == "__main__":

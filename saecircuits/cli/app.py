@@ -6,7 +6,7 @@ import typer
 
 from saecircuits.cli.explaining import attention, expand, interactions, linearity, paths
 from saecircuits.cli.finding import attribute, compare, discover, validate
-from saecircuits.cli.listing import bench, models, tasks
+from saecircuits.cli.listing import models, tasks
 from saecircuits.cli.sharing import draw, export, label
 from saecircuits.cli.showing import say
 from saecircuits.cli.testing import baselines, hypotheses
@@ -55,6 +55,5 @@ for command in (
     label,
     models,
     tasks,
-    bench,
 ):
     app.command()(command)

@@ -169,17 +169,6 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def print_sheet(sheet: Any) -> None:
-    columns = [
-        Column(name, justify="left" if number < sheet.words else "right")
-        for number, name in enumerate(sheet.header)
-    ]
-    table = Table(*columns, title=sheet.title)
-    for row in sheet.rows:
-        table.add_row(*row)
-    OUT.print(table)
-
-
 def print_table(title: str, frame: Any, columns: list[str]) -> None:
     table = Table(*columns, title=title)
     for row in frame[columns].itertuples(index=False):

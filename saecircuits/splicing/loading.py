@@ -1,4 +1,6 @@
-"""Models by name: shipped with the package, in a folder, or from a hub with an SAE release.
+"""Models by name: shipped, in a folder, or from a hub with an SAE release.
+
+Shipped models lie in `pretrained/` beside a checkout, or come as the package `saecircuits-models`.
 
 A model folder holds `manifest.json`, `model/` (Hugging Face format with its tokenizer), and
 dictionaries in sae_lens's format. The manifest names each dictionary's hook, the sites spliced by
@@ -7,6 +9,7 @@ default, and the SHA-256 of every file, which is checked before anything is load
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +21,7 @@ from saecircuits.errors import (
     ModelError,
     SaecircuitsError,
     UnknownNameError,
+    cut,
     public_path,
 )
 from saecircuits.splicing import manifests
@@ -27,14 +31,23 @@ from saecircuits.splicing.devices import read_place
 from saecircuits.splicing.model import SplicedModel
 from saecircuits.torch_state import in_own_state
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-# In an installed wheel the models lie inside the package; in a checkout beside it.
-_SHIPPED = (_PACKAGE / "pretrained", _PACKAGE.parent / "pretrained")
+# Beside the package in a checkout; elsewhere in a package of their own.
+_BESIDE = Path(__file__).resolve().parents[2] / "pretrained"
+_PACKAGE = "saecircuits_models"
 
 
 def model_names() -> tuple[str, ...]:
-    """The names of the shipped models."""
+    """The names of the shipped models; none where they are not installed."""
     return tuple(sorted(folder.name for folder in _shipped_folders()))
+
+
+def not_shipped(what: str) -> ModelError:
+    """What to answer to who asks for a shipped model where none are installed."""
+    return ModelError(
+        f"{what}: no models are shipped with this installation; in a checkout of saecircuits, "
+        f"`pip install ./pretrained` brings them (saecircuits-models), and a checkout installed by "
+        "`pip install -e .` has them"
+    )
 
 
 def read_manifest(name_or_folder: str | Path) -> dict[str, Any]:
@@ -129,9 +142,14 @@ def random_bridge(
 
 
 def _shipped_folders() -> list[Path]:
-    for root in _SHIPPED:
-        if root.is_dir():
-            return [path.parent for path in root.glob(f"*/{manifests.NAME}")]
+    # A checkout's folder says that it is the package; another `pretrained` may lie there.
+    roots = [_BESIDE] if (_BESIDE / _PACKAGE).is_dir() else []
+    package = find_spec(_PACKAGE)
+    if package is not None:
+        roots += map(Path, package.submodule_search_locations or ())
+    for root in roots:
+        if found := [path.parent for path in root.glob(f"*/{manifests.NAME}")]:
+            return found
     return []
 
 
@@ -140,6 +158,7 @@ def model_folder(name_or_folder: str | Path) -> Path:
 
     Raises:
         UnknownNameError: no shipped model has that name, and it is no folder.
+        ModelError: the same where no models are shipped; it says how to get them.
     """
     by_name = {folder.name: folder for folder in _shipped_folders()}
     if str(name_or_folder) in by_name:
@@ -147,6 +166,8 @@ def model_folder(name_or_folder: str | Path) -> Path:
     # Absolute, because transformer_lens takes a relative "gpt2" for the hub's model.
     folder = Path(name_or_folder).resolve()
     if not folder.is_dir():
+        if not by_name:
+            raise not_shipped(f"{cut(str(name_or_folder), 80)!r} is no folder")
         raise UnknownNameError("model", str(name_or_folder), by_name)
     return folder
 

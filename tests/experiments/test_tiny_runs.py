@@ -5,6 +5,7 @@ import math
 import random
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,15 @@ from saecircuits.splicing.loading import load_model, read_manifest
 from saecircuits.splicing.manifests import check_files
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def _check_chart(path: Path) -> str:
+    """The text of a chart, which is a whole SVG with a title."""
+    drawn = path.read_text(encoding="utf-8")
+    root = ElementTree.fromstring(drawn)
+    assert root.tag.endswith("}svg")
+    assert root[0].tag.endswith("}title") and root[0].text
+    return drawn
 
 
 @pytest.mark.slow
@@ -152,7 +162,7 @@ def test_expansion(tmp_path: Path) -> None:
         table = pd.read_csv(tmp_path / f"degrees_{operator}.csv")
         assert table["exact error"].iloc[-1] < 1e-4 < table["naive error"].iloc[-1]
         assert table["share of absolute logit"].sum() == pytest.approx(1)
-    assert "</svg>" in (tmp_path / "expansion_naive.svg").read_text(encoding="utf-8")
+    _check_chart(tmp_path / "expansion_naive.svg")
 
 
 @pytest.mark.slow
@@ -166,7 +176,7 @@ def test_degrees(tmp_path: Path) -> None:
     shares = pd.read_csv(tmp_path / "degrees_means.csv").set_index("degree")
     assert (shares.drop(columns="random paths").sum() - 1).abs().max() < 1e-6
     assert shares["edges"][3:].sum() == 0 < shares["paths"][3:].sum()
-    assert (tmp_path / "degrees.svg").read_text(encoding="utf-8").startswith("<svg")
+    _check_chart(tmp_path / "degrees.svg")
 
 
 @pytest.mark.slow
@@ -175,7 +185,7 @@ def test_baselines(tmp_path: Path) -> None:
     baselines.main([*small, "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "baselines.csv")
     assert list(table["kind"]) == ["features", "neurons"]
-    assert "</svg>" in (tmp_path / "baselines.svg").read_text(encoding="utf-8")
+    _check_chart(tmp_path / "baselines.svg")
 
 
 @pytest.mark.slow
@@ -214,7 +224,7 @@ def test_linearity(tmp_path: Path) -> None:
     assert {"feature", "neuron", "head", "edge"} <= set(table["kind"])
     assert len(pd.read_csv(tmp_path / "linearity_profile.csv")) == 5
     for name in ("linearity.svg", "linearity_curves.svg"):
-        assert (tmp_path / name).read_text(encoding="utf-8").startswith("<svg")
+        _check_chart(tmp_path / name)
 
 
 @pytest.mark.slow
@@ -253,7 +263,7 @@ def test_redundancy(tmp_path: Path) -> None:
     assert list(table.index) == ["circuit", "alone", "inner", "last", "layers"]
     grades = table[["grade 1", "grade 2", "grade 3", "grade 4 and above"]]
     assert (grades.sum(axis=1).drop("alone") - 1).abs().max() < 1e-4
-    assert "agreement" in (tmp_path / "redundancy.svg").read_text(encoding="utf-8")
+    assert "agreement" in _check_chart(tmp_path / "redundancy.svg")
 
 
 def _corpus(folder: Path) -> Path:
@@ -325,4 +335,4 @@ def test_induction_pretraining(tmp_path: Path) -> None:
 def test_induction(tmp_path: Path) -> None:
     induction.main(["--prompts", "4", "--out", str(tmp_path)])
     assert len(pd.read_csv(tmp_path / "behaviours.csv")) == 8
-    assert (tmp_path / "induction-paths.svg").read_text(encoding="utf-8").startswith("<svg")
+    _check_chart(tmp_path / "induction-paths.svg")

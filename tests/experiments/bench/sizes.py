@@ -1,6 +1,6 @@
 """A size that runs in no time; numbers are unequal primes or their products."""
 
-from saecircuits.benchmark.sizes import Size
+from experiments.bench.sizes import Size
 
 TINY = Size(
     name="tiny",

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from saecircuits.benchmark.engines import ENGINES
-from saecircuits.benchmark.flops import edge_terms, node_terms
-from saecircuits.benchmark.sizes import SIZES, Loaded, load_random
-from saecircuits.benchmark.work import counted_flop, prepare, set_up
-from tests.benchmark.sizes import TINY
+from experiments.bench.engines import ENGINES
+from experiments.bench.flops import edge_terms, node_terms
+from experiments.bench.sizes import SIZES, Loaded, load_random
+from experiments.bench.work import counted_flop, prepare, set_up
+from tests.experiments.bench.sizes import TINY
 
 # Long rows of products, so that little is spent beside them.
 WIDE = replace(TINY, d_model=130, d_mlp=514, d_sae=307, active=17, n_tokens=11)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from saecircuits.benchmark.engines import ENGINES
-from saecircuits.benchmark.sizes import Loaded, load_random
-from saecircuits.benchmark.work import edges, prepare, set_up, spread
+from experiments.bench.engines import ENGINES
+from experiments.bench.sizes import Loaded, load_random
+from experiments.bench.work import edges, prepare, set_up, spread
 from saecircuits.nodes.interventions import Spot
-from tests.benchmark.sizes import TINY
+from tests.experiments.bench.sizes import TINY
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from saecircuits.benchmark.engines import Engine
-from saecircuits.benchmark.measuring import Clock
-from saecircuits.benchmark.sizes import Loaded
+from experiments.bench.engines import Engine
+from experiments.bench.measuring import Clock
+from experiments.bench.sizes import Loaded
 from saecircuits.circuits import Circuit, prune
 from saecircuits.edges.ablation import Wiring
 from saecircuits.edges.attribute import attribute

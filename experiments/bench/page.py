@@ -1,18 +1,16 @@
 """A benchmark as a folder: a page, its plots, and all figures as JSON."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from saecircuits.benchmark.bars import BAR_SIZE, slope, straight
-from saecircuits.benchmark.flops import edge_terms
-from saecircuits.benchmark.plot import Axis, Line, draw_plot, ticks
-from saecircuits.benchmark.prose import COUNT, HOW, NOTES
-from saecircuits.benchmark.report import Sheet, number, points_of, sheets, to_json
-from saecircuits.benchmark.results import Benchmark
-from saecircuits.benchmark.sizes import SIZES
-from saecircuits.errors import RunFolderError
-from saecircuits.publication.markdown import table
+from experiments.bench.prose import COUNT, HOW, NOTES
+from experiments.bench.results import Benchmark, slope, straight
+from experiments.bench.sizes import SIZES
+from experiments.bench.tables import number, sheets, terms
+from experiments.bench.wanted import BAR_SIZE, wishes
+from experiments.charts import lines
 
 PAGE: Final = "performance.md"
 FIGURES: Final = "performance.json"
@@ -37,47 +35,49 @@ _CURVES: Final = {
 
 
 def write(found: Benchmark, folder: Path) -> None:
-    """Writes the page, a plot for every curve and for the engines, and the figures.
-
-    Raises:
-        RunFolderError: the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        plots = _plots(found)
-        for name, content in plots.items():
-            (folder / name).write_text(content, encoding="utf-8")
-        (folder / PAGE).write_text(page(found, list(plots)), encoding="utf-8")
-        figures = json.dumps(to_json(found), indent=1, allow_nan=False)
-        (folder / FIGURES).write_text(figures + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(f"{folder} cannot be written ({error}); give another --out") from None
+    """Writes the page, a plot for every curve, and the figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for curve, drawn in plots(found).items():
+        (folder / plot_name(curve)).write_text(drawn, encoding="utf-8")
+    (folder / PAGE).write_text(page(found), encoding="utf-8")
+    value = found.to_json() | {"wanted": [asdict(wish) for wish in wishes(found)]}
+    figures = json.dumps(value, indent=1, allow_nan=False)
+    (folder / FIGURES).write_text(figures + "\n", encoding="utf-8")
 
 
-def _plots(found: Benchmark) -> dict[str, str]:
-    plots = {}
+def plot_name(curve: str) -> str:
+    """The file's."""
+    return f"performance-{curve}.svg"
+
+
+def plots(found: Benchmark) -> dict[str, str]:
+    """Curve to its plot as SVG text, for every curve of more than one point."""
+    drawn = {}
     for curve, (title, note, label) in _CURVES.items():
-        points = points_of(found, curve)
+        points = found.curve(curve)
         if len(points) < 2:
             continue
-        places = [(float(p.at), p.seconds) for p in points]
         once, each = straight(points)
-        law = [(at, max(once + each * at, places[0][1] / 3)) for at, _ in places]
-        lines = [
-            Line(f"measured; power {slope(points):.2f} at the larger values", places),
-            Line(f"{number(once)} s + {number(1e3 * each)} ms x {curve}", law, is_dashed=True),
-        ]
-        plots[f"performance-{curve}.svg"] = draw_plot(
-            lines,
+        measured = f"measured; power {slope(points):.2f} at the larger values"
+        law = f"{number(once)} s + {number(1e3 * each)} ms x {curve}"
+        drawn[curve] = lines(
+            [point.at for point in points],
+            {
+                measured: [point.seconds for point in points],
+                law: [max(once + each * p.at, points[0].seconds / 3) for p in points],
+            },
             title=title,
             note=note,
-            x=Axis(label, [at for at, _ in places]),
-            y=Axis("CPU seconds", ticks([s for _, s in [*places, *law]])),
+            below=label,
+            beside="CPU seconds",
+            is_log=True,
+            is_log_across=True,
+            dashed=(law,),
         )
-    return plots
+    return drawn
 
 
-def page(found: Benchmark, plots: list[str]) -> str:
+def page(found: Benchmark) -> str:
     """The page in Markdown."""
     machine = found.machine
     memory = f"{machine.memory / 2**30:.0f} GiB" if machine.memory else "unknown"
@@ -93,16 +93,13 @@ def page(found: Benchmark, plots: list[str]) -> str:
         _sizes(found),
     ]
     for sheet in sheets(found):
-        parts += [f"## {sheet.title}", NOTES[sheet.title], _table(sheet)]
+        parts += [f"## {sheet.title}", NOTES[sheet.title], sheet.markdown()]
         if sheet.title == "Growth":
-            parts += [f"![{_CURVES[_curve(name)][0]}]({name})" for name in plots]
+            drawn = [name for name in _CURVES if len(found.curve(name)) > 1]
+            parts += [f"![{_CURVES[name][0]}]({plot_name(name)})" for name in drawn]
     if any(one.size == BAR_SIZE for one in found.edges):
-        parts += ["## What the count is made of", COUNT, _table(_terms())]
+        parts += ["## What the count is made of", COUNT, terms().markdown()]
     return "\n\n".join(parts) + "\n"
-
-
-def _curve(name: str) -> str:
-    return name.removeprefix("performance-").removesuffix(".svg")
 
 
 def _sizes(found: Benchmark) -> str:
@@ -124,17 +121,3 @@ def _sizes(found: Benchmark) -> str:
             f"not later, {size.n_layers - 1} times."
         )
     return "\n".join(lines)
-
-
-def _terms() -> Sheet:
-    named = {name: edge_terms(size) for name, size in SIZES.items()}
-    terms = {name: {**counts, "all": sum(counts.values())} for name, counts in named.items()}
-    rows = [
-        (term, *(f"{counts[term] / 1e9:.1f}" for counts in terms.values()))
-        for term in next(iter(terms.values()))
-    ]
-    return Sheet("", ("GFLOP", *terms), tuple(rows), 1)
-
-
-def _table(sheet: Sheet) -> str:
-    return table(sheet.header, sheet.rows, numbers=len(sheet.header) - sheet.words)

@@ -1,24 +1,30 @@
-"""Jobs: each is measured in a process of its own, so that none inherits memory from another."""
+"""Carries out jobs: each in a process of its own, so that none inherits memory from another."""
 
+import multiprocessing
+import os
 import statistics
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
 
 import torch
 
-from saecircuits.benchmark.engines import ENGINES, FACTORISED, PARTS, SINGLE, Engine
-from saecircuits.benchmark.flops import node_terms
-from saecircuits.benchmark.measuring import Clock, PeakMemory, product_rate
-from saecircuits.benchmark.results import (
+from experiments.bench.engines import ENGINES, FACTORISED, PARTS, SINGLE, Engine
+from experiments.bench.flops import node_terms
+from experiments.bench.jobs import Job
+from experiments.bench.measuring import Clock, PeakMemory, product_rate
+from experiments.bench.results import (
     AblationResult,
     CurvePoint,
     EdgeResult,
     NodeResult,
     PartsResult,
+    Result,
 )
-from saecircuits.benchmark.sizes import SIZES, Loaded, Size, load_random, load_shipped
-from saecircuits.benchmark.work import (
+from experiments.bench.sizes import Loaded, load_random, load_shipped
+from experiments.bench.work import (
     bare_passes,
     counted_flop,
     edges,
@@ -30,65 +36,51 @@ from saecircuits.benchmark.work import (
 )
 from saecircuits.edges.ablation import ablate_edges
 from saecircuits.edges.attribute import attribute
-from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.interventions import Spot
 from saecircuits.nodes.names import node_id
 
-JobKind = Literal["nodes", "edges", "parts", "ablation", "curve"]
 _REPEATS: Final = 3
-# Edge ablation is timed on a circuit of so many nodes, and on so many prompts unless told.
+# Edge ablation is timed on a circuit of so many nodes.
 ABLATED_NODES: Final = 200
-ABLATED_PROMPTS: Final = 32
 
 
-@dataclass(frozen=True)
-class Job:
-    """One measurement.
-
-    Attributes:
-        size: a published size; None for the shipped model.
-        limit: prompt pairs of the shipped model's task; None for all.
-        engine: for `edges`.
-        is_full: also the slow engines on all targets.
-        curve: for `curve`, what is varied.
-        counts: for `curve`, targets per site, each a point.
-    """
-
-    kind: JobKind
-    size: Size | None
-    threads: int
-    limit: int | None = None
-    engine: str = FACTORISED
-    is_full: bool = False
-    curve: str = ""
-    counts: tuple[int | None, ...] = ()
-
-    @property
-    def size_name(self) -> str:
-        """Of the size or the shipped model."""
-        return "stories" if self.size is None else self.size.name
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Job":
-        """The job of `to_json`."""
-        size = None if value["size"] is None else Size(**value["size"])
-        return cls(**{**value, "size": size, "counts": tuple(value["counts"])})
-
-
-def carry_out(job: Job) -> list[dict[str, Any]]:
-    """The results of a job, as plain values.
+def carry_out_elsewhere(job: Job) -> list[Result]:
+    """The results of a job, measured in a fresh process.
 
     Raises:
-        UnknownNameError: no such engine.
+        RuntimeError: the job fails; the message has its last words.
     """
-    if job.engine not in ENGINES:
-        raise UnknownNameError("engine", job.engine, ENGINES)
+    fresh = multiprocessing.get_context("spawn")
+    with _threads_of_children(job.threads), ProcessPoolExecutor(1, mp_context=fresh) as pool:
+        try:
+            return pool.submit(carry_out, job).result()
+        except Exception as error:
+            raise RuntimeError(
+                f"measuring {job.what} of {job.size_name} failed with "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+@contextmanager
+def _threads_of_children(count: int) -> Iterator[None]:
+    """Processes that begin inside have so many threads in every library."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(count)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def carry_out(job: Job) -> list[Result]:
+    """The results of a job, measured in this process."""
     torch.set_num_threads(job.threads)
-    measure: dict[str, Callable[[Job, Loaded], list[Any]]] = {
+    measure: dict[str, Callable[[Job, Loaded], Sequence[Result]]] = {
         "nodes": _nodes,
         "edges": _edges,
         "parts": _parts,
@@ -96,7 +88,7 @@ def carry_out(job: Job) -> list[dict[str, Any]]:
         "curve": _curve,
     }
     loaded = load_shipped(limit=job.limit) if job.size is None else load_random(job.size)
-    return [asdict(result) for result in measure[job.kind](job, loaded)]
+    return list(measure[job.kind](job, loaded))
 
 
 def _nodes(job: Job, loaded: Loaded) -> list[NodeResult]:
@@ -258,31 +250,3 @@ def _rate(loaded: Loaded) -> float:
     """Of products of the loaded model's MLP, for a chunk of targets."""
     cfg = loaded.model.bridge.cfg
     return product_rate(512, int(cfg.d_model), int(cfg.d_mlp))
-
-
-def curve_jobs(threads: int) -> list[Job]:
-    """Time over targets, layers and prompt length, at shapes that load quickly.
-
-    Edges do not depend on the width of dictionaries, so the GPT-2 small size has a quarter of it;
-    prompt length is varied on the shipped model's shape, with the same number of targets.
-    """
-    gpt2 = replace(SIZES["gpt2-small"], d_sae=6144)
-    small = Size(
-        "stories-shape", "the shipped model's shape", "gpt2",
-        n_layers=4, d_model=128, n_heads=4, d_mlp=512, d_vocab=3072,
-        d_sae=1024, active=20, n_tokens=16,
-    )  # fmt: skip
-    counts = (15, 30, 60, 120, 240, 480, 960)
-    layers = (2, 4, 6, 8, 10, 12)
-    tokens = (16, 32, 64, 128, 256, 512, 1024)
-    return [
-        Job("curve", gpt2, threads, curve="targets", counts=counts),
-        *(
-            Job("curve", replace(gpt2, n_layers=n), threads, curve="layers", counts=(None,))
-            for n in layers
-        ),
-        *(
-            Job("curve", replace(small, n_tokens=n), threads, curve="tokens", counts=(320,))
-            for n in tokens
-        ),
-    ]

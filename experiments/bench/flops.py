@@ -2,7 +2,7 @@
 `[n, k]` with `[k, m]` counts as `2 n k m`. Sums, softmax, norms and gathers are left out.
 """
 
-from saecircuits.benchmark.sizes import Size
+from experiments.bench.sizes import Size
 
 
 def edge_terms(size: Size) -> dict[str, int]:

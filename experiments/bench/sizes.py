@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saecircuits.edges.settings import AttributionSettings
 from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.nodes.units import Positions
 from saecircuits.splicing import Dictionary, SplicedModel, splice
@@ -113,8 +114,6 @@ class Loaded:
 
 def load_shipped(*, limit: int | None = None) -> Loaded:
     """The shipped model on the training prompts of `pronoun`, with the default settings."""
-    from saecircuits.edges.settings import AttributionSettings
-
     model, settings = load_model(SHIPPED), AttributionSettings()
     prompts = load_task("pronoun", model, limit=limit).train
     return Loaded(model, prompts, settings.positions, settings.baseline, settings.max_nodes)

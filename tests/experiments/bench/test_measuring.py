@@ -2,7 +2,7 @@
 
 import torch
 
-from saecircuits.benchmark.measuring import Clock, PeakMemory, product_rate, this_machine
+from experiments.bench.measuring import Clock, PeakMemory, product_rate, this_machine
 
 
 def test_a_clock_adds_up_what_it_ran_for() -> None:
