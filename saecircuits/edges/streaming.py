@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from saecircuits.edges.graph import EDGE_COLUMNS
 from saecircuits.errors import InputError
-from saecircuits.run_folder import check_new_file
+from saecircuits.new_file import check_new_file
 
 _SCHEMA: Final = pa.schema(
     [(name, pa.string()) for name in EDGE_COLUMNS[:2]]

@@ -5,9 +5,9 @@ from typing import Any
 
 from saecircuits.circuits import Circuit
 from saecircuits.publication.markdown import table
-from saecircuits.publication.phrases import decimal
-from saecircuits.publication.tokens import visible
 from saecircuits.publication.words import ESTIMATORS, LINEARIZATIONS
+from saecircuits.runs.phrases import decimal
+from saecircuits.shown_text import visible
 from saecircuits.validation import ValidationReport
 
 _HEADER = ("estimated against measured", "sample", "Pearson", "Spearman", "same sign", "error")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from saecircuits.publication.grouping import Group
-from saecircuits.publication.tables import Row
+from saecircuits.runs.parquet import Row
 
 GROUP: Final = "group"
 

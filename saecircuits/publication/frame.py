@@ -5,10 +5,10 @@ from typing import Final, NamedTuple
 from saecircuits.circuits import Circuit
 from saecircuits.publication.boxes import LEFT, NORMAL, SMALL, Box, Layout
 from saecircuits.publication.collapse import GROUP
-from saecircuits.publication.phrases import effect_number, faithfulness_phrase, pair_phrase
-from saecircuits.publication.records import Example
 from saecircuits.publication.svg import fitted, tag, text, text_width, wrapped
-from saecircuits.publication.tokens import visible
+from saecircuits.runs.phrases import effect_number, faithfulness_phrase, pair_phrase
+from saecircuits.runs.records import Example
+from saecircuits.shown_text import visible
 from saecircuits.validation import ValidationReport
 
 SUPPORTS: Final = "#0072b2"

@@ -17,10 +17,10 @@ from urllib.parse import parse_qs
 
 from saecircuits.circuits import Circuit
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.publication.files import read_bytes
-from saecircuits.publication.records import FeatureLabel
-from saecircuits.publication.tables import Row, rows_of
-from saecircuits.publication.tokens import visible
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.runs.parquet import Row, rows_of
+from saecircuits.runs.storage import read_bytes
+from saecircuits.shown_text import visible
 
 SUGGESTED: Final = "suggested"
 ALIKE: Final = 0.6

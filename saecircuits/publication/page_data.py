@@ -11,10 +11,10 @@ import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import METRIC, AttributionGraph
-from saecircuits.publication.dashboards import QUARTERS, Dashboard, ShownContext, quarter_name
-from saecircuits.publication.degrees import DegreesRecord
+from saecircuits.features.dashboards import QUARTERS, Dashboard, ShownContext, quarter_name
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.features.looks import HeadLook
 from saecircuits.publication.limits import limit_points
-from saecircuits.publication.looks import HeadLook
 from saecircuits.publication.page_shape import (
     PageContext,
     PageData,
@@ -30,8 +30,9 @@ from saecircuits.publication.page_shape import (
     PageUnit,
     Pruning,
 )
-from saecircuits.publication.records import CircuitRecord, FeatureLabel
-from saecircuits.publication.writing import circuit_digest
+from saecircuits.runs.degrees import DegreesRecord
+from saecircuits.runs.records import CircuitRecord
+from saecircuits.runs.writing import circuit_digest
 from saecircuits.splicing.sites import TOKEN_HOOK, make_site
 from saecircuits.validation import ValidationReport
 

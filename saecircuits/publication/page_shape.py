@@ -6,21 +6,12 @@ forty thousand edges stay small; nodes and edges are named by their row.
 
 from typing import Any, Final, Literal
 
-from saecircuits.publication.dashboards import Histogram, Neighbour
-from saecircuits.publication.degrees import DegreesRecord
-from saecircuits.publication.looks import HeadLook
-from saecircuits.publication.records import (
-    Calibration,
-    Count,
-    CurveRow,
-    FeatureLabel,
-    Number,
-    RandomCircuits,
-    Record,
-    Sha256,
-    TaskRecord,
-    Versions,
-)
+from saecircuits.features.dashboards import Histogram, Neighbour
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.features.looks import HeadLook
+from saecircuits.runs.degrees import DegreesRecord
+from saecircuits.runs.records import Calibration, CurveRow, RandomCircuits, TaskRecord, Versions
+from saecircuits.schema import Count, Number, Record, Sha256
 
 PAGE_FORMAT: Final = "saecircuits-page/1"
 

@@ -22,8 +22,8 @@ from saecircuits.publication.grouping import (
     read_groups,
     suggest_groups,
 )
-from saecircuits.publication.tables import rows_of
-from tests.publication.made import made_circuit, made_labels
+from saecircuits.runs.parquet import rows_of
+from tests.made import made_circuit, made_labels
 
 
 def features(circuit: Circuit) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from saecircuits.publication import words
 from saecircuits.publication.certainty import certainty
 from saecircuits.publication.limits import limit_points
 from saecircuits.splicing import ErrorPolicy, Linearization
-from tests.publication.made import made_circuit, made_report
+from tests.made import made_circuit, made_report
 
 TABLES = {
     "BASELINES": BaselineKind,
