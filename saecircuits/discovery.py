@@ -12,7 +12,7 @@ a run that was interrupted goes on from the last complete stage, to the same res
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -139,7 +139,7 @@ def discover(
         groups=[group.nodes for group in suggest_groups(circuit)],
     )
     progress("publication", 0.0)
-    report = replace(report, calibration=calibration)
+    report = report.model_copy(update={"calibration": calibration})
     publish(
         circuit,
         report,

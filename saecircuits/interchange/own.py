@@ -18,10 +18,10 @@ from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError, cut
 from saecircuits.interchange.graph_file import GraphFile, Group, Label, cumulative_influence
 from saecircuits.runs.parquet import EDGE_SCHEMA, NODE_SCHEMA, PART_SCHEMA, rows_of
-from saecircuits.runs.records import ReportValues, TaskRecord
+from saecircuits.runs.records import TaskRecord
 from saecircuits.runs.storage import plain
-from saecircuits.runs.stored import report_of, values_of
 from saecircuits.schema import Record
+from saecircuits.validation import ValidationReport
 
 OWN: Final = "saecircuits"
 _PART_FIELDS: Final = PART_COLUMNS[2:]
@@ -50,7 +50,7 @@ class OwnRecord(Record):
     provenance: dict[str, Any]
     candidates: tuple[str, ...]
     task: TaskRecord | None
-    report: dict[str, Any] | None
+    report: ValidationReport | None
     pins: tuple[str, ...]
     groups: tuple[OwnGroup, ...]
     layers: dict[str, int]
@@ -70,7 +70,7 @@ def own_record(
         provenance=plain(circuit.provenance),
         candidates=tuple(circuit.candidates),
         task=graph.task,
-        report=None if graph.report is None else plain(graph.report.to_json()),
+        report=graph.report,
         pins=graph.pins,
         groups=tuple(OwnGroup(label=group.label, nodes=group.nodes) for group in graph.groups),
         layers=dict(layers or {}),
@@ -118,10 +118,6 @@ def from_own(
     """
     try:
         found = OwnRecord.model_validate_json(json.dumps(plain(record)), strict=True)
-        report = None
-        if found.report is not None:
-            given = ReportValues.model_validate_json(json.dumps(found.report), strict=True)
-            report = report_of(values_of(given))
     except ValueError as error:
         reason = str(error).replace("\n", " ")[:200]
         raise InputError(
@@ -160,7 +156,7 @@ def from_own(
             if row.get("label_by") is not None
         },
         influence=cumulative_influence(circuit),
-        report=report,
+        report=found.report,
         task=found.task,
         pins=found.pins,
         groups=tuple(Group(group.label, group.nodes) for group in found.groups),

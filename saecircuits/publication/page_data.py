@@ -99,7 +99,7 @@ def page_data(
         paths=None if routes is None else _paths(routes),
         looks=tuple(looks),
         degrees=degrees,
-        report=None if report is None else _report(report),
+        report=None if report is None else PageReport.model_validate(report, from_attributes=True),
         circuit_digest=circuit_digest(circuit),
         tables=record.files,
     )
@@ -231,14 +231,6 @@ def _paths(routes: Routes) -> PagePaths:
     )
 
 
-def _report(report: ValidationReport) -> PageReport:
-    """Missing numbers are None, as in `validation.json`."""
-    values = {
-        name: value for name, value in report.to_json().items() if name in PageReport.model_fields
-    }
-    return PageReport.model_validate(_without_nan(values))
-
-
 def _pruning(circuit: Circuit, graph: AttributionGraph | None) -> Pruning:
     node_share = edge_share = graph_edges = None
     if graph is not None:
@@ -277,11 +269,3 @@ def _rounded(value: float | int | None) -> float | None:
     if value is None or value != value:
         return None
     return float(f"{float(value):.{_DIGITS}g}")
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return tuple(_without_nan(item) for item in value)
-    return None if isinstance(value, float) and value != value else value

@@ -4,14 +4,17 @@
 forty thousand edges stay small; nodes and edges are named by their row.
 """
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+import pandas as pd
 
 from saecircuits.features.dashboards import Histogram, Neighbour
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.features.looks import HeadLook
 from saecircuits.runs.degrees import DegreesRecord
-from saecircuits.runs.records import Calibration, CurveRow, RandomCircuits, TaskRecord, Versions
-from saecircuits.schema import Count, Number, Record, Sha256
+from saecircuits.runs.records import TaskRecord, Versions
+from saecircuits.schema import Cell, Count, Findings, Number, Record, RowsOf, Sha256
+from saecircuits.validation.report import Calibration, CurveRow, RandomCircuits
 
 PAGE_FORMAT: Final = "saecircuits-page/1"
 
@@ -104,21 +107,21 @@ class PagePaths(Record):
     account: str
 
 
-class PageReport(Record):
+class PageReport(Findings):
     """The figures of `ValidationReport` that the page shows, under the same names."""
 
     baseline: str
     prompts: Count
-    faithfulness: Number
-    faithfulness_low: Number
-    faithfulness_high: Number
-    completeness: Number
-    faithfulness_without_errors: Number
-    all_features_without_errors: Number
+    faithfulness: Cell
+    faithfulness_low: Cell
+    faithfulness_high: Cell
+    completeness: Cell
+    faithfulness_without_errors: Cell
+    all_features_without_errors: Cell
     error_share: Number
     random: RandomCircuits
-    curve: tuple[CurveRow, ...]
-    accuracy: dict[str, Number]
+    curve: Annotated[pd.DataFrame, RowsOf(CurveRow)]
+    accuracy: dict[str, Cell]
     calibration: Calibration | None
 
 

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from saecircuits.runs.feature_files import read_dashboards
-from saecircuits.runs.storage import read_bytes, sha256, to_json, write_bytes
-from saecircuits.runs.folder import CARD, CRATE, FEATURES, FILES, HUMAN_LABELS, RECORD
-from saecircuits.runs.records import read_record
-from saecircuits.runs.records import CircuitRecord
 from saecircuits.features.texts import NOT_STATED
+from saecircuits.runs.feature_files import read_dashboards
+from saecircuits.runs.folder import CARD, CRATE, FEATURES, FILES, HUMAN_LABELS, RECORD
+from saecircuits.runs.records import CircuitRecord, read_record
+from saecircuits.runs.storage import read_bytes, sha256, to_json, write_bytes
 
 _CONTEXT: Final = [
     "https://w3id.org/ro/crate/1.1/context",

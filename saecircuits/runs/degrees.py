@@ -7,9 +7,9 @@ import numpy as np
 
 from saecircuits.expansion.metric_degrees import metric_degrees
 from saecircuits.nodes.effects import bootstrap_interval
-from saecircuits.runs.storage import parse_json, read_bytes, to_json, write_bytes
 from saecircuits.runs.folder import DEGREES
 from saecircuits.runs.opening import remove_files
+from saecircuits.runs.storage import parse_json, read_bytes, to_json, write_bytes
 from saecircuits.schema import FORMAT, Count, Number, Record
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.anatomy import NotCoveredError

@@ -14,10 +14,10 @@ from typing import Any, Final
 from pydantic import Field
 
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.runs.storage import parse_json, plain, read_bytes, write_bytes
-from saecircuits.runs.folder import HUMAN_LABELS
 from saecircuits.features.labels import FeatureLabel
+from saecircuits.runs.folder import HUMAN_LABELS
 from saecircuits.runs.records import CircuitRecord
+from saecircuits.runs.storage import parse_json, plain, read_bytes, write_bytes
 from saecircuits.schema import Count, Record
 
 _LONGEST: Final = 200

@@ -9,12 +9,13 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
+from saecircuits.circuits import Routes
 from saecircuits.edges.settings import AttributionSettings
-from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.runs.folder import RECORD
 from saecircuits.runs.storage import parse_json, read_bytes
-from saecircuits.schema import FORMAT, Count, Number, Record, Sha256
+from saecircuits.schema import FORMAT, Count, Record, Sha256
 from saecircuits.tasks import Reader, Task
+from saecircuits.validation import ValidationReport
 
 # What the numbers of every run mean, told in its record.
 CONVENTIONS: Final = {
@@ -161,201 +162,19 @@ def read_record(folder: str | Path) -> CircuitRecord:
     return parse_json(read_bytes(path), CircuitRecord, path=path)
 
 
-class CurveRow(Record):
-    """Faithfulness of the strongest `nodes` members of the ranking."""
-
-    nodes: Count
-    faithfulness: Number
-    faithfulness_low: Number
-    faithfulness_high: Number
-    faithfulness_without_errors: Number
-    edges: Count | None = None
-
-
-class AblationRow(Record):
-    """The circuit by itself, by nodes or by edges, under one baseline."""
-
-    baseline: BaselineKind
-    ablate: str
-    faithfulness: Number
-    faithfulness_low: Number
-    faithfulness_high: Number
-    metric_baseline: Number
-    accuracy: Number
-    divergence: Number
-
-
-class Areas(Record):
-    """CPR and CMD, and the curve that they are of; see `ValidationReport`."""
-
-    cpr: Number
-    cmd: Number
-    fractions: tuple[float, ...]
-    sizes: tuple[int, ...]
-    faithfulness: tuple[Number, ...]
-
-
-class Drop(Record):
-    """What faithfulness loses without one member."""
-
-    node: str
-    drop: Number
-
-
-class Minimality(Record):
-    """The least drop, and all."""
-
-    least: Number
-    node: str | None
-    drops: tuple[Drop, ...]
-
-
-class GroupDrop(Record):
-    """What faithfulness loses without a group of members, with its interval."""
-
-    nodes: tuple[str, ...]
-    drop: Number
-    low: Number
-    high: Number
-
-
-class RandomCircuits(Record):
-    """Faithfulness of random circuits; `size` is left out where it is the circuit's own."""
-
-    size: Count | None = None
-    count: Count
-    median: Number
-    low: Number
-    high: Number
-    values: tuple[float, ...]
-
-
-class PlainAgreement(Record):
-    """Estimated against measured effects over some members of a sample."""
-
-    sample: Count
-    pearson: Number
-    spearman: Number
-    sign_agreement: Number = None
-    error: Number = None
-
-
-class StratumAgreement(PlainAgreement):
-    """Members whose |effect| is at least this share of the largest, and in no stratum before."""
-
-    least: float
-
-
-class LayerAgreement(PlainAgreement):
-    """Members of one layer; -1 for edges from tokens."""
-
-    layer: int
-
-
-class Agreement(PlainAgreement):
-    """Estimated against measured effects over a sample, with 95% intervals."""
-
-    pearson_low: Number = None
-    pearson_high: Number = None
-    spearman_low: Number
-    spearman_high: Number
-    sign_agreement_low: Number = None
-    sign_agreement_high: Number = None
-    estimated: tuple[float, ...] = ()
-    measured: tuple[float, ...] = ()
-    strata: tuple[StratumAgreement, ...] = ()
-    layers: tuple[LayerAgreement, ...] = ()
-
-
-class CalibrationWarning(LayerAgreement):
-    """A layer whose estimates do not follow what was measured, and what makes them miss.
-
-    Attributes:
-        cause: the non-linearity that does most; None where none was found.
-        share: of what all kinds of non-linearity do.
-        text: the same in a sentence or two.
-    """
-
-    of: Literal["nodes", "edges"]
-    cause: str | None
-    share: Number
-    text: str
-
-
-class Calibration(Record):
-    """Agreement for nodes and edges, and which of the two node effects was measured."""
-
-    against: str | None = None
-    nodes: Agreement
-    edges: Agreement
-    warnings: tuple[CalibrationWarning, ...] = ()
-
-
-class ReportValues(Record):
-    """The keys of `ValidationReport`."""
-
-    ablate: str
-    baseline: BaselineKind
-    error_policy: str
-    prompts: Count
-    nodes: Count
-    errors: Count
-    metric_clean: Number
-    metric_baseline: Number
-    faithfulness: Number
-    faithfulness_low: Number
-    faithfulness_high: Number
-    completeness: Number
-    faithfulness_without_errors: Number
-    all_features_without_errors: Number
-    error_share: Number
-    random: RandomCircuits
-    curve: tuple[CurveRow, ...]
-    accuracy: dict[str, Number]
-    calibration: Calibration | None
-    edges: Count | None = None
-    ablations: tuple[AblationRow, ...] | None = None
-    areas: Areas | None = None
-    minimality: Minimality | None = None
-    groups: tuple[GroupDrop, ...] | None = None
-
-
-class ReportRecord(ReportValues):
+class ReportFile(ValidationReport):
     """`validation.json`: a report, and the circuit that it is about."""
 
-    format: Literal["saecircuits/1"] = FORMAT
-    circuit_digest: Sha256
+    format: Literal["saecircuits/1"] = Field(default=FORMAT, exclude=True)
+    circuit_digest: Sha256 = Field(exclude=True)
 
 
-class PathRecord(Record):
-    """One path; see `Routes.table`."""
-
-    effect: float
-    share: Number
-    nodes: tuple[str, ...]
-    parts: tuple[str, ...]
-    degree: Count | None
-    features: Count
-
-
-class PathsRecord(Record):
-    """`paths.json`: the keys of `Routes`, and the tables that they belong to.
+class PathsFile(Routes):
+    """`paths.json`: paths, and the tables that they belong to.
 
     Attributes:
-        listed, left: `total` is their sum.
         tables: sha256 of each table of the run, as in `circuit.json`.
     """
 
-    format: Literal["saecircuits/1"] = FORMAT
-    tables: dict[str, Sha256]
-    paths: tuple[PathRecord, ...]
-    total: float
-    listed: float
-    left: float
-    whole: Number
-    through_errors: Number
-    beyond: Number
-    choices: dict[str, Any]
-    settings: dict[str, str]
-    examined: Count
-    is_complete: bool
+    format: Literal["saecircuits/1"] = Field(default=FORMAT, exclude=True)
+    tables: dict[str, Sha256] = Field(exclude=True)

@@ -119,7 +119,7 @@ def to_json(value: Any, *, indent: int | None = 2) -> bytes:
 def plain(value: Any) -> Any:
     """The value as JSON knows it: numpy scalars unpacked, NaN and infinity as None."""
     if isinstance(value, BaseModel):
-        return plain(value.model_dump(mode="python"))
+        return plain(value.model_dump(by_alias=True, warnings=False))
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

@@ -1,40 +1,26 @@
 """Reads a run back, and refuses what is missing, half-written, foreign or mixed up."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes, parts_of
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import RunFolderError
-from saecircuits.runs.embedding import framed
-from saecircuits.runs.storage import parse_json, read_bytes, sha256
-from saecircuits.runs.folder import EDGES, LABELS, NODES, PAGE, PARTS, PATHS, RECORD, REPORT, TABLES
+from saecircuits.features.labels import FeatureLabel
 from saecircuits.runs.embedding import page_in_frame
 from saecircuits.runs.feature_files import read_labels_if_any
-from saecircuits.runs.human_labels import merged, read_human_labels
-from saecircuits.features.labels import FeatureLabel
-from saecircuits.runs.feature_files import LabelsRecord
-from saecircuits.runs.records import (
-    AblationRow,
-    CircuitRecord,
-    CurveRow,
-    PathsRecord,
-    read_record,
-    ReportRecord,
-    ReportValues,
-)
+from saecircuits.runs.folder import EDGES, NODES, PARTS, PATHS, RECORD, REPORT, TABLES
 from saecircuits.runs.parquet import EDGE_SCHEMA, IN_CIRCUIT, NODE_SCHEMA, PART_SCHEMA, from_parquet
+from saecircuits.runs.records import (
+    CircuitRecord,
+    PathsFile,
+    ReportFile,
+    read_record,
+)
+from saecircuits.runs.storage import parse_json, read_bytes, sha256
 from saecircuits.validation import ValidationReport
-
-_REPORT_TABLES: Final = {
-    "curve": tuple(CurveRow.model_fields),
-    "ablations": tuple(AblationRow.model_fields),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,30 +99,13 @@ def read_report(folder: str | Path) -> ValidationReport:
         RunFolderError: missing, half-written, with unknown keys, or about another circuit.
     """
     path = Path(folder) / REPORT
-    data = read_bytes(path)
-    found = parse_json(data, ReportRecord, path=path)
+    found = parse_json(read_bytes(path), ReportFile, path=path)
     wanted = read_record(folder).circuit_digest
     if found.circuit_digest != wanted:
         raise RunFolderError(
             f"{path} is about another circuit than {RECORD}; validate this circuit again"
         )
-    return report_of(values_of(found))
-
-
-def values_of(record: ReportValues) -> dict[str, Any]:
-    """The values of a report that were given, as JSON has them, of the types of the schema."""
-    return record.model_dump(mode="json", exclude_unset=True, exclude={"format", "circuit_digest"})
-
-
-def report_of(values: Mapping[str, Any]) -> ValidationReport:
-    """A report from its values as JSON has them, null for what is NaN."""
-    ends = {key: _number(values[key]) for key in ("faithfulness_low", "faithfulness_high")}
-    tables = {
-        name: [_row(row, columns) for row in values[name]]
-        for name, columns in _REPORT_TABLES.items()
-        if values.get(name) is not None
-    }
-    return ValidationReport.from_json({**values, **ends, **tables})
+    return found
 
 
 def read_paths(folder: str | Path) -> Routes:
@@ -146,11 +115,10 @@ def read_paths(folder: str | Path) -> Routes:
         RunFolderError: missing, half-written, with unknown keys, or of other tables.
     """
     path = Path(folder) / PATHS
-    data = read_bytes(path)
-    found = parse_json(data, PathsRecord, path=path)
+    found = parse_json(read_bytes(path), PathsFile, path=path)
     if found.tables != read_record(folder).files:
         raise RunFolderError(f"{path} belongs to other tables than {RECORD}; publish the run again")
-    return Routes.from_json(json.loads(data))
+    return found
 
 
 def members(nodes: pd.DataFrame) -> tuple[str, ...]:
@@ -218,12 +186,3 @@ def _tables(folder: Path, record: CircuitRecord) -> _Tables:
 def _kept(table: pd.DataFrame) -> pd.DataFrame:
     kept = table.loc[table[IN_CIRCUIT]]
     return kept.drop(columns=IN_CIRCUIT).reset_index(drop=True)
-
-
-def _row(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
-    return {name: _number(row[name]) for name in columns if name in row}
-
-
-def _number(value: Any) -> Any:
-    """JSON's null as what it stands for in a table of numbers."""
-    return float("nan") if value is None else value

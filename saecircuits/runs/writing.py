@@ -6,7 +6,6 @@ Tables and record go together: all of them are on the disk before the first take
 
 import hashlib
 import platform
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +15,18 @@ import torch
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
+from saecircuits.runs.folder import EDGES, NODES, PARTS, PATHS, RECORD, REPORT
+from saecircuits.runs.opening import remove_files
+from saecircuits.runs.parquet import EDGE_SCHEMA, IN_CIRCUIT, NODE_SCHEMA, PART_SCHEMA, to_parquet
+from saecircuits.runs.records import (
+    CircuitRecord,
+    Counts,
+    PathsFile,
+    ReportFile,
+    TaskRecord,
+    Versions,
+    read_record,
+)
 from saecircuits.runs.storage import (
     parse_json,
     plain,
@@ -25,22 +36,8 @@ from saecircuits.runs.storage import (
     write_bytes,
     write_together,
 )
-from saecircuits.runs.folder import EDGES, LABELS, NODES, PARTS, PATHS, RECORD, REPORT
-from saecircuits.runs.opening import remove_files
-from saecircuits.runs.records import read_record
 from saecircuits.runs.stored import members
-from saecircuits.features.labels import FeatureLabel
-from saecircuits.runs.feature_files import LabelsRecord
-from saecircuits.runs.records import (
-    CircuitRecord,
-    Counts,
-    PathsRecord,
-    ReportRecord,
-    TaskRecord,
-    Versions,
-)
 from saecircuits.schema import FORMAT
-from saecircuits.runs.parquet import EDGE_SCHEMA, IN_CIRCUIT, NODE_SCHEMA, PART_SCHEMA, to_parquet
 from saecircuits.validation import ValidationReport
 
 
@@ -97,7 +94,7 @@ def write_report(folder: Path, report: ValidationReport) -> None:
     if digest is None:
         raise RunFolderError(f"{folder} holds no circuit yet; write the circuit before its report")
     data = to_json({**report.to_json(), "circuit_digest": digest, "format": FORMAT})
-    parse_json(data, ReportRecord, path=folder / REPORT)
+    parse_json(data, ReportFile, path=folder / REPORT)
     write_bytes(folder / REPORT, data)
 
 
@@ -109,7 +106,7 @@ def write_paths(folder: Path, routes: Routes) -> None:
     """
     tables = read_record(folder).files
     data = to_json({**routes.to_json(), "tables": tables, "format": FORMAT})
-    parse_json(data, PathsRecord, path=folder / PATHS)
+    parse_json(data, PathsFile, path=folder / PATHS)
     write_bytes(folder / PATHS, data)
 
 
@@ -170,7 +167,7 @@ def _write(
 def _is_reported(folder: Path, record: CircuitRecord) -> bool:
     """Whether the report that is there, if one is, is about this circuit."""
     try:
-        report = parse_json(read_bytes(folder / REPORT), ReportRecord, path=folder / REPORT)
+        report = parse_json(read_bytes(folder / REPORT), ReportFile, path=folder / REPORT)
     except RunFolderError:
         return False
     return report.circuit_digest == record.circuit_digest
@@ -179,7 +176,7 @@ def _is_reported(folder: Path, record: CircuitRecord) -> bool:
 def _has_paths(folder: Path, record: CircuitRecord) -> bool:
     """Whether the paths that are there, if they are, belong to these tables."""
     try:
-        paths = parse_json(read_bytes(folder / PATHS), PathsRecord, path=folder / PATHS)
+        paths = parse_json(read_bytes(folder / PATHS), PathsFile, path=folder / PATHS)
     except RunFolderError:
         return False
     return paths.tables == record.files

@@ -1,7 +1,7 @@
 """Every stage comes back from disk as it was, and what does not belong together is refused."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -41,10 +41,10 @@ def assert_equal_reports(first: ValidationReport, second: ValidationReport) -> N
         one, other = getattr(first, name), getattr(second, name)
         if one is not None or other is not None:
             pd.testing.assert_frame_equal(one, other, check_exact=True)
-    for field in fields(first):
-        one, other = getattr(first, field.name), getattr(second, field.name)
-        if field.name not in tables and not (one != one and other != other):  # NaN is itself here
-            assert one == other, field.name
+    for name in ValidationReport.model_fields:
+        one, other = getattr(first, name), getattr(second, name)
+        if name not in tables and not (one != one and other != other):  # NaN is itself here
+            assert one == other, name
 
 
 def test_graph_round_trip(found: Found, out: Path) -> None:
@@ -100,7 +100,7 @@ def test_report_round_trip(found: Found, run: Path) -> None:
 
 def test_a_calibrated_report_round_trip(found: Found, run: Path) -> None:
     measured = calibrate(found.model, found.graph, found.task.train, n_nodes=6, n_edges=4)
-    report = replace(found.report, calibration=measured)
+    report = found.report.model_copy(update={"calibration": measured})
     write_report(run, report)
     assert_equal_reports(read_report(run), report)
 
@@ -129,7 +129,7 @@ def test_any_report_round_trip(
 
 def test_validation_json_has_the_reports_keys(found: Found, run: Path) -> None:
     stored = json.loads((run / "validation.json").read_text())
-    assert set(stored) == {f.name for f in fields(found.report)} | {"format", "circuit_digest"}
+    assert set(stored) == set(ValidationReport.model_fields) | {"format", "circuit_digest"}
 
 
 def test_labels_round_trip(found: Found, run: Path) -> None:
