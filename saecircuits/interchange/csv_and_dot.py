@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from saecircuits.edges.columns import NODE_TABLE, PART_TABLE, of_kind
 from saecircuits.edges.graph import METRIC, PART_COLUMNS
 from saecircuits.interchange.flat import (
     PARTS,
@@ -26,9 +27,8 @@ NODES_CSV: Final = "nodes.csv"
 EDGES_CSV: Final = "edges.csv"
 PARTS_CSV: Final = "edge_parts.csv"
 RECORD_JSON: Final = "graph-record.json"
-_TEXTS: Final = ("node", "source", "target", "site", "kind", "span", "token", "label", "label_by",
-                 "part")  # fmt: skip
-_COUNTS: Final = ("layer", "feature", "position", "degree")
+_TEXTS: Final = (*of_kind((*NODE_TABLE, *PART_TABLE), "text"), "label", "label_by")
+_COUNTS: Final = of_kind((*NODE_TABLE, *PART_TABLE), "count", "count or none")
 _SHAPES: Final = {"feature": "box", "error": "octagon", "token": "oval", METRIC: "doubleoctagon"}
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from saecircuits.edges.columns import NODE_TABLE, Row, of_kind
 from saecircuits.errors import InputError
 from saecircuits.interchange.graph_file import GraphFile
 from saecircuits.interchange.own import OWN, from_own, own_edges, own_nodes, own_record
@@ -23,9 +24,7 @@ PARTS: Final = "parts"
 # Beside XML's forbidden characters those that parsers of XML or tables change: breaks and tabs.
 _UNSAFE: Final = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029]")
 _ESCAPE: Final = re.compile(r"\\u([0-9a-f]{4})")
-_INTEGERS: Final = ("layer", "feature", "position")
-
-Row = dict[str, Any]
+_INTEGERS: Final = of_kind(NODE_TABLE, "count", "count or none")
 
 
 @dataclass(frozen=True)

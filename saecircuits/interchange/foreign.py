@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from saecircuits.circuits import Circuit
-from saecircuits.edges.graph import EDGE_COLUMNS, METRIC, NODE_COLUMNS, PART_COLUMNS
+from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, table_of
+from saecircuits.edges.graph import METRIC
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
 from saecircuits.interchange.findings import whole_number
 from saecircuits.interchange.graph_checks import check_graph
 from saecircuits.interchange.graph_file import GraphFile, Group, Label
-from saecircuits.interchange.own import empty_frame
 from saecircuits.interchange.rules import FEATURE_NAMES
 from saecircuits.interchange.shared_ids import with_own_ids
 from saecircuits.interchange.viewers import FEATURE_TYPES, LOGIT, uncantor
@@ -70,9 +70,9 @@ def from_foreign(document: Mapping[str, Any], *, where: str) -> GraphFile:
         mended = {**mended, "qParams": {**asked, "supernodes": shown}}
         notes += empty
     circuit = Circuit(
-        nodes=empty_frame(rows, NODE_COLUMNS),
-        edges=empty_frame(edges, EDGE_COLUMNS),
-        edge_parts=empty_frame([], PART_COLUMNS),
+        nodes=table_of(rows, NODE_TABLE),
+        edges=table_of(edges, EDGE_TABLE),
+        edge_parts=table_of([], PART_TABLE),
         candidates=tuple(row["node"] for row in rows if row["kind"] in ("feature", "error")),
         settings=AttributionSettings(
             linearization="frozen",

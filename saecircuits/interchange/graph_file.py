@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from saecircuits.circuits import Circuit, Routes
+from saecircuits.edges.columns import Row, rows_of
 from saecircuits.edges.graph import METRIC
 from saecircuits.errors import UnknownNameError
 from saecircuits.features.labels import FeatureLabel
-from saecircuits.runs.parquet import Row, rows_of
 from saecircuits.runs.records import TaskRecord
 from saecircuits.runs.stored import StoredRun
 from saecircuits.splicing.sites import TOKEN_HOOK, make_site

@@ -6,18 +6,17 @@ Read back, the circuit is equal. Numbers that do not exist are null, or left out
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import pandas as pd
 
 from saecircuits.circuits import Circuit
+from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, rows_of, table_of
 from saecircuits.edges.graph import EDGE_COLUMNS, NODE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError, cut
 from saecircuits.interchange.graph_file import GraphFile, Group, Label, cumulative_influence
-from saecircuits.runs.parquet import EDGE_SCHEMA, NODE_SCHEMA, PART_SCHEMA, rows_of
 from saecircuits.runs.records import TaskRecord
 from saecircuits.runs.storage import plain
 from saecircuits.schema import Record
@@ -133,10 +132,13 @@ def from_own(
         for edge in edges
         for part in edge.get("parts") or ()
     ]
-    tables = [
-        _frame(rows, schema, where)
-        for rows, schema in ((nodes, NODE_SCHEMA), (edges, EDGE_SCHEMA), (parts, PART_SCHEMA))
-    ]
+    try:
+        tables = [
+            table_of(*each)
+            for each in ((nodes, NODE_TABLE), (edges, EDGE_TABLE), (parts, PART_TABLE))
+        ]
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
     _check_graph(tables[0], tables[1], where)
     circuit = Circuit(
         nodes=tables[0],
@@ -175,36 +177,6 @@ def _check_graph(nodes: pd.DataFrame, edges: pd.DataFrame, where: str) -> None:
             f"{where}: an edge is there twice, or joins what is no node of the graph; export it "
             "again"
         )
-
-
-def empty_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """Rows as a table of nodes, edges or parts with the types of a run's tables."""
-    schema = {NODE_COLUMNS: NODE_SCHEMA, EDGE_COLUMNS: EDGE_SCHEMA, PART_COLUMNS: PART_SCHEMA}
-    return _frame(rows, schema[tuple(columns)], "the file")
-
-
-def _frame(rows: Sequence[Mapping[str, Any]], schema: Any, where: str) -> pd.DataFrame:
-    columns: dict[str, Any] = {}
-    for column in schema:
-        if column.name == "in_circuit":
-            continue
-        cells: list[Any] = [row.get(column.name) for row in rows]
-        kind = str(column.type)
-        try:
-            if kind == "string":
-                # An empty text is left out by some formats.
-                texts = ["" if value is None else value for value in cells]
-                columns[column.name] = pd.Series(texts, dtype="str")
-            elif column.name in ("feature", "degree"):
-                columns[column.name] = pd.Series(pd.array(cells, dtype="Int64"))
-            elif kind == "int64":
-                columns[column.name] = pd.Series([int(value) for value in cells], dtype="int64")
-            else:
-                numbers = [math.nan if value is None else float(value) for value in cells]
-                columns[column.name] = pd.Series(numbers, dtype="float64")
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{where}: column {column.name!r} cannot be read: {error}") from None
-    return pd.DataFrame(columns)
 
 
 def _value(value: Any) -> Any:

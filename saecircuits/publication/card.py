@@ -11,6 +11,7 @@ from typing import Any, Final
 import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes, parts_of
+from saecircuits.edges.columns import Row, rows_of
 from saecircuits.edges.graph import METRIC
 from saecircuits.features.dashboards import CorpusRecord
 from saecircuits.features.labels import FeatureLabel
@@ -37,7 +38,6 @@ from saecircuits.runs.folder import (
     RECORD,
     REPORT,
 )
-from saecircuits.runs.parquet import Row, rows_of
 from saecircuits.runs.phrases import decimal, effect_number, interval, pair_phrase
 from saecircuits.runs.records import CircuitRecord
 from saecircuits.shown_text import shown_token, visible

@@ -16,9 +16,9 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
 from saecircuits.circuits import Circuit
+from saecircuits.edges.columns import Row, rows_of
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.features.labels import FeatureLabel
-from saecircuits.runs.parquet import Row, rows_of
 from saecircuits.runs.storage import read_bytes
 from saecircuits.shown_text import visible
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from saecircuits.circuits import Circuit
+from saecircuits.edges.columns import Row, rows_of
 from saecircuits.edges.graph import METRIC
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.publication.boxes import (
@@ -37,7 +38,6 @@ from saecircuits.publication.boxes import (
 from saecircuits.publication.collapse import GROUP, Collapsed, collapse
 from saecircuits.publication.grouping import Group
 from saecircuits.publication.svg import text_width
-from saecircuits.runs.parquet import Row, rows_of
 from saecircuits.shown_text import shown_token
 from saecircuits.splicing.sites import make_site
 

@@ -4,12 +4,13 @@ These are the circuit, the graph it was chosen from, the report, the paths, the 
 heads look at; `page_shape` says what is in it. Numbers of the tables keep six significant digits.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes
+from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, Columns
 from saecircuits.edges.graph import METRIC, AttributionGraph
 from saecircuits.features.dashboards import QUARTERS, Dashboard, ShownContext, quarter_name
 from saecircuits.features.labels import FeatureLabel
@@ -92,7 +93,7 @@ def page_data(
         edges=PageEdges(
             source=tuple(number[node] for node in circuit.edges["source"]),
             target=tuple(number[node] for node in circuit.edges["target"]),
-            **_numbers(circuit.edges, ("effect", "direct", "effect_low", "effect_high")),
+            **_numbers(circuit.edges, EDGE_TABLE),
         ),
         parts=_parts(circuit),
         labels=_labels(labels, dashboards),
@@ -190,7 +191,6 @@ def _nodes(
     label = {(found.site, found.feature): index for index, found in enumerate(labels)}
     features = [None if pd.isna(value) else int(value) for value in nodes["feature"]]
     ends = zip(nodes["site"], features, strict=True)
-    columns = ("effect", "effect_low", "effect_high", "activation", "baseline", "left_out")
     return PageNodes(
         id=tuple(nodes["node"]),
         kind=tuple(nodes["kind"]),
@@ -200,7 +200,7 @@ def _nodes(
         label=tuple(
             None if feature is None else label.get((site, feature)) for site, feature in ends
         ),
-        **_numbers(nodes, columns),
+        **_numbers(nodes, NODE_TABLE),
     )
 
 
@@ -216,7 +216,7 @@ def _parts(circuit: Circuit) -> PageParts:
         degrees=tuple(None if pd.isna(degree_of[name]) else int(degree_of[name]) for name in names),
         edge=tuple(edge[pair] for pair in zip(parts["source"], parts["target"], strict=True)),
         part=tuple(part[name] for name in parts["part"]),
-        **_numbers(parts, ("effect", "value", "key", "query")),
+        **_numbers(parts, PART_TABLE),
     )
 
 
@@ -257,10 +257,12 @@ def _share(part: pd.DataFrame, whole: pd.DataFrame) -> float | None:
     return _rounded(float(part["effect"].abs().sum()) / total) if total > 0 else None
 
 
-def _numbers(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, Any]:
-    """The columns under the page's names: `low` and `high` for the ends of an interval."""
+def _numbers(table: pd.DataFrame, columns: Columns) -> dict[str, Any]:
+    """The columns that the page has as lists of numbers, under its names."""
     return {
-        name.removeprefix("effect_"): tuple(map(_rounded, table[name].tolist())) for name in columns
+        column.page: tuple(map(_rounded, table[column.name].tolist()))
+        for column in columns
+        if column.page is not None
     }
 
 

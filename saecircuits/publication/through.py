@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from saecircuits.edges.columns import Row
 from saecircuits.edges.parts import LATER, THRESHOLD
 from saecircuits.publication.markdown import code
-from saecircuits.runs.parquet import Row
 
 _LISTED: Final = 3
 _PART_LISTED: Final = 0.1  # of the edge

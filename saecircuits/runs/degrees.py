@@ -9,7 +9,7 @@ from saecircuits.expansion.metric_degrees import metric_degrees
 from saecircuits.nodes.effects import bootstrap_interval
 from saecircuits.runs.folder import DEGREES
 from saecircuits.runs.opening import remove_files
-from saecircuits.runs.storage import parse_json, read_bytes, to_json, write_bytes
+from saecircuits.runs.storage import read_json, to_json, write_bytes
 from saecircuits.schema import FORMAT, Count, Number, Record
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.anatomy import NotCoveredError
@@ -116,7 +116,7 @@ def read_degrees(folder: str | Path) -> DegreesRecord | None:
         RunFolderError: half-written, or with unknown keys.
     """
     path = Path(folder) / DEGREES
-    return parse_json(read_bytes(path), DegreesRecord, path=path) if path.exists() else None
+    return read_json(path, DegreesRecord) if path.exists() else None
 
 
 def _digits(value: float) -> float:

@@ -14,7 +14,7 @@ from saecircuits.runs.folder import FEATURES, LABELS
 from saecircuits.runs.human_labels import HumanLabel, merged, read_human_labels
 from saecircuits.runs.opening import remove_features
 from saecircuits.runs.records import read_record
-from saecircuits.runs.storage import parse_json, read_bytes, to_json, write_bytes, write_together
+from saecircuits.runs.storage import read_json, to_json, write_bytes, write_together
 from saecircuits.schema import FORMAT, Record
 
 
@@ -40,8 +40,7 @@ def read_labels(folder: str | Path) -> tuple[FeatureLabel, ...]:
     Raises:
         RunFolderError: missing, half-written, or with unknown keys.
     """
-    path = Path(folder) / LABELS
-    return parse_json(read_bytes(path), LabelsRecord, path=path).labels
+    return read_json(Path(folder) / LABELS, LabelsRecord).labels
 
 
 def read_labels_if_any(folder: str | Path) -> tuple[FeatureLabel, ...]:
@@ -78,10 +77,7 @@ def read_dashboards(folder: str | Path) -> tuple[Dashboard, ...]:
         RunFolderError: a file that is no dashboard, or a line that is no label.
     """
     place = Path(folder)
-    found = [
-        parse_json(read_bytes(path), Dashboard, path=path)
-        for path in sorted((place / FEATURES).glob("*.json"))
-    ]
+    found = [read_json(path, Dashboard) for path in sorted((place / FEATURES).glob("*.json"))]
     human = read_human_labels(place) if found else ()
     if human:
         known = read_record(place).dictionaries

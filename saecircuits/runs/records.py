@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from saecircuits.circuits import Routes
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.runs.folder import RECORD
-from saecircuits.runs.storage import parse_json, read_bytes
+from saecircuits.runs.storage import read_json
 from saecircuits.schema import FORMAT, Count, Record, Sha256
 from saecircuits.tasks import Reader, Task
 from saecircuits.validation import ValidationReport
@@ -158,8 +158,7 @@ def read_record(folder: str | Path) -> CircuitRecord:
     Raises:
         RunFolderError: missing, half-written, of another format, or with unknown keys.
     """
-    path = Path(folder) / RECORD
-    return parse_json(read_bytes(path), CircuitRecord, path=path)
+    return read_json(Path(folder) / RECORD, CircuitRecord)
 
 
 class ReportFile(ValidationReport):

@@ -133,6 +133,22 @@ def plain(value: Any) -> Any:
     return value
 
 
+def read_json(path: Path, schema: type[Schema]) -> Schema:
+    """The record in a JSON file; see `read_bytes` and `parse_json`."""
+    return parse_json(read_bytes(path), schema, path=path)
+
+
+def write_json(path: Path, content: Any, schema: type[BaseModel]) -> None:
+    """Writes what can be read back.
+
+    Raises:
+        RunFolderError: the folder cannot be written to, or it does not follow the schema.
+    """
+    data = to_json(content)
+    parse_json(data, schema, path=path)
+    write_bytes(path, data)
+
+
 def parse_json(data: bytes, schema: type[Schema], *, path: Path) -> Schema:
     """The record in a JSON file.
 
@@ -147,6 +163,8 @@ def parse_json(data: bytes, schema: type[Schema], *, path: Path) -> Schema:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         found = f" (found {_shortened(first['input'])})" if first["type"] != "missing" else ""
+        if where == "format" or first["type"] == "extra_forbidden":
+            found += "; another version wrote it: read it with that one"
         raise RunFolderError(f"{path}: {where}: {first['msg']}{found}") from None
     except InputError as error:  # a choice that AttributionSettings does not know
         raise RunFolderError(f"{path}: settings: {error}") from None

@@ -1,25 +1,27 @@
 """Reads a run back, and refuses what is missing, half-written, foreign or mixed up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes, parts_of
+from saecircuits.edges.columns import IN_CIRCUIT
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import RunFolderError
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.runs.embedding import page_in_frame
 from saecircuits.runs.feature_files import read_labels_if_any
 from saecircuits.runs.folder import EDGES, NODES, PARTS, PATHS, RECORD, REPORT, TABLES
-from saecircuits.runs.parquet import EDGE_SCHEMA, IN_CIRCUIT, NODE_SCHEMA, PART_SCHEMA, from_parquet
+from saecircuits.runs.parquet import STORED, from_parquet
 from saecircuits.runs.records import (
     CircuitRecord,
     PathsFile,
     ReportFile,
     read_record,
 )
-from saecircuits.runs.storage import parse_json, read_bytes, sha256
+from saecircuits.runs.storage import read_bytes, read_json, sha256
 from saecircuits.validation import ValidationReport
 
 
@@ -99,9 +101,8 @@ def read_report(folder: str | Path) -> ValidationReport:
         RunFolderError: missing, half-written, with unknown keys, or about another circuit.
     """
     path = Path(folder) / REPORT
-    found = parse_json(read_bytes(path), ReportFile, path=path)
-    wanted = read_record(folder).circuit_digest
-    if found.circuit_digest != wanted:
+    found = read_json(path, ReportFile)
+    if found.circuit_digest != read_record(folder).circuit_digest:
         raise RunFolderError(
             f"{path} is about another circuit than {RECORD}; validate this circuit again"
         )
@@ -115,7 +116,7 @@ def read_paths(folder: str | Path) -> Routes:
         RunFolderError: missing, half-written, with unknown keys, or of other tables.
     """
     path = Path(folder) / PATHS
-    found = parse_json(read_bytes(path), PathsFile, path=path)
+    found = read_json(path, PathsFile)
     if found.tables != read_record(folder).files:
         raise RunFolderError(f"{path} belongs to other tables than {RECORD}; publish the run again")
     return found
@@ -126,35 +127,26 @@ def members(nodes: pd.DataFrame) -> tuple[str, ...]:
     return tuple(nodes.loc[nodes["kind"].isin(["feature", "error"]), "node"])
 
 
-@dataclass(frozen=True, eq=False)
-class _Tables:
-    """As they are in the files, `in_circuit` included."""
-
-    nodes: pd.DataFrame
-    edges: pd.DataFrame
-    edge_parts: pd.DataFrame
-
-
-def _graph(record: CircuitRecord, tables: _Tables) -> AttributionGraph:
+def _graph(record: CircuitRecord, tables: Mapping[str, pd.DataFrame]) -> AttributionGraph:
     return AttributionGraph(
-        nodes=tables.nodes.drop(columns=IN_CIRCUIT),
-        edges=tables.edges.drop(columns=IN_CIRCUIT),
-        edge_parts=tables.edge_parts,
+        nodes=tables[NODES].drop(columns=IN_CIRCUIT),
+        edges=tables[EDGES].drop(columns=IN_CIRCUIT),
+        edge_parts=tables[PARTS],
         settings=record.settings,
         summary=record.summary,
         provenance=record.provenance,
     )
 
 
-def _circuit(folder: Path, record: CircuitRecord, tables: _Tables) -> Circuit:
+def _circuit(folder: Path, record: CircuitRecord, tables: Mapping[str, pd.DataFrame]) -> Circuit:
     if record.selection is None:
         raise RunFolderError(f"{folder} holds a graph but no circuit yet; prune and write it first")
-    edges, candidates = _kept(tables.edges), record.candidates
+    edges, candidates = _kept(tables[EDGES]), record.candidates
     return Circuit(
-        nodes=_kept(tables.nodes),
+        nodes=_kept(tables[NODES]),
         edges=edges,
-        edge_parts=parts_of(tables.edge_parts, edges),
-        candidates=members(tables.nodes) if candidates is None else candidates,
+        edge_parts=parts_of(tables[PARTS], edges),
+        candidates=members(tables[NODES]) if candidates is None else candidates,
         settings=record.settings,
         selection=record.selection,
         summary=record.summary,
@@ -162,7 +154,8 @@ def _circuit(folder: Path, record: CircuitRecord, tables: _Tables) -> Circuit:
     )
 
 
-def _tables(folder: Path, record: CircuitRecord) -> _Tables:
+def _tables(folder: Path, record: CircuitRecord) -> dict[str, pd.DataFrame]:
+    """The tables as they are in the files, `in_circuit` included."""
     unknown = [name for name in TABLES if name not in record.files]
     if unknown:
         raise RunFolderError(
@@ -176,11 +169,10 @@ def _tables(folder: Path, record: CircuitRecord) -> _Tables:
                 f"{folder / name} is not the table that {RECORD} names (sha256 differs); a run was "
                 "interrupted there or the file was changed: write the run again"
             )
-    return _Tables(
-        from_parquet(data[NODES], NODE_SCHEMA, name=str(folder / NODES)),
-        from_parquet(data[EDGES], EDGE_SCHEMA, name=str(folder / EDGES)),
-        from_parquet(data[PARTS], PART_SCHEMA, name=str(folder / PARTS)),
-    )
+    return {
+        name: from_parquet(content, STORED[name], name=str(folder / name))
+        for name, content in data.items()
+    }
 
 
 def _kept(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,11 +13,12 @@ import pandas as pd
 import torch
 
 from saecircuits.circuits import Circuit, Routes
+from saecircuits.edges.columns import IN_CIRCUIT
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
 from saecircuits.runs.folder import EDGES, NODES, PARTS, PATHS, RECORD, REPORT
 from saecircuits.runs.opening import remove_files
-from saecircuits.runs.parquet import EDGE_SCHEMA, IN_CIRCUIT, NODE_SCHEMA, PART_SCHEMA, to_parquet
+from saecircuits.runs.parquet import STORED, to_parquet
 from saecircuits.runs.records import (
     CircuitRecord,
     Counts,
@@ -28,12 +29,11 @@ from saecircuits.runs.records import (
     read_record,
 )
 from saecircuits.runs.storage import (
-    parse_json,
     plain,
-    read_bytes,
+    read_json,
     sha256,
     to_json,
-    write_bytes,
+    write_json,
     write_together,
 )
 from saecircuits.runs.stored import members
@@ -93,9 +93,8 @@ def write_report(folder: Path, report: ValidationReport) -> None:
     digest = read_record(folder).circuit_digest
     if digest is None:
         raise RunFolderError(f"{folder} holds no circuit yet; write the circuit before its report")
-    data = to_json({**report.to_json(), "circuit_digest": digest, "format": FORMAT})
-    parse_json(data, ReportFile, path=folder / REPORT)
-    write_bytes(folder / REPORT, data)
+    content = {**report.to_json(), "circuit_digest": digest, "format": FORMAT}
+    write_json(folder / REPORT, content, ReportFile)
 
 
 def write_paths(folder: Path, routes: Routes) -> None:
@@ -104,10 +103,8 @@ def write_paths(folder: Path, routes: Routes) -> None:
     Raises:
         RunFolderError: no run in the folder, or it cannot be written to.
     """
-    tables = read_record(folder).files
-    data = to_json({**routes.to_json(), "tables": tables, "format": FORMAT})
-    parse_json(data, PathsFile, path=folder / PATHS)
-    write_bytes(folder / PATHS, data)
+    content = {**routes.to_json(), "tables": read_record(folder).files, "format": FORMAT}
+    write_json(folder / PATHS, content, PathsFile)
 
 
 def circuit_digest(circuit: Circuit) -> str:
@@ -127,11 +124,8 @@ def _write(
 ) -> None:
     nodes = _marked(graph.nodes, ["node"], circuit and circuit.nodes)
     edges = _marked(graph.edges, ["source", "target"], circuit and circuit.edges)
-    tables = {
-        NODES: to_parquet(nodes, NODE_SCHEMA),
-        EDGES: to_parquet(edges, EDGE_SCHEMA),
-        PARTS: to_parquet(graph.edge_parts, PART_SCHEMA),
-    }
+    frames = {NODES: nodes, EDGES: edges, PARTS: graph.edge_parts}
+    tables = {name: to_parquet(frame, STORED[name]) for name, frame in frames.items()}
     ranked = members(graph.nodes)
     candidates = None if circuit is None else tuple(circuit.candidates)
     record = CircuitRecord(
@@ -156,30 +150,20 @@ def _write(
         circuit_digest=None if circuit is None else circuit_digest(circuit),
         files={name: sha256(data) for name, data in tables.items()},
     )
+    folder = Path(folder)
     contents = {**tables, RECORD: to_json(record)}
-    write_together({Path(folder) / name: data for name, data in contents.items()})
-    if not _is_reported(Path(folder), record):
-        remove_files(Path(folder), [REPORT])
-    if not _has_paths(Path(folder), record):
-        remove_files(Path(folder), [PATHS])
-
-
-def _is_reported(folder: Path, record: CircuitRecord) -> bool:
-    """Whether the report that is there, if one is, is about this circuit."""
-    try:
-        report = parse_json(read_bytes(folder / REPORT), ReportFile, path=folder / REPORT)
-    except RunFolderError:
-        return False
-    return report.circuit_digest == record.circuit_digest
-
-
-def _has_paths(folder: Path, record: CircuitRecord) -> bool:
-    """Whether the paths that are there, if they are, belong to these tables."""
-    try:
-        paths = parse_json(read_bytes(folder / PATHS), PathsFile, path=folder / PATHS)
-    except RunFolderError:
-        return False
-    return paths.tables == record.files
+    write_together({folder / name: data for name, data in contents.items()})
+    # What is about another circuit, or belongs to other tables, is no part of this run.
+    for name, schema, key, wanted in (
+        (REPORT, ReportFile, "circuit_digest", record.circuit_digest),
+        (PATHS, PathsFile, "tables", record.files),
+    ):
+        try:
+            found = getattr(read_json(folder / name, schema), key)
+        except RunFolderError:
+            found = None
+        if found is None or found != wanted:
+            remove_files(folder, [name])
 
 
 def _marked(table: pd.DataFrame, key: list[str], kept: pd.DataFrame | None) -> pd.DataFrame:

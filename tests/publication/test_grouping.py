@@ -12,6 +12,7 @@ import scipy.cluster.hierarchy as hierarchy
 from scipy.spatial.distance import squareform
 
 from saecircuits.circuits import Circuit
+from saecircuits.edges.columns import rows_of
 from saecircuits.errors import InputError, RunFolderError, UnknownNameError
 from saecircuits.publication.collapse import collapse
 from saecircuits.publication.grouping import (
@@ -22,7 +23,6 @@ from saecircuits.publication.grouping import (
     read_groups,
     suggest_groups,
 )
-from saecircuits.runs.parquet import rows_of
 from tests.made import made_circuit, made_labels
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from saecircuits.edges.columns import Row
 from saecircuits.publication.through import through_note, through_phrase
-from saecircuits.runs.parquet import Row
 
 NAN = float("nan")
 
