@@ -38,23 +38,23 @@ if TYPE_CHECKING:
     from saecircuits.expansion import treeify as treeify
     from saecircuits.heads import attention as attention
     from saecircuits.heads import composition as composition
+    from saecircuits.interchange.exporting import export as export
+    from saecircuits.interchange.exporting import read_graph_file as read_graph_file
+    from saecircuits.interchange.graph_checks import check_graph as check_graph
+    from saecircuits.interchange.graph_file import GraphFile as GraphFile
     from saecircuits.nodes.baselines import Baseline as Baseline
     from saecircuits.nodes.experiment import Experiment as Experiment
     from saecircuits.nonlinearity import Interactions as Interactions
     from saecircuits.nonlinearity import Linearity as Linearity
     from saecircuits.nonlinearity import interactions as interactions
     from saecircuits.nonlinearity import linearity as linearity
-    from saecircuits.publication import Figure as Figure
-    from saecircuits.publication import GraphFile as GraphFile
-    from saecircuits.publication import Page as Page
-    from saecircuits.publication import check_graph as check_graph
-    from saecircuits.publication import draw as draw
-    from saecircuits.publication import export as export
-    from saecircuits.publication import publish as publish
-    from saecircuits.publication import read_graph_file as read_graph_file
-    from saecircuits.publication import read_run as read_run
-    from saecircuits.publication import show as show
-    from saecircuits.publication import widget as widget
+    from saecircuits.publication.drawing import Figure as Figure
+    from saecircuits.publication.drawing import draw as draw
+    from saecircuits.publication.notebook import Page as Page
+    from saecircuits.publication.notebook import show as show
+    from saecircuits.publication.notebook import widget as widget
+    from saecircuits.publication.publish import publish as publish
+    from saecircuits.runs.stored import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
     from saecircuits.splicing import splice as splice
     from saecircuits.splicing.gates import Gate as Gate
@@ -84,15 +84,15 @@ _HOMES = {
     "Engine": "edges.engines",
     "Estimator": "edges.estimators",
     "Experiment": "nodes.experiment",
-    "Figure": "publication",
+    "Figure": "publication.drawing",
     "Gate": "splicing.gates",
     "Hypotheses": "validation",
-    "GraphFile": "publication",
+    "GraphFile": "interchange.graph_file",
     "InputError": "errors",
     "Routes": "circuits",
     "Interactions": "nonlinearity",
     "Linearity": "nonlinearity",
-    "Page": "publication",
+    "Page": "publication.notebook",
     "Run": "discovery",
     "SaecircuitsError": "errors",
     "SplicedModel": "splicing",
@@ -102,14 +102,14 @@ _HOMES = {
     "attribute": "edges.attribute",
     "baselines": "validation",
     "calibrate": "validation",
-    "check_graph": "publication",
+    "check_graph": "interchange.graph_checks",
     "compare": "circuits",
     "composition": "heads",
     "discover": "discovery",
-    "draw": "publication",
+    "draw": "publication.drawing",
     "expand": "expansion",
     "hypotheses": "validation",
-    "export": "publication",
+    "export": "interchange.exporting",
     "interactions": "nonlinearity",
     "linearity": "nonlinearity",
     "load_model": "splicing.loading",
@@ -118,15 +118,15 @@ _HOMES = {
     "path_degrees": "circuits",
     "paths": "circuits",
     "prune": "circuits",
-    "publish": "publication",
-    "read_graph_file": "publication",
-    "read_run": "publication",
-    "show": "publication",
+    "publish": "publication.publish",
+    "read_graph_file": "interchange.exporting",
+    "read_run": "runs.stored",
+    "show": "publication.notebook",
     "splice": "splicing",
     "task_names": "tasks",
     "treeify": "expansion",
     "validate": "validation",
-    "widget": "publication",
+    "widget": "publication.notebook",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -22,20 +22,16 @@ from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import RunFolderError
+from saecircuits.features.texts import Contexts
 from saecircuits.nodes.baselines import BASELINES
-from saecircuits.publication import (
-    Contexts,
-    describe_task,
-    nothing_left_behind,
-    open_folder,
-    page_in_frame,
-    publish,
-    read_graph,
-    run_identity,
-    suggest_groups,
-    write_graph,
-)
-from saecircuits.run_folder import check_folder
+from saecircuits.publication.grouping import suggest_groups
+from saecircuits.publication.publish import publish
+from saecircuits.runs.embedding import page_in_frame
+from saecircuits.runs.folder import check_folder
+from saecircuits.runs.opening import nothing_left_behind, open_folder, run_identity
+from saecircuits.runs.records import describe_task
+from saecircuits.runs.stored import read_graph
+from saecircuits.runs.writing import write_graph
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Task
 from saecircuits.torch_state import in_own_state
@@ -143,7 +139,7 @@ def discover(
         groups=[group.nodes for group in suggest_groups(circuit)],
     )
     progress("publication", 0.0)
-    report = replace(report, calibration=calibration)
+    report = report.model_copy(update={"calibration": calibration})
     publish(
         circuit,
         report,

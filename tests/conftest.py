@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.found import found as found
 from tests.model_folder import write_model_folder, write_task
 from tests.models import (
     Toy,

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "saecircuits"
 # From the ground up. A floor may import its own modules and everything before it.
 FLOORS = (
     ("errors", "shapes", "torch_state"),
-    ("run_folder", "kinds", "choices"),
+    ("kinds", "choices", "new_file", "schema", "shown_text"),
     ("theory",),
     ("tasks",),
     ("splicing",),
@@ -20,6 +20,9 @@ FLOORS = (
     ("circuits",),
     ("validation",),
     ("nonlinearity",),
+    ("features",),
+    ("runs",),
+    ("interchange",),
     ("publication",),
     ("discovery",),
     ("__init__",),  # the contents page: the public names, looked up when first used
@@ -27,6 +30,8 @@ FLOORS = (
     ("__main__",),
 )
 LIBRARIES_OF_SPLICE = {"transformer_lens", "sae_lens"}
+ROOMS = ("features", "runs", "interchange", "publication")
+LONGEST_FILE = 400
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 
 
@@ -86,6 +91,37 @@ def test_imports_point_down() -> None:
         or (LEVEL[_floor(target)] == LEVEL[_floor(module)] and _floor(target) != _floor(module))
     ]
     assert upwards == []
+
+
+def test_no_two_packages_import_each_other() -> None:
+    """Also inside a floor: a package is imported by its neighbours or imports them, never both."""
+    packages = {module for module, path in FILES.items() if path.name == "__init__.py"}
+
+    def chain(module: str) -> list[str]:
+        """The packages that a module lies in, without the whole."""
+        parts = module.split(".")
+        names = [".".join(parts[:stop]) for stop in range(2, len(parts) + 1)]
+        return [name for name in names if name in packages]
+
+    pairs = {
+        (one, other)
+        for module, targets in _edges().items()
+        for target in targets
+        for one in chain(module)
+        for other in chain(target)
+        if not f"{one}.".startswith(f"{other}.") and not f"{other}.".startswith(f"{one}.")
+    }
+    assert {pair for pair in pairs if pair[::-1] in pairs} == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_shares_no_name_of_a_file(room: str) -> None:
+    """What lies in a room is called like nothing else in the package."""
+    names: dict[str, set[str]] = {}
+    for module in FILES:
+        names.setdefault(module.rpartition(".")[2], set()).add(module)
+    own = {module.rpartition(".")[2] for module in FILES if _floor(module) == room} - {room}
+    assert {name: names[name] for name in own if len(names[name]) > 1} == {}
 
 
 def test_no_two_modules_import_each_other() -> None:

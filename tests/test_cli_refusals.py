@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import saecircuits as sc
-from saecircuits.publication.reading import read_graph
+from saecircuits.runs.stored import read_graph
 from saecircuits.splicing import loading
 from tests.model_folder import write_model_folder, write_task
 from tests.test_cli import call, check_one_line

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 import saecircuits as sc
-from saecircuits.publication import describe_features, generated_contexts, publish
+from saecircuits.features.dashboard_making import describe_features
+from saecircuits.features.texts import generated_contexts
+from saecircuits.publication.publish import publish
 from tests.model_folder import write_model_folder, write_task
 from tests.test_cli import SMALL, call, check_one_line
 

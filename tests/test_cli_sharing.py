@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from saecircuits import cli
-from saecircuits.publication import read_dashboards, read_run, texts
+from saecircuits.features import texts
+from saecircuits.runs.feature_files import read_dashboards
+from saecircuits.runs.stored import read_run
+from tests.interchange.graphs import foreign
 from tests.model_folder import write_model_folder, write_task
-from tests.publication.interchange.graphs import foreign
 
 
 @pytest.fixture(scope="module")

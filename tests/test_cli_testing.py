@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import saecircuits as sc
-from saecircuits.publication import plain
+from saecircuits.runs.storage import plain
 from tests.model_folder import write_model_folder, write_task
 from tests.test_cli import SMALL, call, check_one_line
 

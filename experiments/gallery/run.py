@@ -15,8 +15,8 @@ import pandas as pd
 import saecircuits as sc
 from experiments.arguments import task_parser
 from experiments.tables import markdown_table
-from saecircuits.publication.phrases import pair_phrase
-from saecircuits.publication.records import TaskRecord
+from saecircuits.runs.phrases import pair_phrase
+from saecircuits.runs.records import TaskRecord
 
 _HEAD = """# Gallery
 

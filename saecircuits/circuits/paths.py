@@ -16,13 +16,14 @@ and the k strongest are found exactly, by `theory.pooled_paths`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from pydantic import AliasChoices, BeforeValidator, Field, computed_field, model_validator
+from typing_extensions import TypedDict
 
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.linear import UNSPLIT, LinearGraph, linear_graph
@@ -30,21 +31,41 @@ from saecircuits.edges.parts import THRESHOLD, Part
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.names import METRIC
+from saecircuits.schema import Cell, Count, Findings, Number, RowsOf
 from saecircuits.theory.best_paths import check_search
 from saecircuits.theory.pooled_paths import strongest_pooled_paths
 from saecircuits.theory.total_effects import arriving, influence
 from saecircuits.torch_state import in_own_state
 
 By: TypeAlias = Literal["edges", "parts"]
-PATH_COLUMNS: Final = (
-    "effect", "share", "nodes", "parts", "degree", "features"
-)  # fmt: skip
 _KINDS: Final = {"tokens": "token", "errors": "error", "features": "feature"}
 
 
-@dataclass(frozen=True, eq=False)
-class Routes:
-    """The strongest paths, and what the others carry.
+# A list in files.
+Names: TypeAlias = Annotated[
+    tuple[str, ...], BeforeValidator(lambda x: tuple(x) if isinstance(x, list) else x)
+]
+
+
+class PathRow(TypedDict):
+    """One path; see `Routes.table`."""
+
+    effect: float
+    share: Cell
+    nodes: Names
+    parts: Names
+    degree: Count | None
+    features: Count
+
+
+def _table(rows: Sequence[PathRow]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(PathRow.__annotations__)).astype(
+        {"effect": float, "share": float, "degree": "Int64", "features": int}
+    )
+
+
+class Routes(Findings):
+    """The strongest paths, and what the others carry; `paths.json` holds it key by key.
 
     Attributes:
         table: one row per path, strongest first. `effect` is signed, in logits (for paths to a
@@ -64,21 +85,33 @@ class Routes:
             strongest, but fewer than were asked for.
     """
 
-    table: pd.DataFrame
+    table: Annotated[pd.DataFrame, RowsOf(PathRow, _table)] = Field(
+        validation_alias=AliasChoices("paths", "table"), serialization_alias="paths"
+    )
     total: float
-    whole: float | None
-    through_errors: float | None
-    beyond: float | None
-    choices: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    examined: int
+    whole: Number
+    through_errors: Number
+    beyond: Number
+    choices: dict[str, Any]
+    settings: dict[str, str]
+    examined: Count
     is_complete: bool
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_sums(cls, given: Any) -> Any:
+        """Both sums follow from the others."""
+        if not isinstance(given, dict):
+            return given
+        return {key: value for key, value in given.items() if key not in ("listed", "left")}
+
+    @computed_field
     @property
     def listed(self) -> float:
         """The sum of the paths in the table."""
         return float(self.table["effect"].sum())
 
+    @computed_field
     @property
     def left(self) -> float:
         """The sum of all other paths through the graph's features."""
@@ -117,33 +150,6 @@ class Routes:
             f"{self.through_errors:+.3f} of it passes through error nodes, and {self.beyond:+.3f} "
             "through nodes to which no edges were computed."
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as JSON knows it."""
-        rows = self.table.to_dict("records")
-        return {
-            "paths": [{**row, "degree": _or_none(row["degree"])} for row in rows],
-            "total": self.total,
-            "listed": self.listed,
-            "left": self.left,
-            "whole": self.whole,
-            "through_errors": self.through_errors,
-            "beyond": self.beyond,
-            "choices": dict(self.choices),
-            "settings": dict(self.settings),
-            "examined": self.examined,
-            "is_complete": self.is_complete,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Routes":
-        """The inverse of `to_json`."""
-        rows = [
-            {**row, "nodes": tuple(row["nodes"]), "parts": tuple(row["parts"])}
-            for row in value["paths"]
-        ]
-        others = {field.name for field in fields(cls)} - {"table"}
-        return cls(table=_table(rows), **{name: value[name] for name in others})
 
 
 @in_own_state
@@ -322,15 +328,5 @@ def _degree(parts: Sequence[str]) -> int | None:
     return None if None in degrees else sum(d for d in degrees if d is not None)
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(PATH_COLUMNS)).astype(
-        {"effect": float, "share": float, "degree": "Int64", "features": int}
-    )
-
-
 def _named(node: str, labels: Mapping[str, str]) -> str:
     return f"{node} ({labels[node]})" if node in labels else node
-
-
-def _or_none(value: Any) -> int | None:
-    return None if pd.isna(value) else int(value)

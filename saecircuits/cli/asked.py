@@ -96,7 +96,7 @@ def settings_of(**choices: Any) -> Any:
 
 def check_contexts(path: Path | None, licence: str | None) -> None:
     """Refuses a text that cannot be read, and a licence of none."""
-    from saecircuits.publication.texts import read_text
+    from saecircuits.features.texts import read_text
 
     if path is not None:
         read_text(path)
@@ -108,7 +108,7 @@ def contexts_of(
     path: Path | None, licence: str | None, *, is_shown: bool, model: Any, seed: int
 ) -> Any:
     """The text to look at features on."""
-    from saecircuits.publication import generated_contexts, no_contexts, read_contexts
+    from saecircuits.features.texts import generated_contexts, no_contexts, read_contexts
 
     if path is not None:
         return read_contexts(path, model, licence=licence, is_shown=is_shown)

@@ -67,12 +67,10 @@ def paths(
         import saecircuits as sc
         from saecircuits.circuits import check_routes
         from saecircuits.circuits.path_circuits import path_circuit
-        from saecircuits.publication import (
-            labels_by_node,
-            read_graph,
-            read_labels_if_any,
-            read_record,
-        )
+        from saecircuits.publication.path_words import labels_by_node
+        from saecircuits.runs.feature_files import read_labels_if_any
+        from saecircuits.runs.records import read_record
+        from saecircuits.runs.stored import read_graph
 
         check_routes(k, sign=sign, by=by)
         record, graph, labels = read_record(run), read_graph(run), read_labels_if_any(run)

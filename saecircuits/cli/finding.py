@@ -42,7 +42,8 @@ from saecircuits.cli.showing import (
     say,
     shown_progress,
 )
-from saecircuits.run_folder import check_folder, check_new_file
+from saecircuits.new_file import check_new_file
+from saecircuits.runs.folder import check_folder
 
 
 @with_choices
@@ -150,12 +151,9 @@ def attribute(
         if all_edges is not None:
             check_new_file(all_edges, is_replaced=False)
         import saecircuits as sc
-        from saecircuits.publication import (
-            describe_task,
-            nothing_left_behind,
-            open_folder,
-            write_graph,
-        )
+        from saecircuits.runs.opening import nothing_left_behind, open_folder
+        from saecircuits.runs.records import describe_task
+        from saecircuits.runs.writing import write_graph
         from saecircuits.tasks import check_task
 
         settings = settings_of(**choices)

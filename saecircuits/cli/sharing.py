@@ -43,8 +43,8 @@ def draw(
     """Draw a published circuit with groups, as SVG and PDF for papers."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
-        from saecircuits.publication import groups_of, read_groups, replace_figure
-        from saecircuits.publication.drawing import check_figure_path
+        from saecircuits.publication.drawing import check_figure_path, groups_of, replace_figure
+        from saecircuits.publication.grouping import read_groups
 
         for path in out or ():
             check_figure_path(path)
@@ -140,7 +140,9 @@ def label(
     as_json: AsJson = False,
 ) -> None:
     """Name a feature; kept apart from automatic labels, and shown in their place at once."""
-    from saecircuits.publication import add_label, read_record, refresh_views
+    from saecircuits.publication.views import refresh_views
+    from saecircuits.runs.human_labels import add_label
+    from saecircuits.runs.records import read_record
 
     made = add_label(run, read_record(run), node, text, author=author, date=date)
     written = refresh_views(run)

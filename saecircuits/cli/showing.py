@@ -62,7 +62,7 @@ def shown_progress(is_quiet: bool) -> Iterator[Callable[[str, float], None]]:
 
 
 def print_json(value: Any) -> None:
-    from saecircuits.publication import plain
+    from saecircuits.runs.storage import plain
 
     sys.stdout.write(json.dumps(plain(value), allow_nan=False) + "\n")
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from saecircuits.choices import name_of
+from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, names_of
 from saecircuits.edges.memory import plan_memory
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
@@ -23,33 +24,9 @@ from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.splicing.sites import TOKEN_HOOK
 from saecircuits.tasks import Prompts
 
-NODE_COLUMNS: Final = (
-    "node",
-    "site",
-    "layer",
-    "kind",
-    "feature",
-    "position",
-    "span",
-    "token",
-    "activation",
-    "baseline",
-    "effect",
-    "effect_low",
-    "effect_high",
-    "sign_stability",
-    "left_out",
-)
-EDGE_COLUMNS: Final = (
-    "source",
-    "target",
-    "effect",
-    "direct",
-    "effect_low",
-    "effect_high",
-    "sign_stability",
-)
-PART_COLUMNS: Final = ("source", "target", "part", "degree", "effect", "value", "key", "query")
+NODE_COLUMNS: Final = names_of(NODE_TABLE)
+EDGE_COLUMNS: Final = names_of(EDGE_TABLE)
+PART_COLUMNS: Final = names_of(PART_TABLE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,25 +34,13 @@ class AttributionGraph:
     """Nodes and edges of one task on one model.
 
     Attributes:
-        nodes: one row per node that differs from its baseline on some prompt, strongest first.
-            `effect` is the mean over prompts, signed, in logits: metric when the node is clean
-            minus metric when it is at its baseline, as estimated; `effect_low` and `effect_high`
-            are the 95% bootstrap interval over prompts (NaN for one prompt). `sign_stability` is
-            the share of prompts with the mean's sign, of those where the effect is not zero (NaN
-            where it is zero on all). `activation` and
-            `baseline` are means over prompts and over the unit's tokens (for error and token
-            nodes: of the norm). `feature` is empty for other kinds; `position` numbers the units.
-            `left_out` is the effect less the sum of the node's out-edges: for the estimator
-            `gradient` exactly what it does through nodes that edges were not computed into; empty
-            for nodes that edges were not computed from.
-        edges: one row per direct edge among the strongest nodes and to the metric. `direct` is the
-            linear weight `da_target/da_source`, mean over prompts; empty where an end is no
-            feature. The others are as for nodes.
+        nodes: one row per node that differs from its baseline on some prompt, strongest first;
+            columns `edges.columns.NODE_TABLE`.
+        edges: one row per direct edge among the strongest nodes and to the metric; columns
+            `EDGE_TABLE`.
         edge_parts: per edge one row for each component that carries it (names: `edges.parts`), mean
-            over prompts; over its parts `effect` adds up to the edge's. `degree` counts the
-            components passed. `value`, `key` and `query` are the shares in `effect` of what heads
-            read as values, and of what moves their patterns as keys and as queries; empty for parts
-            without a head. No rows where the factorised engine did not give the edges.
+            over prompts; columns `PART_TABLE`. No rows where the factorised engine did not give the
+            edges.
         settings: how it was computed.
         summary: figures about the whole: metric clean and at baseline, completeness gap per site,
             how many nodes edges were computed among and what share of all |effect| they carry.

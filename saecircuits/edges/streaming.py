@@ -9,14 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from saecircuits.edges.graph import EDGE_COLUMNS
+from saecircuits.edges.columns import EDGE_TABLE, schema_of
 from saecircuits.errors import InputError
-from saecircuits.run_folder import check_new_file
+from saecircuits.new_file import check_new_file
 
-_SCHEMA: Final = pa.schema(
-    [(name, pa.string()) for name in EDGE_COLUMNS[:2]]
-    + [(name, pa.float64()) for name in EDGE_COLUMNS[2:]]
-)
+_SCHEMA: Final = schema_of(EDGE_TABLE)
 
 
 class EdgeFile:

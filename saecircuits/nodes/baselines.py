@@ -26,9 +26,6 @@ from saecircuits.splicing.activations import sparse_matrix, sparse_product
 from saecircuits.splicing.devices import widest
 from saecircuits.tasks import Prompts
 
-# The name of a baseline, as reports have it.
-BaselineKind: TypeAlias = str
-
 # Values of every node of a run: of the token embeddings, of every site's features (sparse), and of
 # every site's errors, each with a row for every token of the batch, prompt after prompt.
 Values: TypeAlias = list[Tensor]
@@ -245,13 +242,18 @@ BASELINES: Final[Mapping[str, Baseline]] = {
 }
 
 
-def baseline_of(given: "str | Baseline") -> Baseline:
+def baseline_of(given: str | Baseline) -> Baseline:
     """The baseline of this name, or the one that was given.
 
     Raises:
         UnknownNameError, InputError: neither.
     """
     return looked_up("baseline", given, BASELINES, Baseline)
+
+
+def told(given: str | Baseline) -> Baseline:
+    """The same for what is told of a run: a name that a file has may be of somebody's own."""
+    return BASELINES.get(given, Unnamed(given)) if isinstance(given, str) else given
 
 
 @dataclass(frozen=True, eq=False)

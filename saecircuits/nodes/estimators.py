@@ -13,7 +13,6 @@ Either gives one gradient per place, and a node's effect is its product with the
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -21,9 +20,6 @@ from torch import Tensor
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.splicing.observation import pass_through
-
-# The name of an estimator, as settings have it.
-Estimator: TypeAlias = str
 
 
 @dataclass(frozen=True)

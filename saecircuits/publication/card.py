@@ -11,11 +11,18 @@ from typing import Any, Final
 import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes, parts_of
-from saecircuits.edges.graph import METRIC
+from saecircuits.edges.columns import Row, rows_of
+from saecircuits.features.dashboards import CorpusRecord
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.features.texts import NOT_STATED
+from saecircuits.nodes.baselines import told
+from saecircuits.nodes.names import METRIC
 from saecircuits.publication.certainty import certainty
-from saecircuits.publication.components import through_note, through_phrase
-from saecircuits.publication.dashboards import CorpusRecord
-from saecircuits.publication.folder import (
+from saecircuits.publication.limits import limit_points
+from saecircuits.publication.markdown import code, literal, table
+from saecircuits.publication.path_words import paths_section
+from saecircuits.publication.through import through_note, through_phrase
+from saecircuits.runs.folder import (
     CRATE,
     EDGES,
     FEATURES,
@@ -31,15 +38,9 @@ from saecircuits.publication.folder import (
     RECORD,
     REPORT,
 )
-from saecircuits.publication.limits import limit_points
-from saecircuits.publication.markdown import code, literal, table
-from saecircuits.publication.phrases import decimal, effect_number, interval, pair_phrase
-from saecircuits.publication.records import CircuitRecord, FeatureLabel
-from saecircuits.publication.routes import paths_section
-from saecircuits.publication.tables import Row, rows_of
-from saecircuits.publication.texts import NOT_STATED
-from saecircuits.publication.tokens import shown_token, visible
-from saecircuits.publication.words import BASELINES
+from saecircuits.runs.phrases import decimal, effect_number, interval, pair_phrase
+from saecircuits.runs.records import CircuitRecord
+from saecircuits.shown_text import shown_token, visible
 from saecircuits.splicing.sites import make_site
 from saecircuits.validation import ValidationReport
 
@@ -124,7 +125,7 @@ def _asked(circuit: Circuit, record: CircuitRecord) -> str:
         "the last token, each a mean if there are several. On the training prompts it is "
         f"{_logits(circuit.summary.get('metric_clean'))} with every node clean and "
         f"{_logits(circuit.summary.get('metric_baseline'))} with every node at its baseline "
-        f"({BASELINES[circuit.settings.baseline]})."
+        f"({told(circuit.settings.baseline).description})."
     )
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from saecircuits.circuits import Circuit
 from saecircuits.publication.markdown import table
-from saecircuits.publication.phrases import decimal
-from saecircuits.publication.tokens import visible
-from saecircuits.publication.words import ESTIMATORS, LINEARIZATIONS
+from saecircuits.publication.words import LINEARIZATIONS
+from saecircuits.runs.phrases import decimal
+from saecircuits.shown_text import visible
 from saecircuits.validation import ValidationReport
 
 _HEADER = ("estimated against measured", "sample", "Pearson", "Spearman", "same sign", "error")
@@ -21,7 +21,7 @@ def certainty(circuit: Circuit, report: ValidationReport | None) -> str:
         "Intervals are 95% bootstrap intervals over prompts.",
         "*Sign held*: of the prompts on which the effect is not zero, the share on which it has "
         "the sign of the mean.",
-        f"Effects are estimates ({ESTIMATORS[settings.estimator]}, "
+        f"Effects are estimates ({settings.chosen_estimator.description}, "
         f"{LINEARIZATIONS[settings.linearization]}"
         f"{'; edges cross thresholds' if settings.crosses_thresholds else ''}).",
     ]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from saecircuits.edges.columns import Row
 from saecircuits.publication.grouping import Group
-from saecircuits.publication.tables import Row
 
 GROUP: Final = "group"
 

@@ -7,15 +7,16 @@ from typing import Literal, TypeAlias
 
 from saecircuits.circuits import Circuit
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.publication.crate import write_crate
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.new_file import check_new_file
 from saecircuits.publication.figure import draw_figure
-from saecircuits.publication.files import write_bytes, write_together
-from saecircuits.publication.folder import FIGURE, FIGURE_PDF
 from saecircuits.publication.grouping import Group, given_groups, suggest_groups
 from saecircuits.publication.pdf import to_pdf
-from saecircuits.publication.reading import StoredRun, read_record, read_run
-from saecircuits.publication.records import CircuitRecord, FeatureLabel
-from saecircuits.run_folder import check_new_file
+from saecircuits.runs.crate import write_crate
+from saecircuits.runs.folder import FIGURE, FIGURE_PDF
+from saecircuits.runs.records import CircuitRecord, read_record
+from saecircuits.runs.storage import write_bytes, write_together
+from saecircuits.runs.stored import StoredRun, read_run
 from saecircuits.validation import ValidationReport
 
 Groups: TypeAlias = Literal["suggested", "none"] | Mapping[str, Sequence[str]]

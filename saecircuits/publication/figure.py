@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from saecircuits.circuits import Circuit
-from saecircuits.edges.graph import METRIC
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.nodes.names import METRIC
 from saecircuits.publication.boxes import (
     LINE_HEIGHT,
     NORMAL,
@@ -42,9 +43,9 @@ from saecircuits.publication.frame import (
 from saecircuits.publication.grouping import Group
 from saecircuits.publication.layout import arrange
 from saecircuits.publication.measured import drop_bar, findings, largest_drop, measured_drops
-from saecircuits.publication.phrases import effect_number
-from saecircuits.publication.records import Example, FeatureLabel
 from saecircuits.publication.svg import escape, fitted, tag, text, text_width
+from saecircuits.runs.phrases import effect_number
+from saecircuits.runs.records import Example
 from saecircuits.validation import ValidationReport
 
 _FILLS: Final = {True: "#eaf3fa", False: "#fdf0e6"}

@@ -2,13 +2,14 @@
 
 from typing import Final, NamedTuple
 
+from saecircuits.choices import name_of
 from saecircuits.circuits import Circuit
 from saecircuits.publication.boxes import LEFT, NORMAL, SMALL, Box, Layout
 from saecircuits.publication.collapse import GROUP
-from saecircuits.publication.phrases import effect_number, faithfulness_phrase, pair_phrase
-from saecircuits.publication.records import Example
 from saecircuits.publication.svg import fitted, tag, text, text_width, wrapped
-from saecircuits.publication.tokens import visible
+from saecircuits.runs.phrases import effect_number, faithfulness_phrase, pair_phrase
+from saecircuits.runs.records import Example
+from saecircuits.shown_text import visible
 from saecircuits.validation import ValidationReport
 
 SUPPORTS: Final = "#0072b2"
@@ -120,7 +121,7 @@ def legend(circuit: Circuit, layout: Layout, width: float) -> Part:
         x += used
     note = (
         "Numbers are effects in logits: the metric with the node clean minus the metric with it at "
-        f"its {circuit.settings.baseline} baseline, as estimated; mean over the training prompts. "
+        f"its {name_of(circuit.settings.baseline)} baseline, as estimated; mean over the training prompts. "
         "Tokens are the commonest ones in their place; f-numbers are indices of features."
     )
     for line in wrapped(note, width - 2 * MARGIN, NORMAL):

@@ -16,11 +16,11 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
 from saecircuits.circuits import Circuit
+from saecircuits.edges.columns import Row, rows_of
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.publication.files import read_bytes
-from saecircuits.publication.records import FeatureLabel
-from saecircuits.publication.tables import Row, rows_of
-from saecircuits.publication.tokens import visible
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.runs.storage import read_bytes
+from saecircuits.shown_text import visible
 
 SUGGESTED: Final = "suggested"
 ALIKE: Final = 0.6

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from saecircuits.circuits import Circuit
-from saecircuits.edges.graph import METRIC
+from saecircuits.edges.columns import Row, rows_of
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.nodes.names import METRIC
 from saecircuits.publication.boxes import (
     BAR_HEIGHT,
     BOX_HEIGHT,
@@ -35,10 +37,8 @@ from saecircuits.publication.boxes import (
 )
 from saecircuits.publication.collapse import GROUP, Collapsed, collapse
 from saecircuits.publication.grouping import Group
-from saecircuits.publication.records import FeatureLabel
 from saecircuits.publication.svg import text_width
-from saecircuits.publication.tables import Row, rows_of
-from saecircuits.publication.tokens import shown_token
+from saecircuits.shown_text import shown_token
 from saecircuits.splicing.sites import make_site
 
 _COLUMN_GAP: Final = 30.0

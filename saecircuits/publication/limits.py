@@ -1,7 +1,8 @@
 """What a circuit found this way does not show, in plain words, as far as its settings tell."""
 
 from saecircuits.circuits import Circuit
-from saecircuits.publication.words import BASELINE_LIMITS, KEPT_ERRORS, POSITION_LIMITS
+from saecircuits.nodes.baselines import told
+from saecircuits.publication.words import KEPT_ERRORS, POSITION_LIMITS
 from saecircuits.validation import ValidationReport
 
 
@@ -25,7 +26,7 @@ def limit_points(
     settings = circuit.settings
     baseline = settings.baseline if report is None else report.baseline
     points = [
-        BASELINE_LIMITS[baseline],
+        told(baseline).limit,
         f"Error nodes are what the dictionaries leave out. They count as nodes ({circuit.n_errors} "
         f"of {circuit.size} here; {KEPT_ERRORS[settings.error_policy]}) and have no "
         "interpretation: what they carry is carried by something that these features do not name.",

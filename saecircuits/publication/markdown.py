@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from saecircuits.publication.tokens import visible
+from saecircuits.shown_text import visible
 
 
 def literal(text: str) -> str:

@@ -38,13 +38,10 @@ def measured_drops(report: ValidationReport | None) -> dict[frozenset[str], Drop
     found: dict[frozenset[str], Drop] = {}
     if report is not None and report.minimality is not None:
         for row in report.minimality["drops"]:
-            if row["drop"] is not None:
-                found[frozenset([row["node"]])] = Drop(row["drop"])
+            found[frozenset([row["node"]])] = Drop(row["drop"])
     for row in () if report is None or report.groups is None else report.groups:
-        if row["drop"] is not None:
-            ends = (float("nan") if row[key] is None else row[key] for key in ("low", "high"))
-            found[frozenset(row["nodes"])] = Drop(row["drop"], *ends)
-    return found
+        found[frozenset(row["nodes"])] = Drop(row["drop"], row["low"], row["high"])
+    return {nodes: drop for nodes, drop in found.items() if not math.isnan(drop.value)}
 
 
 def drop_bar(box: Box, largest: float) -> list[str]:
@@ -137,8 +134,8 @@ def _rows(report: ValidationReport) -> list[tuple[str, list[_Mark]]]:
                 _Mark(
                     row["ablate"],
                     row["faithfulness"],
-                    _or_nan(row["faithfulness_low"]),
-                    _or_nan(row["faithfulness_high"]),
+                    row["faithfulness_low"],
+                    row["faithfulness_high"],
                 )
                 for row in table[table["baseline"] == baseline].to_dict("records")
             ]
@@ -149,7 +146,7 @@ def _rows(report: ValidationReport) -> list[tuple[str, list[_Mark]]]:
     ):
         rows.append((name, [_Mark("", value, nan, nan)]))
     random = report.random
-    if random.get("median") is not None:
+    if random["median"] is not None:
         name = f"{random['count']} random circuits"
         ends = (_or_nan(random["low"]), _or_nan(random["high"]))
         rows.append((name, [_Mark("random", random["median"], *ends)]))

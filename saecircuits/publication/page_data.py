@@ -4,17 +4,19 @@ These are the circuit, the graph it was chosen from, the report, the paths, the 
 heads look at; `page_shape` says what is in it. Numbers of the tables keep six significant digits.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pandas as pd
 
 from saecircuits.circuits import Circuit, Routes
-from saecircuits.edges.graph import METRIC, AttributionGraph
-from saecircuits.publication.dashboards import QUARTERS, Dashboard, ShownContext, quarter_name
-from saecircuits.publication.degrees import DegreesRecord
+from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, Columns
+from saecircuits.edges.graph import AttributionGraph
+from saecircuits.features.dashboards import QUARTERS, Dashboard, ShownContext, quarter_name
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.features.looks import HeadLook
+from saecircuits.nodes.names import METRIC
 from saecircuits.publication.limits import limit_points
-from saecircuits.publication.looks import HeadLook
 from saecircuits.publication.page_shape import (
     PageContext,
     PageData,
@@ -30,8 +32,9 @@ from saecircuits.publication.page_shape import (
     PageUnit,
     Pruning,
 )
-from saecircuits.publication.records import CircuitRecord, FeatureLabel
-from saecircuits.publication.writing import circuit_digest
+from saecircuits.runs.degrees import DegreesRecord
+from saecircuits.runs.records import CircuitRecord
+from saecircuits.runs.writing import circuit_digest
 from saecircuits.splicing.sites import TOKEN_HOOK, make_site
 from saecircuits.validation import ValidationReport
 
@@ -91,14 +94,14 @@ def page_data(
         edges=PageEdges(
             source=tuple(number[node] for node in circuit.edges["source"]),
             target=tuple(number[node] for node in circuit.edges["target"]),
-            **_numbers(circuit.edges, ("effect", "direct", "effect_low", "effect_high")),
+            **_numbers(circuit.edges, EDGE_TABLE),
         ),
         parts=_parts(circuit),
         labels=_labels(labels, dashboards),
         paths=None if routes is None else _paths(routes),
         looks=tuple(looks),
         degrees=degrees,
-        report=None if report is None else _report(report),
+        report=None if report is None else PageReport.model_validate(report, from_attributes=True),
         circuit_digest=circuit_digest(circuit),
         tables=record.files,
     )
@@ -189,7 +192,6 @@ def _nodes(
     label = {(found.site, found.feature): index for index, found in enumerate(labels)}
     features = [None if pd.isna(value) else int(value) for value in nodes["feature"]]
     ends = zip(nodes["site"], features, strict=True)
-    columns = ("effect", "effect_low", "effect_high", "activation", "baseline", "left_out")
     return PageNodes(
         id=tuple(nodes["node"]),
         kind=tuple(nodes["kind"]),
@@ -199,7 +201,7 @@ def _nodes(
         label=tuple(
             None if feature is None else label.get((site, feature)) for site, feature in ends
         ),
-        **_numbers(nodes, columns),
+        **_numbers(nodes, NODE_TABLE),
     )
 
 
@@ -215,7 +217,7 @@ def _parts(circuit: Circuit) -> PageParts:
         degrees=tuple(None if pd.isna(degree_of[name]) else int(degree_of[name]) for name in names),
         edge=tuple(edge[pair] for pair in zip(parts["source"], parts["target"], strict=True)),
         part=tuple(part[name] for name in parts["part"]),
-        **_numbers(parts, ("effect", "value", "key", "query")),
+        **_numbers(parts, PART_TABLE),
     )
 
 
@@ -228,14 +230,6 @@ def _paths(routes: Routes) -> PagePaths:
         ),
         account=routes.account(),
     )
-
-
-def _report(report: ValidationReport) -> PageReport:
-    """Missing numbers are None, as in `validation.json`."""
-    values = {
-        name: value for name, value in report.to_json().items() if name in PageReport.model_fields
-    }
-    return PageReport.model_validate(_without_nan(values))
 
 
 def _pruning(circuit: Circuit, graph: AttributionGraph | None) -> Pruning:
@@ -264,10 +258,12 @@ def _share(part: pd.DataFrame, whole: pd.DataFrame) -> float | None:
     return _rounded(float(part["effect"].abs().sum()) / total) if total > 0 else None
 
 
-def _numbers(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, Any]:
-    """The columns under the page's names: `low` and `high` for the ends of an interval."""
+def _numbers(table: pd.DataFrame, columns: Columns) -> dict[str, Any]:
+    """The columns that the page has as lists of numbers, under its names."""
     return {
-        name.removeprefix("effect_"): tuple(map(_rounded, table[name].tolist())) for name in columns
+        column.page: tuple(map(_rounded, table[column.name].tolist()))
+        for column in columns
+        if column.page is not None
     }
 
 
@@ -276,11 +272,3 @@ def _rounded(value: float | int | None) -> float | None:
     if value is None or value != value:
         return None
     return float(f"{float(value):.{_DIGITS}g}")
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return tuple(_without_nan(item) for item in value)
-    return None if isinstance(value, float) and value != value else value

@@ -4,23 +4,19 @@
 forty thousand edges stay small; nodes and edges are named by their row.
 """
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from saecircuits.publication.dashboards import Histogram, Neighbour
-from saecircuits.publication.degrees import DegreesRecord
-from saecircuits.publication.looks import HeadLook
-from saecircuits.publication.records import (
-    Calibration,
-    Count,
-    CurveRow,
-    FeatureLabel,
-    Number,
-    RandomCircuits,
-    Record,
-    Sha256,
-    TaskRecord,
-    Versions,
-)
+import pandas as pd
+from pydantic import create_model
+
+from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, Columns
+from saecircuits.features.dashboards import Histogram, Neighbour
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.features.looks import HeadLook
+from saecircuits.runs.degrees import DegreesRecord
+from saecircuits.runs.records import TaskRecord, Versions
+from saecircuits.schema import Cell, Count, Findings, Number, Record, RowsOf, Sha256
+from saecircuits.validation.report import Calibration, CurveRow, RandomCircuits
 
 PAGE_FORMAT: Final = "saecircuits-page/1"
 
@@ -45,13 +41,20 @@ class PageUnit(Record):
     token: str
 
 
-class PageNodes(Record):
+def _numbers(table: Columns) -> type[Record]:
+    """Lists of numbers by name, one for each column that the page has so."""
+    fields: Any = {column.page: (tuple[Number, ...], ()) for column in table if column.page}
+    return create_model("Numbers", __base__=Record, **fields)
+
+
+class PageNodes(_numbers(NODE_TABLE)):
     """The circuit's nodes, strongest first, the metric in front; one entry a node in each list.
+
+    Numbers are columns of `AttributionGraph.nodes`; `edges.columns` says which.
 
     Attributes:
         row, unit: numbers of its row and column.
         label: number of its feature's label; None where there is none.
-        others: as in `AttributionGraph.nodes`.
     """
 
     id: tuple[str, ...]
@@ -60,41 +63,26 @@ class PageNodes(Record):
     unit: tuple[Count, ...]
     feature: tuple[Count | None, ...]
     label: tuple[Count | None, ...]
-    effect: tuple[Number, ...]
-    low: tuple[Number, ...]
-    high: tuple[Number, ...]
-    activation: tuple[Number, ...]
-    baseline: tuple[Number, ...]
-    left_out: tuple[Number, ...]
 
 
-class PageEdges(Record):
+class PageEdges(_numbers(EDGE_TABLE)):
     """The circuit's edges, strongest first; `source` and `target` are numbers of nodes."""
 
     source: tuple[Count, ...]
     target: tuple[Count, ...]
-    effect: tuple[Number, ...]
-    direct: tuple[Number, ...]
-    low: tuple[Number, ...]
-    high: tuple[Number, ...]
 
 
-class PageParts(Record):
+class PageParts(_numbers(PART_TABLE)):
     """What carries the edges: `edge` is the number of an edge, `part` that of a name in `names`.
 
     Attributes:
         degrees: how many components each of `names` passes; None where not all are told apart.
-        others: as in `AttributionGraph.edge_parts`.
     """
 
     names: tuple[str, ...]
     degrees: tuple[Count | None, ...]
     edge: tuple[Count, ...]
     part: tuple[Count, ...]
-    effect: tuple[Number, ...]
-    value: tuple[Number, ...]
-    key: tuple[Number, ...]
-    query: tuple[Number, ...]
 
 
 class PagePath(Record):
@@ -113,21 +101,21 @@ class PagePaths(Record):
     account: str
 
 
-class PageReport(Record):
+class PageReport(Findings):
     """The figures of `ValidationReport` that the page shows, under the same names."""
 
     baseline: str
     prompts: Count
-    faithfulness: Number
-    faithfulness_low: Number
-    faithfulness_high: Number
-    completeness: Number
-    faithfulness_without_errors: Number
-    all_features_without_errors: Number
+    faithfulness: Cell
+    faithfulness_low: Cell
+    faithfulness_high: Cell
+    completeness: Cell
+    faithfulness_without_errors: Cell
+    all_features_without_errors: Cell
     error_share: Number
     random: RandomCircuits
-    curve: tuple[CurveRow, ...]
-    accuracy: dict[str, Number]
+    curve: Annotated[pd.DataFrame, RowsOf(CurveRow)]
+    accuracy: dict[str, Cell]
     calibration: Calibration | None
 
 

@@ -6,32 +6,21 @@ from pathlib import Path
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, RunFolderError
-from saecircuits.publication.dashboard_making import describe_features
-from saecircuits.publication.dashboards import Dashboard, write_dashboards
-from saecircuits.publication.degrees import degrees_of, write_degrees
+from saecircuits.features.dashboard_making import describe_features
+from saecircuits.features.dashboards import Dashboard
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.features.looks import looks_of_heads
+from saecircuits.features.texts import Contexts, generated_contexts
 from saecircuits.publication.drawing import Groups, groups_of
-from saecircuits.publication.folder import (
-    PATHS,
-    REPORT,
-    is_run,
-    open_folder,
-    remove_files,
-    run_identity,
-)
-from saecircuits.publication.looks import looks_of_heads
-from saecircuits.publication.reading import read_record
-from saecircuits.publication.records import Example, FeatureLabel, TaskRecord
-from saecircuits.publication.texts import Contexts, generated_contexts
 from saecircuits.publication.views import write_views
-from saecircuits.publication.writing import (
-    circuit_digest,
-    write_circuit,
-    write_labels,
-    write_paths,
-    write_report,
-)
+from saecircuits.runs.degrees import degrees_of, write_degrees
+from saecircuits.runs.feature_files import write_dashboards, write_labels
+from saecircuits.runs.folder import PATHS, REPORT, is_run
+from saecircuits.runs.opening import open_folder, remove_files, run_identity
+from saecircuits.runs.records import describe_task, read_record
+from saecircuits.runs.writing import circuit_digest, write_circuit, write_paths, write_report
 from saecircuits.splicing import SplicedModel, require_same_model
-from saecircuits.tasks import Reader, Task
+from saecircuits.tasks import Task
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation import ValidationReport
 
@@ -124,32 +113,6 @@ def publish(
         licence=licence,
     )
     return path
-
-
-def describe_task(task: Task, reader: Reader) -> TaskRecord:
-    """What the files say about a task; the example is its first training pair.
-
-    Args:
-        reader: the model; only its tokenizer is used.
-    """
-    prompts = task.train
-    clean, corrupted = prompts.texts[0]
-    answer, wrong = (
-        tuple(reader.tokenizer.decode([token]) for token in tokens[0, mask[0]].tolist())
-        for tokens, mask in (
-            (prompts.answer_tokens, prompts.answer_mask),
-            (prompts.wrong_tokens, prompts.wrong_mask),
-        )
-    )
-    return TaskRecord(
-        name=task.name,
-        description=task.description,
-        digest=task.digest,
-        train=len(task.train),
-        test=len(task.test),
-        example=Example(clean=clean, corrupted=corrupted, answer=answer, wrong=wrong),
-        source=task.source,
-    )
 
 
 def _opened(

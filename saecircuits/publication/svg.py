@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape as escape_markup
 from typing import Final
 
-from saecircuits.publication.tokens import shortened, visible
+from saecircuits.shown_text import shortened, visible
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 _BOLD: Final = 1.12

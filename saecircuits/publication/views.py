@@ -9,22 +9,24 @@ from pathlib import Path
 
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import AttributionGraph
+from saecircuits.features.dashboards import Dashboard
+from saecircuits.features.labels import FeatureLabel
+from saecircuits.features.looks import HeadLook
+from saecircuits.interchange.graph_file import graph_file
+from saecircuits.interchange.viewers import viewer_document
 from saecircuits.publication.card import write_card
-from saecircuits.publication.crate import stored_licence, write_crate
-from saecircuits.publication.dashboards import Dashboard, read_dashboards
-from saecircuits.publication.degrees import read_degrees
 from saecircuits.publication.drawing import Figure, Groups, groups_of, title_of
 from saecircuits.publication.figure import draw_figure
-from saecircuits.publication.files import to_json, write_together
-from saecircuits.publication.folder import CARD, FIGURE, FIGURE_PDF, GRAPH, PAGE
-from saecircuits.publication.human_labels import merged, read_human_labels
-from saecircuits.publication.interchange.graph_file import graph_file
-from saecircuits.publication.interchange.viewers import viewer_document
-from saecircuits.publication.looks import HeadLook
 from saecircuits.publication.page_data import page_data
-from saecircuits.publication.reading import read_record, read_run
-from saecircuits.publication.records import FeatureLabel
-from saecircuits.publication.report import read_page, write_page
+from saecircuits.publication.page_file import read_page, write_page
+from saecircuits.runs.crate import stored_licence, write_crate
+from saecircuits.runs.degrees import read_degrees
+from saecircuits.runs.feature_files import read_dashboards
+from saecircuits.runs.folder import CARD, FIGURE, FIGURE_PDF, GRAPH, PAGE
+from saecircuits.runs.human_labels import merged, read_human_labels
+from saecircuits.runs.records import read_record
+from saecircuits.runs.storage import to_json, write_together
+from saecircuits.runs.stored import read_run
 from saecircuits.validation import ValidationReport
 
 VIEWS = (FIGURE, FIGURE_PDF, PAGE, CARD, GRAPH)

@@ -1,13 +1,20 @@
 """Figures of a report, from the metric of ablated runs, prompt by prompt."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 from saecircuits.nodes.ablation import faithfulness
+from saecircuits.validation.report import (
+    Areas,
+    GroupDrop,
+    Minimality,
+    NodeDrop,
+    RandomCircuits,
+)
 
 # The sizes of the MIB benchmark's circuits, as shares of all edges (of all nodes).
 FRACTIONS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -42,7 +49,7 @@ def sizes_of(fractions: Sequence[float], total: int) -> list[int]:
     return [max(1, round(share * total)) for share in fractions]
 
 
-def areas(faithful: Sequence[float], sizes: Sequence[int]) -> dict[str, Any]:
+def areas(faithful: Sequence[float], sizes: Sequence[int]) -> Areas:
     """CPR and CMD: means of f and of |1 - f| over the shares `FRACTIONS`, by the trapezoid rule.
 
     A circuit that is faithful at every size has CPR 1 and CMD 0. The MIB benchmark (Mueller et al.
@@ -69,7 +76,7 @@ def minimality(
     alone: NDArray[np.float64],
     whole: NDArray[np.float64],
     empty: NDArray[np.float64],
-) -> dict[str, Any]:
+) -> Minimality:
     """What faithfulness loses when one member goes, for each, from the least.
 
     Args:
@@ -77,13 +84,14 @@ def minimality(
         alone: the metric of the circuit.
     """
     found = faithfulness(alone, whole, empty)
-    rows = [
+    rows: list[NodeDrop] = [
         {"node": member, "drop": found - faithfulness(metric, whole, empty)}
         for member, metric in zip(members, drops, strict=True)
     ]
     rows.sort(key=lambda row: (row["drop"], row["node"]))
-    least: Mapping[str, Any] = rows[0] if rows else {"node": None, "drop": None}
-    return {"least": least["drop"], "node": least["node"], "drops": rows}
+    if not rows:
+        return {"least": None, "node": None, "drops": []}
+    return {"least": rows[0]["drop"], "node": rows[0]["node"], "drops": rows}
 
 
 def group_drops(
@@ -95,7 +103,7 @@ def group_drops(
     *,
     resamples: int,
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[GroupDrop]:
     """What faithfulness loses when a group's members all go, with its 95% interval.
 
     Faithfulness is linear in the metric, so the drop is that of the metric
@@ -105,7 +113,7 @@ def group_drops(
         without: the metric without each group.
         alone: the metric of the circuit.
     """
-    rows = []
+    rows: list[GroupDrop] = []
     for nodes, metric in zip(groups, without, strict=True):
         lost = alone - metric + empty
         low, high = faithfulness_interval(lost, whole, empty, resamples=resamples, seed=seed)
@@ -114,7 +122,7 @@ def group_drops(
     return rows
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
+def spread(values: Sequence[float]) -> RandomCircuits:
     """Count, median, 2.5% and 97.5% points, and the values."""
     if not values:
         return {"count": 0, "median": None, "low": None, "high": None, "values": []}

@@ -1,18 +1,142 @@
-"""What validation found, as one frozen value; `validation.json` has the same keys."""
+"""What validation found, as one frozen value: `validation.json` holds it key by key."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Literal
 
 import pandas as pd
+from typing_extensions import NotRequired, TypedDict
 
-from saecircuits.nodes.baselines import BaselineKind
-
-_TABLES = ("curve", "ablations")
+from saecircuits.schema import Cell, Count, Findings, Number, RowsOf
 
 
-@dataclass(frozen=True, eq=False)
-class ValidationReport:
+class CurveRow(TypedDict):
+    """Faithfulness of the strongest `nodes` members of the ranking (of so many `edges`)."""
+
+    nodes: Count
+    faithfulness: Cell
+    faithfulness_low: Cell
+    faithfulness_high: Cell
+    faithfulness_without_errors: Cell
+    edges: NotRequired[Count]
+
+
+class AblationRow(TypedDict):
+    """The circuit by itself, by nodes or by edges, under one baseline."""
+
+    baseline: str
+    ablate: str
+    faithfulness: Cell
+    faithfulness_low: Cell
+    faithfulness_high: Cell
+    metric_baseline: Cell
+    accuracy: Cell
+    divergence: Cell
+
+
+class Areas(TypedDict):
+    """CPR and CMD, and the curve that they are of."""
+
+    cpr: Number
+    cmd: Number
+    fractions: list[float]
+    sizes: list[int]
+    faithfulness: list[Number]
+
+
+class NodeDrop(TypedDict):
+    """What faithfulness loses without one member."""
+
+    node: str
+    drop: Cell
+
+
+class Minimality(TypedDict):
+    """The least drop, and all."""
+
+    least: Number
+    node: str | None
+    drops: list[NodeDrop]
+
+
+class GroupDrop(TypedDict):
+    """What faithfulness loses without a group of members, with its interval."""
+
+    nodes: list[str]
+    drop: Cell
+    low: Cell
+    high: Cell
+
+
+class RandomCircuits(TypedDict):
+    """Faithfulness of random circuits; `size` is left out where it is the circuit's own."""
+
+    size: NotRequired[Count | None]
+    count: Count
+    median: Number
+    low: Number
+    high: Number
+    values: list[float]
+
+
+class PlainAgreement(TypedDict):
+    """Estimated against measured effects over some members of a sample."""
+
+    sample: Count
+    pearson: Number
+    spearman: Number
+    sign_agreement: NotRequired[Number]
+    error: NotRequired[Number]
+
+
+class StratumAgreement(PlainAgreement):
+    """Members whose |effect| is at least this share of the largest, and in no stratum before."""
+
+    least: float
+
+
+class LayerAgreement(PlainAgreement):
+    """Members of one layer; -1 for edges from tokens."""
+
+    layer: int
+
+
+class Agreement(PlainAgreement):
+    """The same over the whole sample, with 95% intervals."""
+
+    pearson_low: NotRequired[Number]
+    pearson_high: NotRequired[Number]
+    spearman_low: Number
+    spearman_high: Number
+    sign_agreement_low: NotRequired[Number]
+    sign_agreement_high: NotRequired[Number]
+    estimated: NotRequired[list[float]]
+    measured: NotRequired[list[float]]
+    strata: NotRequired[list[StratumAgreement]]
+    layers: NotRequired[list[LayerAgreement]]
+
+
+class CalibrationWarning(LayerAgreement):
+    """A layer whose estimates do not follow what was measured, and what makes them miss.
+
+    `cause` is the non-linearity that does most (None where none was found), `share` its share of
+    what all kinds of non-linearity do, `text` the same in a sentence or two.
+    """
+
+    of: Literal["nodes", "edges"]
+    cause: str | None
+    share: Number
+    text: str
+
+
+class Calibration(TypedDict):
+    """Agreement for nodes and edges, and which of the two node effects was measured."""
+
+    against: NotRequired[str | None]
+    nodes: Agreement
+    edges: Agreement
+    warnings: NotRequired[list[CalibrationWarning]]
+
+
+class ValidationReport(Findings):
     """Faithfulness of a circuit on prompts that did not choose it, and what to hold against it.
 
     Everything downstream of what is ablated is recomputed; intervals are 95% bootstrap intervals
@@ -57,29 +181,29 @@ class ValidationReport:
     """
 
     ablate: str
-    baseline: BaselineKind
+    baseline: str
     error_policy: str
-    prompts: int
-    nodes: int
-    errors: int
-    metric_clean: float
-    metric_baseline: float
-    faithfulness: float
-    faithfulness_low: float
-    faithfulness_high: float
-    completeness: float
-    faithfulness_without_errors: float
-    all_features_without_errors: float
-    error_share: float | None
-    random: Mapping[str, Any]
-    curve: pd.DataFrame
-    accuracy: Mapping[str, float]
-    calibration: Mapping[str, Any] | None = None
-    edges: int | None = None
-    ablations: pd.DataFrame | None = None
-    areas: Mapping[str, Any] | None = None
-    minimality: Mapping[str, Any] | None = None
-    groups: Sequence[Mapping[str, Any]] | None = None
+    prompts: Count
+    nodes: Count
+    errors: Count
+    metric_clean: Cell
+    metric_baseline: Cell
+    faithfulness: Cell
+    faithfulness_low: Cell
+    faithfulness_high: Cell
+    completeness: Cell
+    faithfulness_without_errors: Cell
+    all_features_without_errors: Cell
+    error_share: Number
+    random: RandomCircuits
+    curve: Annotated[pd.DataFrame, RowsOf(CurveRow)]
+    accuracy: dict[str, Cell]
+    calibration: Calibration | None = None
+    edges: Count | None = None
+    ablations: Annotated[pd.DataFrame, RowsOf(AblationRow)] | None = None
+    areas: Areas | None = None
+    minimality: Minimality | None = None
+    groups: list[GroupDrop] | None = None
 
     def faithfulness_of(self, ablate: str, baseline: str | None = None) -> float | None:
         """Node or edge faithfulness under a baseline (the report's own if None), if measured."""
@@ -96,22 +220,3 @@ class ValidationReport:
             return None
         found = self.ablations.loc[self.ablations["ablate"] == ablate, "faithfulness"]
         return (float(found.min()), float(found.max())) if len(found) else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values by name, tables as lists of rows."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        tables = {
-            name: None if values[name] is None else values[name].to_dict(orient="records")
-            for name in _TABLES
-        }
-        return {**values, **tables}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "ValidationReport":
-        """The inverse of `to_json`."""
-        tables = {
-            name: None if values[name] is None else pd.DataFrame(values[name])
-            for name in _TABLES
-            if name in values
-        }
-        return cls(**{**values, **tables})

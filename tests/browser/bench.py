@@ -17,10 +17,10 @@ from pathlib import Path
 
 from selenium import webdriver
 
-from saecircuits.publication.report import write_page
+from saecircuits.publication.page_file import write_page
 from tests.browser.conftest import OPTIONS, as_page
 from tests.browser.opened import Opened
-from tests.publication.made import made_circuit
+from tests.made import made_circuit
 
 NODES, EDGES, UNITS = 829, 40_000, 12
 OPENINGS, MOVES = 5, 30

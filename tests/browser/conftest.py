@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from saecircuits.circuits import Circuit
-from saecircuits.publication import CircuitRecord, write_circuit
 from saecircuits.publication.page_data import page_data
+from saecircuits.publication.page_file import write_page
 from saecircuits.publication.page_shape import PageData
-from saecircuits.publication.report import write_page
+from saecircuits.runs.records import CircuitRecord
+from saecircuits.runs.writing import write_circuit
 from tests.browser.opened import Opened
-from tests.publication.made import (
+from tests.made import (
     made_circuit,
     made_dashboards,
     made_degrees,

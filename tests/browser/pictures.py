@@ -15,7 +15,7 @@ from pathlib import Path
 
 from selenium import webdriver
 
-from saecircuits.publication import read_run
+from saecircuits.runs.stored import read_run
 from tests.browser.conftest import OPTIONS
 from tests.browser.opened import Opened
 

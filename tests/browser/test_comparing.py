@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from saecircuits.publication.report import write_page
+from saecircuits.publication.page_file import write_page
 from tests.browser.conftest import as_page
 from tests.browser.opened import ARROWS, Open
-from tests.publication.made import made_circuit
+from tests.made import made_circuit
 
 
 def test_two_circuits_are_compared(opened: Open, tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from saecircuits.publication.notebook import Page, show
-from saecircuits.publication.report import write_page
+from saecircuits.publication.page_file import write_page
 from tests.browser.conftest import as_page
 from tests.browser.opened import Opened
-from tests.publication.made import made_circuit
+from tests.made import made_circuit
 
 WIDGET = Path(__file__).resolve().parents[2] / "saecircuits/publication/notebook/widget.js"
 # What a notebook's front end gives a widget's module.

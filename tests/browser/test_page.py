@@ -7,11 +7,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from saecircuits.publication import read_groups, suggest_groups
-from saecircuits.publication.report import write_page
+from saecircuits.publication.grouping import read_groups, suggest_groups
+from saecircuits.publication.page_file import write_page
 from tests.browser.conftest import as_page
 from tests.browser.opened import ARROWS, ENTER, ESCAPE, TAB, Open, Opened
-from tests.publication.made import made_circuit, made_labels
+from tests.made import made_circuit, made_labels
 
 
 def drawn_edges(page: Opened) -> int:

@@ -74,11 +74,11 @@ def test_sentences(routes: Routes) -> None:
     assert f"-[{routes.table['parts'][0][0]}]-> " in lines[0]
     assert lines[-1].startswith(f"The 12 paths listed carry {routes.listed:+.3f} logits")
     assert "The search ended after" not in lines[-1]
-    assert "The search ended after" in replace(routes, is_complete=False).account()
+    assert "The search ended after" in routes.model_copy(update={"is_complete": False}).account()
 
 
 def test_json_and_back(routes: Routes) -> None:
-    again = Routes.from_json(routes.to_json())
+    again = Routes.model_validate(routes.to_json())
     assert again.to_json() == routes.to_json()
     assert again.table.equals(routes.table)
 

@@ -18,7 +18,7 @@ PAGES = {
     "docs/devices.md": None,
     "docs/extending.md": None,
 }
-# Needs a run that is there: tests/publication/test_exchange_page.py.
+# Needs a run that is there: tests/interchange/test_exchange_page.py.
 ELSEWHERE = {"docs/exchange.md"}
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

@@ -22,9 +22,9 @@ from saecircuits import heads
 from saecircuits.circuits.masks import MaskSettings, rank_by_masks
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.expansion.metric_degrees import metric_degrees
-from saecircuits.publication.dashboard_making import nearest_rows
-from saecircuits.publication.readings import corpus_of_text, read_features
-from saecircuits.publication.texts import Contexts, generate_text
+from saecircuits.features.corpus import corpus_of_text, read_features
+from saecircuits.features.dashboard_making import nearest_rows
+from saecircuits.features.texts import Contexts, generate_text
 from saecircuits.splicing import Dictionary
 from saecircuits.tasks import Task
 from tests.model_folder import write_model_folder, write_task

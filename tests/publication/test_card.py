@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from saecircuits.publication import Example, TaskRecord, open_folder, read_record, write_card
-from saecircuits.publication.dashboards import CorpusRecord
+from saecircuits.features.dashboards import CorpusRecord
+from saecircuits.publication.card import write_card
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.markdown import code, literal, table
-from saecircuits.publication.writing import write_circuit
-from tests.publication.made import DIGEST, made_circuit, made_labels, made_report
+from saecircuits.runs.opening import open_folder
+from saecircuits.runs.records import Example, TaskRecord, read_record
+from saecircuits.runs.writing import write_circuit
+from tests.made import DIGEST, made_circuit, made_labels, made_report
 
 TASK = TaskRecord(
     name="pronoun",

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 
 from saecircuits.circuits import Circuit
-from saecircuits.publication import Example, draw_figure
+from saecircuits.publication.figure import draw_figure
 from saecircuits.publication.svg import fitted, text_width, wrapped
-from tests.publication.conftest import Found
-from tests.publication.made import made_circuit, made_labels, made_report
+from saecircuits.runs.records import Example
+from tests.found import Found
+from tests.made import made_circuit, made_labels, made_report
 from tests.publication.test_layout import CIRCUITS, made_groups
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -12,6 +12,7 @@ import scipy.cluster.hierarchy as hierarchy
 from scipy.spatial.distance import squareform
 
 from saecircuits.circuits import Circuit
+from saecircuits.edges.columns import rows_of
 from saecircuits.errors import InputError, RunFolderError, UnknownNameError
 from saecircuits.publication.collapse import collapse
 from saecircuits.publication.grouping import (
@@ -22,8 +23,7 @@ from saecircuits.publication.grouping import (
     read_groups,
     suggest_groups,
 )
-from saecircuits.publication.tables import rows_of
-from tests.publication.made import made_circuit, made_labels
+from tests.made import made_circuit, made_labels
 
 
 def features(circuit: Circuit) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from saecircuits.circuits import Circuit
 from saecircuits.publication.boxes import Box, Drop
 from saecircuits.publication.grouping import Group
 from saecircuits.publication.layout import arrange
-from tests.publication.made import made_circuit, made_labels
+from tests.made import made_circuit, made_labels
 
 CIRCUITS = {
     "one node": made_circuit(n_units=1, n_layers=1, n_nodes=1, n_edges=1),

@@ -13,10 +13,11 @@ import pytest
 import saecircuits as sc
 from saecircuits.discovery import Run
 from saecircuits.errors import InputError, MissingExtraError, RunFolderError, UnknownNameError
-from saecircuits.publication import publish, read_run
 from saecircuits.publication.notebook import show
-from tests.publication.conftest import Found
-from tests.publication.made import made_circuit
+from saecircuits.publication.publish import publish
+from saecircuits.runs.stored import read_run
+from tests.found import Found
+from tests.made import made_circuit
 
 
 def page_in(output: str | None) -> str:

@@ -10,11 +10,13 @@ import pytest
 from fontTools.ttLib import TTFont
 from hypothesis import given, settings
 
-from saecircuits.publication import Example, draw_figure, suggest_groups
+from saecircuits.publication.figure import draw_figure
 from saecircuits.publication.fonts import characters, font_file
+from saecircuits.publication.grouping import suggest_groups
 from saecircuits.publication.pdf import to_pdf
 from saecircuits.publication.svg import text_width
-from tests.publication.made import made_circuit, made_labels, made_report
+from saecircuits.runs.records import Example
+from tests.made import made_circuit, made_labels, made_report
 from tests.publication.test_figure import words
 from tests.publication.test_layout import CIRCUITS
 

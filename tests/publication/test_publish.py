@@ -10,15 +10,13 @@ import pytest
 
 from saecircuits.circuits import prune
 from saecircuits.errors import InputError, RunFolderError
-from saecircuits.publication import (
-    describe_task,
-    open_folder,
-    publish,
-    read_labels,
-    read_run,
-    write_graph,
-)
-from tests.publication.conftest import Found
+from saecircuits.publication.publish import publish
+from saecircuits.runs.feature_files import read_labels
+from saecircuits.runs.opening import open_folder
+from saecircuits.runs.records import describe_task
+from saecircuits.runs.stored import read_run
+from saecircuits.runs.writing import write_graph
+from tests.found import Found
 
 FILES = {
     "circuit.json",
@@ -86,7 +84,7 @@ def test_the_same_run_gives_the_same_bytes(found: Found, out: Path, tmp_path: Pa
 
 
 def test_labels_are_made_with_the_model(found: Found, out: Path, monkeypatch) -> None:
-    monkeypatch.setattr("saecircuits.publication.texts.SAMPLE_LENGTH", 8)
+    monkeypatch.setattr("saecircuits.features.texts.SAMPLE_LENGTH", 8)
     published(found, out, labels=None)
     labels = read_labels(out)
     assert {(label.site, label.feature) for label in labels} == {

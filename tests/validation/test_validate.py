@@ -128,7 +128,7 @@ def test_one_prompt_has_no_interval() -> None:
 
 def test_report_round_trip(toy: Toy, graph: AttributionGraph) -> None:
     report = validate(toy.model, prune(graph, nodes=5), toy.prompts.subset([3, 4]))
-    again = ValidationReport.from_json(report.to_json())
+    again = ValidationReport(**report.to_json())
     assert again.to_json() == report.to_json()
 
 
@@ -211,7 +211,7 @@ def test_what_groups_add(toy: Toy, graph: AttributionGraph, ablate) -> None:
         whole = report.faithfulness_of(ablate)
         assert whole is not None and without is not None
         assert row["drop"] == pytest.approx(whole - without, abs=1e-9)
-    assert ValidationReport.from_json(report.to_json()).groups == report.groups
+    assert ValidationReport(**report.to_json()).groups == report.groups
 
 
 def test_a_group_is_of_members(toy: Toy, graph: AttributionGraph) -> None:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from saecircuits.circuits import Circuit, prune
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import MissingExtraError, RunFolderError
-from saecircuits.publication.embedding import HEIGHT, framed
-from saecircuits.publication.files import read_bytes, write_bytes
-from saecircuits.publication.folder import PAGE
 from saecircuits.publication.page_data import page_data
-from saecircuits.publication.reading import StoredRun, read_record
-from saecircuits.publication.report import write_page
-from saecircuits.publication.writing import write_circuit
+from saecircuits.publication.page_file import write_page
+from saecircuits.runs.embedding import HEIGHT, framed
+from saecircuits.runs.folder import PAGE
+from saecircuits.runs.records import read_record
+from saecircuits.runs.storage import read_bytes, write_bytes
+from saecircuits.runs.stored import StoredRun
+from saecircuits.runs.writing import write_circuit
 
 if TYPE_CHECKING:
     from saecircuits.publication.notebook.circuit_widget import CircuitWidget

@@ -18,8 +18,8 @@ import anywidget
 import traitlets
 
 from saecircuits.errors import UnknownNameError
-from saecircuits.publication.embedding import HEIGHT, SANDBOX
 from saecircuits.publication.grouping import read_groups
+from saecircuits.runs.embedding import HEIGHT, SANDBOX
 
 _FILES: Final = resources.files("saecircuits.publication.notebook")
 _DATA: Final = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
