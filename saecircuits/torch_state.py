@@ -29,7 +29,8 @@ def own_state() -> Iterator[None]:
         for device in ("cpu", "cuda", "mps"):
             if torch.is_autocast_enabled(device):
                 state.enter_context(torch.autocast(device, enabled=False))
-        if torch.get_default_device().type != "cpu":
+        # torch 2.6's get_default_device does not see `with torch.device(...)`; a tensor does.
+        if torch.empty(0, device=None).device.type != "cpu":
             # Only then, because torch asks it at every call.
             state.enter_context(torch.device("cpu"))
         state.callback(torch.set_default_dtype, dtype)

@@ -164,10 +164,11 @@ class _Game:
     def __call__(self, keep: torch.Tensor) -> torch.Tensor:
         """`[n_set, n_prompt]` in float64, for `keep` `[n_set, n_member]`."""
         baseline = self.experiment.baseline
-        return torch.from_numpy(
+        return torch.as_tensor(
             self.experiment.per_prompt(
                 lambda batch: walk(stages_of(batch, self.members, self.rest, baseline), keep)
-            )
+            ),
+            device="cpu",
         )
 
 

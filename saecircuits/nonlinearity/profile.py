@@ -58,7 +58,7 @@ def profile(
     """
     by_layer = experiment.per_prompt(lambda batch: torch.cat(stream_curves(batch, points)))
     figures, curves = [], []
-    for layer, curve in enumerate(torch.from_numpy(by_layer).split(points)):
+    for layer, curve in enumerate(torch.as_tensor(by_layer, device="cpu").split(points)):
         change, bent = curve[-1] - curve[0], midpoint_deviation(curve)
         about_line, about_mean = line_residuals(curve).sum(1).tolist()
         low, high = _ratio_interval(bent.numpy(), change.numpy(), resamples, seed)

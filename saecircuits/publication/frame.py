@@ -121,7 +121,8 @@ def legend(circuit: Circuit, layout: Layout, width: float) -> Part:
         x += used
     note = (
         "Numbers are effects in logits: the metric with the node clean minus the metric with it at "
-        f"its {name_of(circuit.settings.baseline)} baseline, as estimated; mean over the training prompts. "
+        f"its {name_of(circuit.settings.baseline)} baseline, as estimated; mean over the training "
+        "prompts. "
         "Tokens are the commonest ones in their place; f-numbers are indices of features."
     )
     for line in wrapped(note, width - 2 * MARGIN, NORMAL):

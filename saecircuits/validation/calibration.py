@@ -247,7 +247,7 @@ def spread_ranks(n_ranked: int, count: int) -> NDArray[np.int64]:
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return torch.from_numpy(values).mean(1).numpy()
+    return torch.as_tensor(values, device="cpu").mean(1).numpy()
 
 
 @torch.no_grad()

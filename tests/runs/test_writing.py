@@ -58,7 +58,7 @@ def test_graph_round_trip(found: Found, out: Path) -> None:
     assert back.settings == found.graph.settings
     assert back.summary == found.graph.summary
     assert back.provenance == found.graph.provenance
-    assert back.faithfulness is None
+    assert back.experiment is None
 
 
 def test_a_graph_that_was_read_can_be_pruned_alike(found: Found, run: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_missing_file_is_named(run: Path, name: str) -> None:
     ("name", "change", "message"),
     [
         ("circuit.json", {"sede": 1}, "sede: Extra inputs are not permitted"),
-        ("circuit.json", {"settings": {"estimator": "magic"}}, "unknown estimator 'magic'"),
+        ("circuit.json", {"settings": {"positions": "magic"}}, "unknown positions 'magic'"),
         ("circuit.json", {"format": "other/1"}, "format: "),
         ("circuit.json", {"files": {"nodes.parquet": "zz"}}, r"files\.nodes\.parquet: "),
         ("circuit.json", {"counts": {}}, r"counts\.nodes: Field required"),
