@@ -1,7 +1,7 @@
 """The shape of what `report.html` shows: the schema `saecircuits-page/1`.
 
-`frontend/src/data.ts` states the same shape for the page's own code. Tables are columns, so that
-forty thousand edges stay small; nodes and edges are named by their row.
+The types of the page's own code, `frontend/src/page.ts`, are made from these classes. Tables are
+columns, so that forty thousand edges stay small; nodes and edges are named by their row.
 """
 
 from typing import Annotated, Any, Final, Literal
