@@ -39,6 +39,7 @@ export interface PageData {
   nodes: PageNodes;
   edges: PageEdges;
   parts: PageParts;
+  groups: PageGroup[];
   labels: PageLabel[];
   paths: PagePaths | null;
   looks: HeadLook[];
@@ -171,6 +172,13 @@ export interface PageParts {
   degrees: (number | null)[];
   edge: number[];
   part: number[];
+}
+/**
+ * Nodes that are suggested as one, as in the figure; `nodes` are numbers of nodes.
+ */
+export interface PageGroup {
+  name: string;
+  nodes: number[];
 }
 /**
  * A label, and what the feature's dashboard adds to it.

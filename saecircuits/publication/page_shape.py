@@ -85,6 +85,13 @@ class PageParts(_numbers(PART_TABLE)):
     part: tuple[Count, ...]
 
 
+class PageGroup(Record):
+    """Nodes that are suggested as one, as in the figure; `nodes` are numbers of nodes."""
+
+    name: str
+    nodes: tuple[Count, ...]
+
+
 class PagePath(Record):
     """A path: ids of its nodes (some may be outside the circuit), and a part for every step."""
 
@@ -217,6 +224,7 @@ class PageData(Record):
     nodes: PageNodes
     edges: PageEdges
     parts: PageParts
+    groups: tuple[PageGroup, ...] = ()
     labels: tuple[PageLabel, ...]
     paths: PagePaths | None
     looks: tuple[HeadLook, ...]
