@@ -9,14 +9,27 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, core_schema
 
 FORMAT: Final = "saecircuits/1"  # of the files of a run
 
 Number: TypeAlias = float | None
 # A cell of a table of numbers: null in a file is NaN in the table.
-Cell: TypeAlias = Annotated[float, BeforeValidator(lambda x: float("nan") if x is None else x)]
+Cell: TypeAlias = Annotated[
+    float,
+    BeforeValidator(lambda x: float("nan") if x is None else x),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]}),
+]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -71,6 +84,12 @@ class RowsOf:
             ),
             serialization=core_schema.plain_serializer_function_ser_schema(_rows),
         )
+
+    def __get_pydantic_json_schema__(
+        self, schema: Any, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        rows: Any = list[self.row]
+        return handler(TypeAdapter(rows).core_schema)
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

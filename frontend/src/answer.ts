@@ -166,7 +166,7 @@ function figuresOf(circuit: Circuit): HTMLElement | null {
   if (report.curve.length > 1) box.append(curvePlot(report, circuit.data.pruning.members));
   if (report.calibration) {
     box.append(calibrationPlot(report.calibration.nodes));
-    box.append(...report.calibration.warnings.map(({ text }) => h("p", { class: "warning" }, text)));
+    box.append(...(report.calibration.warnings ?? []).map(({ text }) => h("p", { class: "warning" }, text)));
   }
   const rows: [string, string][] = [
     ["Completeness: everything but this circuit", plain(report.completeness)],

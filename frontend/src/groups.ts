@@ -4,77 +4,13 @@ import { Graph, layout } from "@dagrejs/dagre";
 import { type Circuit, title } from "./circuit";
 import { h, s } from "./dom";
 import { type Palette, edgeWidth, fitted, label, palette } from "./marks";
-import type { Group, Store } from "./state";
+import type { Store } from "./state";
 import { shownNodes } from "./state";
 import { signed, visible } from "./words";
 
-const ALIKE = 0.6; // cosine of edge profiles from which nodes are grouped
 const SINGLES = 12; // nodes without a group that are drawn by themselves
 
-// Groups of nodes at one token whose edges go to and come from the same nodes in like proportion:
-// pairs of clusters are merged while the mean cosine of their members' signed edges is high enough.
-export function suggest(circuit: Circuit, nodes: Iterable<number>): Group[] {
-  const { unit, kind } = circuit.data.nodes;
-  const byUnit = new Map<number, number[]>();
-  for (const node of [...nodes].sort((a, b) => a - b)) {
-    if (kind[node] !== "feature") continue;
-    const found = byUnit.get(unit[node]);
-    if (found) found.push(node);
-    else byUnit.set(unit[node], [node]);
-  }
-  const groups: Group[] = [];
-  for (const [place, members] of [...byUnit].sort((a, b) => a[0] - b[0])) {
-    for (const cluster of clusters(members, (a, b) => cosine(profile(circuit, a), profile(circuit, b)))) {
-      if (cluster.length < 2) continue;
-      const strongest = cluster.reduce((a, b) => (size(circuit, b) > size(circuit, a) ? b : a));
-      const name = `${title(circuit, strongest)} at ${visible(circuit.data.units[place].name)}`;
-      groups.push({ name: name.slice(0, 60), nodes: cluster, suggested: true });
-    }
-  }
-  return groups.sort((a, b) => total(circuit, b.nodes) - total(circuit, a.nodes)).slice(0, 20);
-}
-
 const size = (circuit: Circuit, node: number) => Math.abs(circuit.data.nodes.effect[node] ?? 0);
-const total = (circuit: Circuit, nodes: number[]) => nodes.reduce((sum, node) => sum + size(circuit, node), 0);
-
-function profile(circuit: Circuit, node: number): Map<number, number> {
-  const { source, target, effect } = circuit.data.edges;
-  const found = new Map<number, number>();
-  for (const edge of circuit.into[node]) found.set(source[edge], effect[edge] ?? 0);
-  for (const edge of circuit.outOf[node]) found.set(target[edge] + circuit.size, effect[edge] ?? 0);
-  return found;
-}
-
-function cosine(a: Map<number, number>, b: Map<number, number>): number {
-  let [dot, aa, bb] = [0, 0, 0];
-  for (const [key, value] of a) {
-    aa += value * value;
-    dot += value * (b.get(key) ?? 0);
-  }
-  for (const value of b.values()) bb += value * value;
-  return aa && bb ? dot / Math.sqrt(aa * bb) : 0;
-}
-
-// Average linkage. Deterministic: ties go to the pair that comes first.
-export function clusters(members: number[], alike: (a: number, b: number) => number): number[][] {
-  const found = members.map((member) => [member]);
-  const likeness = members.map((a) => members.map((b) => alike(a, b)));
-  for (;;) {
-    let [best, i, j] = [ALIKE, -1, -1];
-    for (let a = 0; a < found.length; a++) {
-      for (let b = a + 1; b < found.length; b++) if (likeness[a][b] > best) [best, i, j] = [likeness[a][b], a, b];
-    }
-    if (i < 0) return found;
-    const [m, n] = [found[i].length, found[j].length];
-    for (let other = 0; other < found.length; other++) {
-      likeness[i][other] = likeness[other][i] = (m * likeness[i][other] + n * likeness[j][other]) / (m + n);
-    }
-    found[i].push(...found[j]);
-    found.splice(j, 1);
-    likeness.splice(j, 1);
-    for (const row of likeness) row.splice(j, 1);
-  }
-}
 
 interface Box {
   name: string;
@@ -174,10 +110,12 @@ export function groupView(circuit: Circuit, store: Store): HTMLElement {
     );
   });
   const propose = () => {
+    // What the figure shows, as far as it is shown here and in no group of the reader's own.
     const own = groups.filter((group) => !group.suggested);
     const taken = new Set(own.flatMap((group) => group.nodes));
-    const free = [...shownNodes(circuit, store.state)].filter((node) => !taken.has(node));
-    store.set({ groups: [...own, ...suggest(circuit, free)] });
+    const shown = shownNodes(circuit, store.state);
+    const suggested = circuit.data.groups.map(({ name, nodes }) => ({ name, nodes: nodes.filter((node) => shown.has(node) && !taken.has(node)), suggested: true }));
+    store.set({ groups: [...own, ...suggested.filter(({ nodes }) => nodes.length > 1)] });
   };
   const picture = groupDrawing(circuit, store, palette());
   picture.setAttribute("role", "img");

@@ -51,7 +51,7 @@ export function merge(a: Circuit, b: Circuit, most: number): Pair {
   };
   const circuitOf = (own: Circuit, effect: (id: string) => number) =>
     makeCircuit({
-      ...own.data, rows, units, labels: [...a.data.labels, ...b.data.labels], nodes: nodesOf(effect),
+      ...own.data, rows, units, labels: [...a.data.labels, ...b.data.labels], groups: [], nodes: nodesOf(effect),
       edges: { source: [], target: [], effect: [], direct: [], low: [], high: [] },
       parts: { names: [], degrees: [], edge: [], part: [], effect: [], value: [], key: [], query: [] },
     }); // prettier-ignore

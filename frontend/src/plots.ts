@@ -144,15 +144,16 @@ export function degreePlot(found: Degrees): HTMLElement {
 }
 
 export function calibrationPlot(found: Agreement): HTMLElement {
-  const pairs = found.estimated.map((value, place) => [value, found.measured[place]]);
-  const values = [...found.estimated, ...found.measured];
+  const { estimated = [], measured = [] } = found;
+  const pairs = estimated.map((value, place) => [value, measured[place]]);
+  const values = [...estimated, ...measured];
   if (!values.length) return h("p", { class: "note" }, "The measured sample is not in this file.");
   const [from, to] = [Math.min(0, ...values), Math.max(0, ...values)];
   const x = scale(from, to, EDGE.left, WIDTH - EDGE.right);
   const y = scale(from, to, HEIGHT - EDGE.bottom, EDGE.top);
   const plot = frame("Estimated against measured effects of nodes", x, y, ticks(from, to), ticks(from, to), "estimated");
   plot.append(s("line", { x1: x(from), y1: y(from), x2: x(to), y2: y(to), class: "axis" }));
-  for (const [estimated, measured] of pairs) plot.append(s("circle", { cx: x(estimated), cy: y(measured), r: 2.2, class: "dot" }));
+  for (const [across, up] of pairs) plot.append(s("circle", { cx: x(across), cy: y(up), r: 2.2, class: "dot" }));
   const { pearson, spearman } = found;
   return h("figure", {}, plot, h("figcaption", { class: "note" }, `Effects of ${found.sample} nodes, estimated and measured by intervention, in logits. Pearson ${plain(pearson)}, Spearman ${plain(spearman)}; the line is equality.`));
 }

@@ -1,10 +1,9 @@
-"""Groups of nodes: suggested as the page suggests them, or given by the reader.
+"""Groups of nodes: suggested, for the picture and the page alike, or given by the reader.
 
 Suggested are features at one place whose edges come from and go to the same nodes in like
 proportion: at every place, the two clusters with the largest mean cosine between their members'
-signed edges are merged, as long as it is above 0.6 (average linkage). `frontend/src/groups.ts`
-does the same for whatever the page shows; numbers here have the page's six digits, so that ties
-fall alike, and a test compares the two.
+signed edges are merged, as long as it is above 0.6 (average linkage). Numbers are taken to six
+digits, so that ties do not hang on how an effect was added up.
 """
 
 import json
@@ -24,7 +23,7 @@ from saecircuits.shown_text import visible
 
 SUGGESTED: Final = "suggested"
 ALIKE: Final = 0.6
-AMONG: Final = 80  # nodes that the page shows when it opens
+AMONG: Final = 80  # the strongest; the page shows as many when it opens
 MOST: Final = 20
 _DIGITS: Final = 6
 _LONGEST_NAME: Final = 60
@@ -191,7 +190,7 @@ def _ends(circuit: Circuit) -> Iterable[tuple[str, str, float]]:
 
 
 def _cosine(a: Profile, b: Profile) -> float:
-    # Sums from left to right, as the page has them: `sum` compensates in newer Pythons.
+    # From left to right on every Python: `sum` compensates in newer ones.
     dot = aa = bb = 0.0
     for key, value in a.items():
         aa += value * value

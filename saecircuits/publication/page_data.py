@@ -16,11 +16,13 @@ from saecircuits.features.dashboards import QUARTERS, Dashboard, ShownContext, q
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.features.looks import HeadLook
 from saecircuits.nodes.names import METRIC
+from saecircuits.publication.grouping import suggest_groups
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.page_shape import (
     PageContext,
     PageData,
     PageEdges,
+    PageGroup,
     PageLabel,
     PageNodes,
     PageParts,
@@ -97,6 +99,10 @@ def page_data(
             **_numbers(circuit.edges, EDGE_TABLE),
         ),
         parts=_parts(circuit),
+        groups=tuple(
+            PageGroup(name=group.name, nodes=tuple(number[node] for node in group.nodes))
+            for group in suggest_groups(circuit, labels)
+        ),
         labels=_labels(labels, dashboards),
         paths=None if routes is None else _paths(routes),
         looks=tuple(looks),

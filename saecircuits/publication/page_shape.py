@@ -1,7 +1,7 @@
 """The shape of what `report.html` shows: the schema `saecircuits-page/1`.
 
-`frontend/src/data.ts` states the same shape for the page's own code. Tables are columns, so that
-forty thousand edges stay small; nodes and edges are named by their row.
+The types of the page's own code, `frontend/src/page.ts`, are made from these classes. Tables are
+columns, so that forty thousand edges stay small; nodes and edges are named by their row.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -83,6 +83,13 @@ class PageParts(_numbers(PART_TABLE)):
     degrees: tuple[Count | None, ...]
     edge: tuple[Count, ...]
     part: tuple[Count, ...]
+
+
+class PageGroup(Record):
+    """Nodes that are suggested as one, as in the figure; `nodes` are numbers of nodes."""
+
+    name: str
+    nodes: tuple[Count, ...]
 
 
 class PagePath(Record):
@@ -217,6 +224,7 @@ class PageData(Record):
     nodes: PageNodes
     edges: PageEdges
     parts: PageParts
+    groups: tuple[PageGroup, ...] = ()
     labels: tuple[PageLabel, ...]
     paths: PagePaths | None
     looks: tuple[HeadLook, ...]

@@ -4,9 +4,12 @@ import base64
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,12 +218,27 @@ def test_licences_of_what_is_bundled_are_there() -> None:
     assert "Permission to use, copy" in licences and "Permission is hereby granted" in licences
 
 
-def test_the_bundle_is_what_its_source_gives(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
+@pytest.fixture
+def node() -> str:
+    """The program, where the page's own code can be built."""
+    found = shutil.which("node")
+    if found is None:
         pytest.skip("node is not installed: the committed bundle is used as it is")
     if not (FRONTEND / "node_modules").is_dir():
         pytest.skip("frontend/node_modules is not there: run `npm ci` in frontend/ to compare")
+    return found
+
+
+def test_the_types_of_the_page_are_those_of_its_data(node: str) -> None:
+    paths = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = partial(subprocess.run, cwd=FRONTEND, check=True, timeout=120, stdout=subprocess.PIPE)
+    schema = run([sys.executable, "schema.py"], env=paths).stdout
+    assert (
+        run([node, "types.mjs"], input=schema).stdout == (FRONTEND / "src/page.ts").read_bytes()
+    ), "src/page.ts differs from what page_shape.py gives; run `npm run types` in frontend/"
+
+
+def test_the_bundle_is_what_its_source_gives(node: str, tmp_path: Path) -> None:
     subprocess.run([node, "build.mjs", str(tmp_path)], cwd=FRONTEND, check=True, timeout=120)
     for name in ("report.js", "report.css", "LICENSES.txt"):
         assert (tmp_path / name).read_bytes() == (BUNDLE / name).read_bytes(), (
