@@ -1,30 +1,14 @@
 """Choices: a table of named objects for each, in which a user's own object can stand in for a row.
 
-Settings hold the name of a row or an object. A name is looked up where the choice is carried out,
-so that no other place compares it.
+Every object has a `name`, as it stands in settings, files and on the command line, and a
+`description` in a few words for cards, help and docs. Settings hold the name of a row or an object.
+A name is looked up where the choice is carried out, so that no other place compares it.
 """
 
 from collections.abc import Mapping
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 from saecircuits.errors import InputError, UnknownNameError
-
-
-@runtime_checkable
-class Choice(Protocol):
-    """What all choices have.
-
-    Attributes:
-        name: in settings, files and on the command line.
-        description: in a few words, for cards, help and docs.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def description(self) -> str: ...
-
 
 C = TypeVar("C")
 
@@ -53,6 +37,6 @@ def looked_up(what: str, given: str | C, table: Mapping[str, C], kind: type[C]) 
     return table[given]
 
 
-def name_of(given: str | Choice) -> str:
+def name_of(given: Any) -> str:
     """The name of a choice that is held by name or as an object."""
     return given if isinstance(given, str) else given.name

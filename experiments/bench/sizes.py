@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.edges.settings import AttributionSettings
-from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.nodes.units import Positions
 from saecircuits.splicing import Dictionary, SplicedModel, splice
 from saecircuits.splicing.loading import load_model, random_bridge
@@ -108,7 +107,7 @@ class Loaded:
     model: SplicedModel
     prompts: Prompts
     positions: Positions
-    baseline: BaselineKind
+    baseline: str
     max_nodes: int | None
 
 

@@ -15,7 +15,6 @@ from saecircuits.circuits import Circuit, prune
 from saecircuits.edges.ablation import Wiring
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.blocks import EdgeBlock, EdgeEngine, chunks, expandable
-from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.effects import joined, node_effects
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
@@ -72,7 +71,7 @@ class Timed:
 
 
 def nodes(
-    loaded: Loaded, baseline: BaselineKind
+    loaded: Loaded, baseline: str
 ) -> tuple[list[Contrast], list[dict[int, PlaceGradient]], int]:
     """The effects of all nodes, batch by batch: contrasts, gradients, and how many are not zero."""
     on = Experiment(loaded.model, loaded.prompts, positions=loaded.positions, baseline=baseline)

@@ -48,7 +48,7 @@ def section(task: sc.Task, about: TaskRecord, run: sc.Run) -> str:
         f"`{path}`.",
     ]
     if report.calibration is not None:
-        lines += [one["text"] for one in report.calibration["warnings"]]
+        lines += [one["text"] for one in report.calibration.get("warnings", ())]
     return "\n\n".join(lines)
 
 

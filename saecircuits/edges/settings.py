@@ -145,8 +145,8 @@ class AttributionSettings(BaseModel):
                 estimator_of(value)
             case "baseline":
                 baseline_of(value)
-            case _ if value != AUTO:
-                looked_up("engine", value, ENGINES, Engine)
+            case _:
+                looked_up("engine", value, {AUTO: None, **ENGINES}, Engine)
         return value
 
     @field_serializer("estimator", "baseline", "engine")
