@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saecircuits.choices import name_of
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.nodes.units import Positions
 from saecircuits.splicing import Dictionary, SplicedModel, splice
@@ -115,7 +116,8 @@ def load_shipped(*, limit: int | None = None) -> Loaded:
     """The shipped model on the training prompts of `pronoun`, with the default settings."""
     model, settings = load_model(SHIPPED), AttributionSettings()
     prompts = load_task("pronoun", model, limit=limit).train
-    return Loaded(model, prompts, settings.positions, settings.baseline, settings.max_nodes)
+    baseline = name_of(settings.baseline)
+    return Loaded(model, prompts, settings.positions, baseline, settings.max_nodes)
 
 
 def load_random(size: Size, *, seed: int = 0) -> Loaded:
