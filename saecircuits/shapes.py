@@ -15,6 +15,22 @@ Axes (two different axes never share a name):
     n_source, n_target, n_node, n_edge    nodes and edges of a graph
     step      integration points
 
+Nouns:
+
+    site        a hook point of the model with a dictionary at it
+    place       a site, or the token embedding: where the stream is written, in forward order
+    node        a feature, an error node or a token, in one unit; `Spot` is its place in numbers
+    error node  what a dictionary leaves out of the tensor that it reconstructs
+    edge        what passes from one node to another, or to the metric, and meets no node between
+    part        the component (head, MLP, skip) that carries some of an edge
+    contrast    a batch of prompts: the clean run, the baseline, and what lies between
+    experiment  a model on prompts under fixed choices; its batches are contrasts
+    baseline    what a node is set to when it is taken out
+    ends        the metric with every node clean, and with every node at its baseline
+    graph       effects of all nodes, and edges among the strongest
+    circuit     the part of a graph that is kept; its members are features and error nodes
+    routes      the strongest paths through a graph, and what all the others carry
+
 Adjacency is `A[target, source]`: row = the node that reads, column = the node that is read.
 
 An *effect* is what a node or an edge contributes: the metric on the clean prompt minus the metric
