@@ -2,61 +2,112 @@
 
 import shlex
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from saecircuits.errors import InputError
 
-
-def load(model: str, *, sites: str | None, release: str | None, device: str, dtype: str) -> Any:
-    """A model with dictionaries at these sites, on a device and in a dtype by name."""
-    return _load(model, sites=_sites_of(sites), release=release, device=device, dtype=dtype)
+# Called with a stage's name and the share done.
+Progress: TypeAlias = Callable[[str, float], None]
 
 
-def load_of_run(
-    record: Any,
-    folder: Path,
-    *,
-    model: str | None,
-    sites: str | None,
-    release: str | None,
-    device: str,
-    dtype: str | None,
-) -> Any:
-    """The model that a run was found in: what is not asked for is taken from its record.
+@dataclass(frozen=True)
+class ModelSource:
+    """Which model a command was asked for.
 
-    Raises:
-        InputError: a model that cannot be found, or that is another one; both are named.
+    Attributes:
+        sites: a kind of site, or hook names with commas between them.
     """
-    from saecircuits.splicing import require_same_model
 
-    known = record.provenance
-    named = model or known.get("source") or known.get("model")
-    if release is None and model is None:
-        release = known.get("release")
-    # Sites of a release are names of its SAEs, those of a folder are hooks. Earlier versions
-    # recorded neither: the dictionaries are known by their hooks.
-    is_recorded = (release is None) == (known.get("release") is None)
-    own = known.get("sites") if is_recorded else None
-    if own is None and release is None:
-        own = list(record.dictionaries)
-    wanted = own if sites is None else _sites_of(sites)
-    try:
-        spliced = _load(
-            str(named),
-            sites=wanted,
-            release=release,
-            device=device,
-            dtype=dtype or record.dtype,
+    model: str = "stories"
+    sites: str | None = None
+    release: str | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    def load(self) -> Any:
+        """The model, with dictionaries."""
+        return _load(
+            self.model,
+            sites=_sites_of(self.sites),
+            release=self.release,
+            device=self.device,
+            dtype=self.dtype,
         )
-        require_same_model(spliced, known, what="circuit")
-    except InputError as error:
-        raise InputError(
-            f"{folder} is of the model {known.get('model')!r}, and {named!r} cannot be taken for "
-            f"it: {error}; --model, --sites and --release say where it is"
-        ) from None
-    return spliced
+
+    def load_with(self, task: str, progress: Progress, *, limit: int | None) -> tuple[Any, Any]:
+        """The model, and this task for it; the task is looked at first."""
+        from saecircuits.tasks import check_task
+
+        check_task(task, limit=limit)
+        progress("loading", 0.0)
+        model = self.load()
+        return model, load_task(task, model, limit=limit)
+
+
+@dataclass(frozen=True)
+class RunSource:
+    """Where a run's model and task are; what is not asked for is taken from its record."""
+
+    task: str | None = None
+    model: str | None = None
+    sites: str | None = None
+    release: str | None = None
+    device: str = "cpu"
+    dtype: str | None = None
+
+    def load(
+        self, record: Any, folder: Path, progress: Progress, *, limit: int | None = None
+    ) -> tuple[Any, Any]:
+        """The model that the run was found in, and its task or the one asked for.
+
+        Raises:
+            InputError: a model that cannot be found, or that is another one; a task that is not
+                here, or cannot be read.
+        """
+        from saecircuits.tasks import check_task
+
+        name = _own_task(record, folder) if self.task is None else self.task
+        check_task(name, limit=limit)
+        progress("loading", 0.0)
+        model = self._load_model(record, folder)
+        return model, load_task(name, model, limit=limit)
+
+    def _load_model(self, record: Any, folder: Path) -> Any:
+        from saecircuits.splicing import require_same_model
+
+        known, release = record.provenance, self.release
+        named = self.model or known.get("source") or known.get("model")
+        if release is None and self.model is None:
+            release = known.get("release")
+        # Sites of a release are names of its SAEs, those of a folder are hooks. Earlier versions
+        # recorded neither: the dictionaries are known by their hooks.
+        is_recorded = (release is None) == (known.get("release") is None)
+        own = known.get("sites") if is_recorded else None
+        if own is None and release is None:
+            own = list(record.dictionaries)
+        try:
+            spliced = _load(
+                str(named),
+                sites=own if self.sites is None else _sites_of(self.sites),
+                release=release,
+                device=self.device,
+                dtype=self.dtype or record.dtype,
+            )
+            require_same_model(spliced, known, what="circuit")
+        except InputError as error:
+            raise InputError(
+                f"{folder} is of the model {known.get('model')!r}, and {named!r} cannot be taken "
+                f"for it: {error}; --model, --sites and --release say where it is"
+            ) from None
+        return spliced
+
+
+# What commands are given where nothing is said.
+SHIPPED: Final = ModelSource()
+AS_RECORDED: Final = RunSource()
 
 
 def _sites_of(given: str | None) -> str | list[str] | None:
@@ -121,22 +172,6 @@ def counts_of(option: str, given: str) -> list[int]:
     if not all(part.strip().isdecimal() for part in parts):
         raise InputError(f"{option} is {given!r}; give whole numbers with commas: 10,50,100")
     return [int(part) for part in parts]
-
-
-def task_of(
-    record: Any, folder: Path, given: str | None, *, limit: int | None = None
-) -> str | Path:
-    """The task asked for, or else the run's own: a shipped one, or its file if that is here.
-
-    Raises:
-        InputError: the run's task is a file that is not here, or unknown; a task that cannot be
-            read.
-    """
-    from saecircuits.tasks import check_task
-
-    name = _own_task(record, folder) if given is None else given
-    check_task(name, limit=limit)
-    return name
 
 
 def _own_task(record: Any, folder: Path) -> str | Path:

@@ -5,19 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import load, load_of_run, load_task, settings_of, task_of
+from saecircuits.cli.asked import AS_RECORDED, SHIPPED, ModelSource, RunSource, settings_of
 from saecircuits.cli.options import (
     AsJson,
     Baseline,
-    Device,
-    Dtype,
     Limit,
-    ModelName,
-    Release,
-    RunDtype,
-    RunModel,
-    Sites,
     TaskName,
+    with_model,
+    with_run,
 )
 from saecircuits.cli.showing import (
     print_expansion,
@@ -28,6 +23,7 @@ from saecircuits.cli.showing import (
 )
 
 
+@with_run
 def paths(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     k: Annotated[int, typer.Option("-k", help="How many paths.")] = 20,
@@ -51,14 +47,7 @@ def paths(
             help="Also keep the listed paths alone, and measure what held-out prompts do."
         ),
     ] = False,
-    task: Annotated[
-        str | None, typer.Option(help="The run's task, if it is not a shipped one: its file.")
-    ] = None,
-    model: RunModel = None,
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: RunDtype = None,
+    again: RunSource = AS_RECORDED,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,12 +63,7 @@ def paths(
 
         check_routes(k, sign=sign, by=by)
         record, graph, labels = read_record(run), read_graph(run), read_labels_if_any(run)
-        name = task_of(record, run, task, limit=limit)
-        progress("loading", 0.0)
-        spliced = load_of_run(
-            record, run, model=model, sites=sites, release=release, device=device, dtype=dtype
-        )
-        asked = load_task(name, spliced, limit=limit)
+        spliced, asked = again.load(record, run, progress, limit=limit)
         progress("paths", 0.0)
         wanted = source[0] if source is not None and len(source) == 1 else source
         routes = sc.paths(
@@ -110,6 +94,7 @@ def paths(
         )
 
 
+@with_run
 def interactions(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     top: Annotated[
@@ -118,14 +103,7 @@ def interactions(
     rest: Annotated[
         str, typer.Option(help="All other nodes: at their baseline, or clean.")
     ] = "clean",
-    task: Annotated[
-        str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
-    ] = None,
-    model: RunModel = None,
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: RunDtype = None,
+    again: RunSource = AS_RECORDED,
     baseline: Baseline = "corrupted",
     limit: Limit = 32,
     as_json: AsJson = False,
@@ -141,18 +119,7 @@ def interactions(
         stored = sc.read_run(run)
         members = stored.circuit.members[: max(0, top)]
         check_count(len(members))
-        name = task_of(stored.record, run, task, limit=limit)
-        progress("loading", 0.0)
-        spliced = load_of_run(
-            stored.record,
-            run,
-            model=model,
-            sites=sites,
-            release=release,
-            device=device,
-            dtype=dtype,
-        )
-        asked = load_task(name, spliced, limit=limit)
+        spliced, asked = again.load(stored.record, run, progress, limit=limit)
         settings = stored.circuit.settings
         progress("interactions", 0.0)
         found = sc.interactions(
@@ -182,13 +149,10 @@ def interactions(
     )
 
 
+@with_model
 def expand(
     prompt: Annotated[str, typer.Option(help="The text whose next token is predicted.")],
-    model: ModelName = "stories",
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
+    source: ModelSource = SHIPPED,
     by: Annotated[str, typer.Option(help="Of attention: layer or head.")] = "layer",
     operator: Annotated[
         str, typer.Option(help="secant, or frozen: first order (tangent gates).")
@@ -221,7 +185,7 @@ def expand(
 
         check_choices(operator, by)
         progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
+        spliced = source.load()
         asked: dict[str, Any] = {
             "by": by,
             "corrupted": corrupted,
@@ -238,6 +202,7 @@ def expand(
         print_expansion(expansion, paths)
 
 
+@with_model
 def attention(
     prompt: Annotated[str, typer.Option(help="The text, without BOS.")],
     layer: Annotated[int, typer.Option(min=0, help="The layer of the head, from 0.")],
@@ -249,11 +214,7 @@ def attention(
         int | None, typer.Option(help="Position looked at; by default the one looked at most.")
     ] = None,
     by: Annotated[str, typer.Option(help="features or components.")] = "features",
-    model: ModelName = "stories",
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
+    source: ModelSource = SHIPPED,
     as_json: AsJson = False,
 ) -> None:
     """Say which features, or components, make a head look where it looks."""
@@ -261,7 +222,7 @@ def attention(
     from saecircuits.heads.terms import check_basis
 
     check_basis(by)
-    spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
+    spliced = source.load()
     found = sc.attention(spliced, prompt, layer, head, query=query, key=key, by=by)
     if as_json:
         print_json(found.to_json())
@@ -273,25 +234,18 @@ def attention(
     print_table(title, found.pairs.head(12), ["query_term", "key_term", "score", "contrast"])
 
 
+@with_model
 def linearity(
     task: TaskName = "pronoun",
-    model: ModelName = "stories",
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
+    source: ModelSource = SHIPPED,
     limit: Limit = 32,
     as_json: AsJson = False,
 ) -> None:
     """Measure how linear the model is: Taylor's orders against interventions, layer by layer."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
-        from saecircuits.tasks import check_task
 
-        check_task(task, limit=limit)
-        progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = load_task(task, spliced, limit=limit)
+        spliced, asked = source.load_with(task, progress, limit=limit)
         progress("linearity", 0.0)
         found = sc.linearity(spliced, asked.test)
     if as_json:

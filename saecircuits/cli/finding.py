@@ -6,34 +6,29 @@ from typing import Annotated, Any
 import typer
 
 from saecircuits.cli.asked import (
+    AS_RECORDED,
+    SHIPPED,
+    ModelSource,
+    RunSource,
     check_contexts,
     command_line,
     contexts_of,
-    load,
-    load_of_run,
-    load_task,
     settings_of,
-    task_of,
 )
 from saecircuits.cli.options import (
     AsJson,
     ContextsFile,
     ContextsLicence,
-    Device,
-    Dtype,
     Licence,
     Limit,
-    ModelName,
     NoContexts,
     Out,
     Overwrite,
-    Release,
     Resume,
-    RunDtype,
-    RunModel,
-    Sites,
     TaskName,
     with_choices,
+    with_model,
+    with_run,
 )
 from saecircuits.cli.showing import (
     print_json,
@@ -46,15 +41,12 @@ from saecircuits.new_file import check_new_file
 from saecircuits.runs.folder import check_folder
 
 
+@with_model
 @with_choices
 def discover(
     task: TaskName = "pronoun",
-    model: ModelName = "stories",
+    source: ModelSource = SHIPPED,
     out: Out = None,
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
     faithfulness: Annotated[
         float, typer.Option(help="Wanted on the training prompts; the smallest such circuit.")
     ] = 0.85,
@@ -85,16 +77,12 @@ def discover(
         )
         import saecircuits as sc
         from saecircuits.circuits import check_choice
-        from saecircuits.tasks import check_task
 
         settings = settings_of(**choices)
         how: Any = method
         check_choice(how, nodes=nodes, edges=edges, faithfulness=faithfulness)
-        check_task(task, limit=limit)
         check_contexts(contexts, contexts_licence)
-        progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = load_task(task, spliced, limit=limit)
+        spliced, asked = source.load_with(task, progress, limit=limit)
         text = contexts_of(
             contexts,
             contexts_licence,
@@ -127,15 +115,12 @@ def discover(
         say(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
 
 
+@with_model
 @with_choices
 def attribute(
     task: TaskName = "pronoun",
-    model: ModelName = "stories",
+    source: ModelSource = SHIPPED,
     out: Out = None,
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
     limit: Limit = None,
     overwrite: Overwrite = False,
     all_edges: Annotated[
@@ -154,13 +139,9 @@ def attribute(
         from saecircuits.runs.opening import nothing_left_behind, open_folder
         from saecircuits.runs.records import describe_task
         from saecircuits.runs.writing import write_graph
-        from saecircuits.tasks import check_task
 
         settings = settings_of(**choices)
-        check_task(task, limit=limit)
-        progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = load_task(task, spliced, limit=limit)
+        spliced, asked = source.load_with(task, progress, limit=limit)
         with nothing_left_behind(folder):
             open_folder(folder, overwrite=overwrite)
             graph = sc.attribute(
@@ -181,16 +162,10 @@ def attribute(
         say(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
 
 
+@with_run
 def validate(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    task: Annotated[
-        str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
-    ] = None,
-    model: RunModel = None,
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: RunDtype = None,
+    again: RunSource = AS_RECORDED,
     baseline: Annotated[
         str, typer.Option(help="corrupted, mean, zero, or resample; or several, with commas.")
     ] = "corrupted",
@@ -215,18 +190,7 @@ def validate(
         how: Any = ablate
         check_ways(how, kinds)
         stored = sc.read_run(run)
-        name = task_of(stored.record, run, task, limit=limit)
-        progress("loading", 0.0)
-        spliced = load_of_run(
-            stored.record,
-            run,
-            model=model,
-            sites=sites,
-            release=release,
-            device=device,
-            dtype=dtype,
-        )
-        asked = load_task(name, spliced, limit=limit)
+        spliced, asked = again.load(stored.record, run, progress, limit=limit)
         progress("validation", 0.0)
         report = sc.validate(
             spliced,

@@ -1,17 +1,24 @@
 """The options of the commands."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+
+from saecircuits.cli.asked import ModelSource, RunSource
 
 TaskName = Annotated[
     str, typer.Argument(help="A shipped task (see `tasks`), or a .jsonl file of prompt pairs.")
 ]
 ModelName = Annotated[
     str, typer.Option("--model", help="A shipped model (see `models`), or a folder.")
+]
+RunTask = Annotated[
+    str | None,
+    typer.Option("--task", help="Other prompts than the run's own task: a name or a file."),
 ]
 RunModel = Annotated[
     str | None, typer.Option("--model", help="Where the run's model is; else as its record says.")
@@ -119,23 +126,83 @@ _READ_BY: Final = {"max_nodes": {"parser": _count_or_all, "metavar": "NUMBER|all
 
 
 def with_choices(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with an option more for every choice of an attribution; it takes them by name.
-
-    typer reads options off a signature, and two commands share these.
-    """
-    own = inspect.signature(command)
-    named = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    """The command, with an option for every choice of an attribution; it takes them by name."""
     shared = [
-        inspect.Parameter(
+        _option(
             name,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=type(default),
-            default=typer.Option(
+            type(default),
+            typer.Option(
                 default, help=words, rich_help_panel="Attribution", **_READ_BY.get(name, {})
             ),
         )
         for name, (default, words) in CHOICES.items()
     ]
-    given = own.replace(parameters=[*named, *shared])
-    command.__signature__ = given  # pyright: ignore[reportFunctionMemberAccess]
+    command.__signature__ = _with(command, shared)  # pyright: ignore[reportFunctionMemberAccess]
     return command
+
+
+def with_model(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with the options that say which model; it takes them as one `source`."""
+    return _bundled(command, "source", ModelSource, _MODEL)
+
+
+def with_run(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with the options on where a run's model and task are, as one `again`."""
+    return _bundled(command, "again", RunSource, _RUN)
+
+
+# Name, annotation and default of the options that several commands share.
+_MODEL: Final = (
+    ("model", ModelName, "stories"),
+    ("sites", Sites, None),
+    ("release", Release, None),
+    ("device", Device, "cpu"),
+    ("dtype", Dtype, "float32"),
+)
+_RUN: Final = (
+    ("task", RunTask, None),
+    ("model", RunModel, None),
+    ("sites", Sites, None),
+    ("release", Release, None),
+    ("device", Device, "cpu"),
+    ("dtype", RunDtype, None),
+)
+
+
+def _bundled(
+    command: Callable[..., None],
+    name: str,
+    bundle: Callable[..., Any],
+    options: Sequence[tuple[str, Any, Any]],
+) -> Callable[..., None]:
+    @wraps(command)
+    def call(**given: Any) -> None:
+        mine = {option: given.pop(option) for option, _, _ in options}
+        command(**given, **{name: bundle(**mine)})
+
+    added = [_option(*option) for option in options]
+    given = _with(command, added, without=name)
+    call.__signature__ = given  # pyright: ignore[reportAttributeAccessIssue]
+    return call
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
+    )
+
+
+def _with(
+    command: Callable[..., None], added: Sequence[inspect.Parameter], *, without: str = ""
+) -> inspect.Signature:
+    """typer reads options off a signature: the command's own, then those added."""
+    own = inspect.signature(command)
+    named = [
+        one
+        for one in own.parameters.values()
+        if one.kind is not one.VAR_KEYWORD and one.name != without
+    ]
+    # What `with_choices` adds stays the last panel.
+    positional = [one for one in named if one.kind is not one.KEYWORD_ONLY]
+    keyword = [one for one in named if one.kind is one.KEYWORD_ONLY]
+    return own.replace(parameters=[*positional, *added, *keyword])

@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from saecircuits.cli.asked import load_of_run, load_task, task_of
-from saecircuits.cli.options import AsJson, Device, Release, RunDtype, RunModel, Sites
+from saecircuits.cli.asked import AS_RECORDED, RunSource
+from saecircuits.cli.options import AsJson, with_run
 from saecircuits.cli.showing import print_json, say, shown_progress
 from saecircuits.errors import InputError
 
 
+@with_run
 def draw(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     out: Annotated[
@@ -30,14 +31,7 @@ def draw(
             help="Ablate circuit and groups once more on held-out prompts; loads the model."
         ),
     ] = False,
-    task: Annotated[
-        str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
-    ] = None,
-    model: RunModel = None,
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: RunDtype = None,
+    again: RunSource = AS_RECORDED,
     as_json: AsJson = False,
 ) -> None:
     """Draw a published circuit with groups, as SVG and PDF for papers."""
@@ -53,18 +47,7 @@ def draw(
         drawn = groups_of(stored.circuit, wanted)
         report = stored.report
         if measure:
-            name = task_of(stored.record, run, task)
-            progress("loading", 0.0)
-            spliced = load_of_run(
-                stored.record,
-                run,
-                model=model,
-                sites=sites,
-                release=release,
-                device=device,
-                dtype=dtype,
-            )
-            asked = load_task(name, spliced)
+            spliced, asked = again.load(stored.record, run, progress)
             progress("ablation", 0.0)
             kind: Any = "corrupted" if report is None else report.baseline
             report = sc.validate(

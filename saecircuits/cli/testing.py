@@ -6,39 +6,28 @@ from typing import Annotated, Any
 import typer
 
 from saecircuits.cli.asked import (
+    AS_RECORDED,
+    SHIPPED,
+    ModelSource,
+    RunSource,
     counts_of,
-    load,
-    load_of_run,
-    load_task,
     settings_of,
-    task_of,
 )
 from saecircuits.cli.options import (
     AsJson,
     Baseline,
-    Device,
-    Dtype,
     Limit,
-    ModelName,
-    Release,
-    RunDtype,
-    RunModel,
-    Sites,
     TaskName,
+    with_model,
+    with_run,
 )
 from saecircuits.cli.showing import print_json, print_table, say, shown_progress
 
 
+@with_run
 def hypotheses(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    task: Annotated[
-        str | None, typer.Option(help="Other prompts than the run's own task: a name or a file.")
-    ] = None,
-    model: RunModel = None,
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: RunDtype = None,
+    again: RunSource = AS_RECORDED,
     ablate: Annotated[
         str, typer.Option(help="nodes, or edges: by the circuit's edges alone, slower.")
     ] = "nodes",
@@ -58,18 +47,7 @@ def hypotheses(
         kind = settings_of(baseline=baseline).baseline
         check_tests(how, level=level, bar=bar, n_random=random)
         stored = sc.read_run(run)
-        name = task_of(stored.record, run, task, limit=limit)
-        progress("loading", 0.0)
-        spliced = load_of_run(
-            stored.record,
-            run,
-            model=model,
-            sites=sites,
-            release=release,
-            device=device,
-            dtype=dtype,
-        )
-        asked = load_task(name, spliced, limit=limit)
+        spliced, asked = again.load(stored.record, run, progress, limit=limit)
         progress("tests", 0.0)
         found = sc.hypotheses(
             spliced,
@@ -100,13 +78,10 @@ def hypotheses(
     say(f"Smallest that would be seen with probability {found.power:g}: {smallest}")
 
 
+@with_model
 def baselines(
     task: TaskName = "pronoun",
-    model: ModelName = "stories",
-    sites: Sites = None,
-    release: Release = None,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
+    source: ModelSource = SHIPPED,
     kinds: Annotated[
         str,
         typer.Option(
@@ -125,17 +100,13 @@ def baselines(
     """Hold features against nodes that need no training: faithfulness over the number of nodes."""
     with shown_progress(as_json) as progress:
         import saecircuits as sc
-        from saecircuits.tasks import check_task
         from saecircuits.validation import check_kinds
 
         chosen: dict[str, Any] = {} if kinds == "all" else {"kinds": kinds.split(",")}
         counts = counts_of("--sizes", sizes)
         way: Any = settings_of(positions=positions).positions
         check_kinds(chosen.get("kinds", ()), sizes=counts, bar=bar)
-        check_task(task, limit=limit)
-        progress("loading", 0.0)
-        spliced = load(model, sites=sites, release=release, device=device, dtype=dtype)
-        asked = load_task(task, spliced, limit=limit)
+        spliced, asked = source.load_with(task, progress, limit=limit)
         progress("baselines", 0.0)
         found = sc.baselines(spliced, asked, sizes=counts, positions=way, bar=bar, **chosen)
     if as_json:
