@@ -1,6 +1,8 @@
 """Circuits, reports and labels made up from a seed: any size, any text, no model."""
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +22,11 @@ from saecircuits.features.dashboards import (
 )
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.nodes.names import METRIC
+from saecircuits.publication.contents import Contents
+from saecircuits.publication.page_data import page_data
+from saecircuits.publication.page_shape import PageData
 from saecircuits.runs.degrees import DegreeRow, DegreesRecord
+from saecircuits.runs.records import CircuitRecord
 from saecircuits.validation import ValidationReport
 
 SITES = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
@@ -109,6 +115,20 @@ def made_report(**changes: object) -> ValidationReport:
         "calibration": None,
     }
     return ValidationReport(**{**figures, **changes})
+
+
+def page_of(
+    circuit: Circuit,
+    labels: Sequence[FeatureLabel],
+    report: ValidationReport | None,
+    *,
+    record: CircuitRecord,
+    title: str,
+    **others: Any,
+) -> PageData:
+    """The data of a page about these."""
+    contents = Contents(circuit, record, report=report, labels=labels, **others)
+    return page_data(contents, title=title)
 
 
 def made_degrees() -> DegreesRecord:

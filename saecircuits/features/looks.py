@@ -13,6 +13,7 @@ from typing import Final
 import pandas as pd
 
 from saecircuits.circuits import Circuit
+from saecircuits.edges.columns import rows_of
 from saecircuits.heads import HeadScores, attention
 from saecircuits.nodes.units import Units, make_units
 from saecircuits.schema import Count, Record
@@ -117,7 +118,8 @@ def _last_token(units: Units, unit: str, length: int) -> int:
 
 
 def _look(found: HeadScores, carries: float, site: str) -> HeadLook:
-    columns = ["query_term", "key_term", "contrast", "share"]
+    keys = rows_of(found.keys[list(SeenKey.model_fields)])
+    pairs = rows_of(found.pairs[list(TermPair.model_fields)].head(_PAIRS))
     return HeadLook(
         layer=found.layer,
         head=found.head,
@@ -126,15 +128,7 @@ def _look(found: HeadScores, carries: float, site: str) -> HeadLook:
         query=found.query,
         query_token=found.tokens[found.query],
         key=found.key,
-        keys=tuple(
-            SeenKey(token=token, pattern=pattern)
-            for token, pattern in found.keys[["token", "pattern"]].itertuples(index=False)
-        ),
-        pairs=tuple(
-            TermPair(query_term=query, key_term=key, contrast=contrast, share=share)
-            for query, key, contrast, share in found.pairs[columns]
-            .head(_PAIRS)
-            .itertuples(index=False)
-        ),
+        keys=tuple(SeenKey(**row) for row in keys),
+        pairs=tuple(TermPair(**row) for row in pairs),
         n_pairs=len(found.pairs),
     )

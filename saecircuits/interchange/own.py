@@ -26,13 +26,6 @@ OWN: Final = "saecircuits"
 _PART_FIELDS: Final = PART_COLUMNS[2:]
 
 
-class OwnGroup(Record):
-    """See `Group`."""
-
-    label: str
-    nodes: tuple[str, ...]
-
-
 class OwnRecord(Record):
     """What is about the whole graph; the names are those of `Circuit` and `GraphFile`.
 
@@ -51,7 +44,7 @@ class OwnRecord(Record):
     task: TaskRecord | None
     report: ValidationReport | None
     pins: tuple[str, ...]
-    groups: tuple[OwnGroup, ...]
+    groups: tuple[Group, ...]
     layers: dict[str, int]
     lost: tuple[str, ...]
 
@@ -71,7 +64,7 @@ def own_record(
         task=graph.task,
         report=graph.report,
         pins=graph.pins,
-        groups=tuple(OwnGroup(label=group.label, nodes=group.nodes) for group in graph.groups),
+        groups=graph.groups,
         layers=dict(layers or {}),
         lost=tuple(lost),
     )
@@ -161,7 +154,7 @@ def from_own(
         report=found.report,
         task=found.task,
         pins=found.pins,
-        groups=tuple(Group(group.label, group.nodes) for group in found.groups),
+        groups=found.groups,
         title=found.title,
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from saecircuits.circuits import Circuit, Routes, parts_of
+from saecircuits.circuits import Circuit, parts_of
 from saecircuits.edges.columns import Row, rows_of
 from saecircuits.features.dashboards import CorpusRecord
 from saecircuits.features.labels import FeatureLabel
@@ -18,6 +18,7 @@ from saecircuits.features.texts import NOT_STATED
 from saecircuits.nodes.baselines import told
 from saecircuits.nodes.names import METRIC
 from saecircuits.publication.certainty import certainty
+from saecircuits.publication.contents import Contents
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.publication.path_words import paths_section
@@ -48,27 +49,15 @@ _LISTED: Final = 15
 _EFFECT: Final = ("effect (logits)", "95% interval", "sign held")
 
 
-def write_card(
-    circuit: Circuit,
-    labels: Sequence[FeatureLabel],
-    report: ValidationReport | None,
-    *,
-    record: CircuitRecord,
-    title: str,
-    routes: Routes | None = None,
-    corpus: CorpusRecord | None = None,
-    licence: str | None = None,
-) -> str:
-    """The card as Markdown.
-
-    Args:
-        labels: of some or all of the circuit's features; the others go by their number.
-        report: None says that nothing was validated.
-        routes: the strongest paths, if they were looked for.
-        record: what the run's `circuit.json` holds.
-        corpus: the text that features were looked at on, if they were.
-        licence: of the run's files.
-    """
+def write_card(contents: Contents, *, title: str) -> str:
+    """The card as Markdown."""
+    circuit, report, labels, record, routes = (
+        contents.circuit,
+        contents.report,
+        contents.labels,
+        contents.record,
+        contents.routes,
+    )
     texts = {(label.site, label.feature): _signed(label) for label in labels}
     sections = [
         f"# {literal(title)}",
@@ -87,7 +76,7 @@ def write_card(
         "## What this does not show",
         "\n".join(f"- {point}" for point in limit_points(circuit, report, has_labels=bool(labels))),
         "## How it was made",
-        _made(circuit, record, report, _texts_used(corpus, licence)),
+        _made(circuit, record, report, _texts_used(contents.corpus, contents.licence)),
         "## Files",
         _FILES if routes is None else f"{_FILES}\n{_PATHS_FILE}",
     ]
@@ -111,7 +100,7 @@ _PATHS_FILE: Final = f"- `{PATHS}`: the strongest paths, and what all paths carr
 
 
 def _asked(circuit: Circuit, record: CircuitRecord) -> str:
-    model = literal(str(circuit.provenance.get("model", "model")))
+    model = literal(record.model)
     if record.task is None:
         asked = f"Which SAE features of {model} carry a behaviour, on prompts without a named task."
     else:

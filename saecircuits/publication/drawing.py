@@ -9,12 +9,13 @@ from saecircuits.circuits import Circuit
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.new_file import check_new_file
+from saecircuits.publication.contents import Contents
 from saecircuits.publication.figure import draw_figure
 from saecircuits.publication.grouping import Group, given_groups, suggest_groups
 from saecircuits.publication.pdf import to_pdf
 from saecircuits.runs.crate import write_crate
 from saecircuits.runs.folder import FIGURE, FIGURE_PDF
-from saecircuits.runs.records import CircuitRecord, read_record
+from saecircuits.runs.records import read_record
 from saecircuits.runs.storage import write_bytes, write_together
 from saecircuits.runs.stored import StoredRun, read_run
 from saecircuits.validation import ValidationReport
@@ -86,15 +87,21 @@ def draw(
         RunFolderError: no run, or one that cannot be read.
     """
     stored = run if isinstance(run, StoredRun) else read_run(run)
-    task = stored.record.task
+    return figure_of(stored, groups=groups, report=report or stored.report)
+
+
+def figure_of(
+    run: StoredRun | Contents, *, groups: Groups, report: ValidationReport | None
+) -> Figure:
+    """The figure of what was read or is at hand; see `draw`."""
     return Figure(
         draw_figure(
-            stored.circuit,
-            stored.labels,
-            report or stored.report,
-            title=title_of(stored.record),
-            example=None if task is None else task.example,
-            groups=groups_of(stored.circuit, groups, stored.labels),
+            run.circuit,
+            run.labels,
+            report,
+            title=run.record.title,
+            example=run.record.example,
+            groups=groups_of(run.circuit, groups, run.labels),
         )
     )
 
@@ -126,9 +133,3 @@ def groups_of(
             return ()
         case other:
             raise UnknownNameError("groups", str(other), ("suggested", "none"))
-
-
-def title_of(record: CircuitRecord) -> str:
-    """What a run's files are headed."""
-    model = record.provenance.get("model", "model")
-    return f"{record.task_name} in {model}" if record.task_name else f"A circuit in {model}"

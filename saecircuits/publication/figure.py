@@ -234,36 +234,28 @@ def _note(words: str, x: float, y: float) -> str:
 
 
 def _shape(box: Box) -> str:
-    stroke = SUPPORTS if box.effect >= 0 else AGAINST
-    dash = {} if box.effect >= 0 else {"stroke_dasharray": DASH}
-    fill = _FILLS[box.effect >= 0]
-    if box.kind == GROUP:
-        return tag(
-            "rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=9, fill="#fff",
-            stroke=stroke, stroke_width=2, **dash,
-        )  # fmt: skip
-    if box.kind == "feature":
-        return tag(
-            "rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=4, fill=fill,
-            stroke=stroke, stroke_width=1, **dash,
-        )  # fmt: skip
-    if box.kind in ("token", METRIC):
-        return tag(
-            "rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=box.height / 2,
-            fill="#fff", stroke=DARK, stroke_width=1 if box.kind == "token" else 1.8,
-        )  # fmt: skip
+    supports = box.effect >= 0
+    signed = {"stroke": SUPPORTS if supports else AGAINST}
+    dash = {} if supports else {"stroke_dasharray": DASH}
+    place = {"x": box.x, "y": box.y, "width": box.width, "height": box.height}
+    match box.kind:
+        case "group":
+            return tag("rect", **place, rx=9, fill="#fff", **signed, stroke_width=2, **dash)
+        case "feature":
+            fill = _FILLS[supports]
+            return tag("rect", **place, rx=4, fill=fill, **signed, stroke_width=1, **dash)
+        case "token" | "metric":
+            width = 1 if box.kind == "token" else 1.8
+            style = {"fill": "#fff", "stroke": DARK, "stroke_width": width}
+            return tag("rect", **place, rx=box.height / 2, **style)
     left, right, cut = box.x, box.x + box.width, 10.0
     top, bottom, middle = box.y, box.y + box.height, box.y + box.height / 2
-    corners = [
-        (left, middle),
-        (left + cut, top),
-        (right - cut, top),
-        (right, middle),
-        (right - cut, bottom),
-        (left + cut, bottom),
-    ]
+    corners = (
+        (left, middle), (left + cut, top), (right - cut, top),
+        (right, middle), (right - cut, bottom), (left + cut, bottom),
+    )  # fmt: skip
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-    return tag("polygon", points=points, fill="#ececec", stroke=stroke, stroke_width=1, **dash)
+    return tag("polygon", points=points, fill="#ececec", **signed, stroke_width=1, **dash)
 
 
 def _writing(box: Box, circuit: Circuit) -> list[str]:

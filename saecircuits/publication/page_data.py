@@ -14,8 +14,8 @@ from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, Column
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.features.dashboards import QUARTERS, Dashboard, ShownContext, quarter_name
 from saecircuits.features.labels import FeatureLabel
-from saecircuits.features.looks import HeadLook
 from saecircuits.nodes.names import METRIC
+from saecircuits.publication.contents import Contents
 from saecircuits.publication.grouping import suggest_groups
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.page_shape import (
@@ -34,11 +34,8 @@ from saecircuits.publication.page_shape import (
     PageUnit,
     Pruning,
 )
-from saecircuits.runs.degrees import DegreesRecord
-from saecircuits.runs.records import CircuitRecord
 from saecircuits.runs.writing import circuit_digest
 from saecircuits.splicing.sites import TOKEN_HOOK, make_site
-from saecircuits.validation import ValidationReport
 
 _DIGITS: Final = 6
 _SIDE: Final = 5  # tokens beside an activation in contexts by strength
@@ -50,36 +47,14 @@ _EDGE_NOTES: Final = (
 )
 
 
-def page_data(
-    circuit: Circuit,
-    labels: Sequence[FeatureLabel],
-    report: ValidationReport | None,
-    *,
-    dashboards: Sequence[Dashboard] = (),
-    degrees: DegreesRecord | None = None,
-    record: CircuitRecord,
-    title: str,
-    graph: AttributionGraph | None = None,
-    routes: Routes | None = None,
-    looks: Sequence[HeadLook] = (),
-) -> PageData:
-    """The page's data.
-
-    Args:
-        labels: of some or all of the circuit's features.
-        report: None says that nothing was validated.
-        dashboards: of the features that are labelled, or of some.
-        degrees: the metric by degree, if it was expanded.
-        record: what the run's `circuit.json` holds.
-        graph: what the circuit was chosen from, for what pruning left behind.
-        routes: the strongest paths, if they were looked for.
-        looks: from `looks_of_heads`.
-    """
+def page_data(contents: Contents, *, title: str) -> PageData:
+    """The page's data."""
+    circuit, record, labels = contents.circuit, contents.record, contents.labels
     rows = _rows(circuit.nodes)
     number = {node: index for index, node in enumerate(circuit.nodes["node"])}
     return PageData(
         title=title,
-        model=str(circuit.provenance.get("model", "model")),
+        model=record.model,
         task=record.task,
         command=record.command,
         versions=record.versions,
@@ -88,8 +63,8 @@ def page_data(
         metric_clean=_rounded(circuit.summary.get("metric_clean")),
         metric_baseline=_rounded(circuit.summary.get("metric_baseline")),
         edge_notes={key: _rounded(circuit.summary.get(key)) for key in _EDGE_NOTES},
-        pruning=_pruning(circuit, graph),
-        limits=tuple(limit_points(circuit, report, has_labels=bool(labels))),
+        pruning=_pruning(circuit, contents.graph),
+        limits=tuple(limit_points(circuit, contents.report, has_labels=bool(labels))),
         rows=rows,
         units=_units(circuit.nodes),
         nodes=_nodes(circuit.nodes, rows, labels),
@@ -103,11 +78,11 @@ def page_data(
             PageGroup(name=group.name, nodes=tuple(number[node] for node in group.nodes))
             for group in suggest_groups(circuit, labels)
         ),
-        labels=_labels(labels, dashboards),
-        paths=None if routes is None else _paths(routes),
-        looks=tuple(looks),
-        degrees=degrees,
-        report=None if report is None else PageReport.model_validate(report, from_attributes=True),
+        labels=_labels(labels, contents.dashboards),
+        paths=None if contents.routes is None else _paths(contents.routes),
+        looks=tuple(contents.looks),
+        degrees=contents.degrees,
+        report=contents.report and PageReport.model_validate(contents.report, from_attributes=True),
         circuit_digest=circuit_digest(circuit),
         tables=record.files,
     )

@@ -11,12 +11,13 @@ from saecircuits.features.dashboards import Dashboard
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.features.looks import looks_of_heads
 from saecircuits.features.texts import Contexts, generated_contexts
+from saecircuits.publication.contents import Contents
 from saecircuits.publication.drawing import Groups, groups_of
 from saecircuits.publication.views import write_views
 from saecircuits.runs.degrees import degrees_of, write_degrees
 from saecircuits.runs.feature_files import write_dashboards, write_labels
-from saecircuits.runs.folder import PATHS, REPORT, is_run
-from saecircuits.runs.opening import open_folder, remove_files, run_identity
+from saecircuits.runs.folder import is_run
+from saecircuits.runs.opening import open_folder, run_identity
 from saecircuits.runs.records import describe_task, read_record
 from saecircuits.runs.writing import circuit_digest, write_circuit, write_paths, write_report
 from saecircuits.splicing import SplicedModel, require_same_model
@@ -88,30 +89,25 @@ def publish(
     write_circuit(path, circuit, graph=graph, task=about, command=command)
     write_labels(path, labels)
     write_dashboards(path, dashboards)
-    if report is not None:
-        write_report(path, report)
-    else:
-        remove_files(path, [REPORT])
-    if routes is not None:
-        write_paths(path, routes)
-    else:
-        remove_files(path, [PATHS])
+    write_report(path, report)
+    write_paths(path, routes)
     looks, degrees = (), None
     if task is not None and model is not None:
         looks, degrees = looks_of_heads(model, task, circuit), degrees_of(model, task)
     write_degrees(path, degrees)
-    write_views(
-        path,
-        circuit,
-        report,
-        labels,
+    contents = Contents(
+        circuit=circuit,
+        record=read_record(path),
+        report=report,
+        labels=labels,
         graph=graph,
         routes=routes,
         dashboards=dashboards,
         looks=looks,
-        groups=groups,
+        degrees=degrees,
         licence=licence,
     )
+    write_views(path, contents, groups=groups)
     return path
 
 

@@ -4,19 +4,14 @@
 folder holds, so that a label that a person wrote is in all of them at once.
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from saecircuits.circuits import Circuit, Routes
-from saecircuits.edges.graph import AttributionGraph
-from saecircuits.features.dashboards import Dashboard
-from saecircuits.features.labels import FeatureLabel
-from saecircuits.features.looks import HeadLook
 from saecircuits.interchange.graph_file import graph_file
 from saecircuits.interchange.viewers import viewer_document
 from saecircuits.publication.card import write_card
-from saecircuits.publication.drawing import Figure, Groups, groups_of, title_of
-from saecircuits.publication.figure import draw_figure
+from saecircuits.publication.contents import Contents
+from saecircuits.publication.drawing import Groups, figure_of
 from saecircuits.publication.page_data import page_data
 from saecircuits.publication.page_file import read_page, write_page
 from saecircuits.runs.crate import stored_licence, write_crate
@@ -24,79 +19,47 @@ from saecircuits.runs.degrees import read_degrees
 from saecircuits.runs.feature_files import read_dashboards
 from saecircuits.runs.folder import CARD, FIGURE, FIGURE_PDF, GRAPH, PAGE
 from saecircuits.runs.human_labels import merged, read_human_labels
-from saecircuits.runs.records import read_record
 from saecircuits.runs.storage import to_json, write_together
 from saecircuits.runs.stored import read_run
-from saecircuits.validation import ValidationReport
 
 VIEWS = (FIGURE, FIGURE_PDF, PAGE, CARD, GRAPH)
 
 
-def write_views(
-    folder: Path,
-    circuit: Circuit,
-    report: ValidationReport | None,
-    labels: Sequence[FeatureLabel],
-    *,
-    graph: AttributionGraph | None,
-    routes: Routes | None,
-    dashboards: Sequence[Dashboard],
-    looks: Sequence[HeadLook],
-    groups: Groups = "suggested",
-    licence: str | None = None,
-) -> None:
+def write_views(folder: Path, contents: Contents, *, groups: Groups = "suggested") -> None:
     """Writes the figure (SVG and PDF), `report.html`, `README.md`, `graph.json`, and the metadata.
 
+    Labels that people wrote into the folder take the place of automatic ones. A licence that is not
+    given is that which the metadata named before.
+
     Args:
-        folder: holds the circuit's record and the metric by degree; labels that people wrote
-            there take the place of automatic ones.
         groups: of the picture, see `draw`.
-        licence: of the run's files; what the metadata named before if None.
 
     Raises:
         RunFolderError: no run in the folder, or it cannot be written to.
     """
-    record = read_record(folder)
-    labels = merged(labels, read_human_labels(folder), record.dictionaries)
-    licence = licence or stored_licence(folder)
-    title = title_of(record)
-    example = None if record.task is None else record.task.example
-    drawn = groups_of(circuit, groups, labels)
-    figure = Figure(
-        draw_figure(circuit, labels, report, title=title, example=example, groups=drawn)
+    record = contents.record
+    contents = replace(
+        contents,
+        labels=merged(contents.labels, read_human_labels(folder), record.dictionaries),
+        licence=contents.licence or stored_licence(folder),
     )
-    card = write_card(
-        circuit,
-        labels,
-        report,
-        record=record,
-        title=title,
-        routes=routes,
-        corpus=dashboards[0].saecircuits.corpus if dashboards else None,
-        licence=licence,
+    figure = figure_of(contents, groups=groups, report=contents.report)
+    shared = graph_file(
+        contents.circuit,
+        labels=contents.labels,
+        report=contents.report,
+        task=record.task,
+        routes=contents.routes,
     )
-    page = page_data(
-        circuit,
-        labels,
-        report,
-        degrees=read_degrees(folder),
-        record=record,
-        title=title,
-        dashboards=dashboards,
-        graph=graph,
-        routes=routes,
-        looks=looks,
-    )
-    shared = graph_file(circuit, labels=labels, report=report, task=record.task, routes=routes)
     files = {
         FIGURE: figure.svg.encode(),
         FIGURE_PDF: figure.pdf(),
         GRAPH: to_json(viewer_document(shared), indent=None),
-        PAGE: write_page(page),
-        CARD: card.encode(),
+        PAGE: write_page(page_data(contents, title=record.title)),
+        CARD: write_card(contents, title=record.title).encode(),
     }
     write_together({folder / name: data for name, data in files.items()})
-    write_crate(folder, title=title, licence=licence)
+    write_crate(folder, title=record.title, licence=contents.licence)
 
 
 def refresh_views(folder: str | Path) -> tuple[str, ...]:
@@ -114,14 +77,16 @@ def refresh_views(folder: str | Path) -> tuple[str, ...]:
         write_crate(path)
         return ()
     run = read_run(path)
-    write_views(
-        path,
-        run.circuit,
-        run.report,
-        run.labels,
+    contents = Contents(
+        circuit=run.circuit,
+        record=run.record,
+        report=run.report,
+        labels=run.labels,
         graph=run.graph if before.pruning.graph_edges is not None else None,
         routes=run.routes,
         dashboards=read_dashboards(path),
         looks=before.looks,
+        degrees=read_degrees(path),
     )
+    write_views(path, contents)
     return VIEWS

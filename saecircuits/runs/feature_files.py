@@ -11,7 +11,7 @@ from typing import Literal
 from saecircuits.features.dashboards import Dashboard
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.runs.folder import FEATURES, LABELS
-from saecircuits.runs.human_labels import HumanLabel, merged, read_human_labels
+from saecircuits.runs.human_labels import HumanLabel, latest, merged, read_human_labels
 from saecircuits.runs.opening import remove_features
 from saecircuits.runs.records import read_record
 from saecircuits.runs.storage import read_json, to_json, write_bytes, write_together
@@ -78,27 +78,23 @@ def read_dashboards(folder: str | Path) -> tuple[Dashboard, ...]:
     """
     place = Path(folder)
     found = [read_json(path, Dashboard) for path in sorted((place / FEATURES).glob("*.json"))]
-    human = read_human_labels(place) if found else ()
-    if human:
-        known = read_record(place).dictionaries
-        human = tuple(one for one in human if known.get(one.site) == one.dictionary)
-    return _named(found, human)
+    human = latest(read_human_labels(place), read_record(place).dictionaries) if found else {}
+    owns = [board.saecircuits for board in found]
+    return tuple(
+        _named(board, human.get((own.site, own.feature)))
+        for board, own in zip(found, owns, strict=True)
+    )
 
 
-def _named(dashboards: Sequence[Dashboard], human: Sequence[HumanLabel]) -> tuple[Dashboard, ...]:
-    latest = {(one.site, one.feature): one for one in human}
-    found = []
-    for board in dashboards:
-        own = board.saecircuits
-        label = latest.get((own.site, own.feature))
-        if label is not None:
-            change = {
-                "label": label.text,
-                "auto": False,
-                "label_author": label.author,
-                "label_date": label.date,
-                "auto_label": own.label if own.auto else own.auto_label,
-            }
-            board = board.model_copy(update={"saecircuits": own.model_copy(update=change)})
-        found.append(board)
-    return tuple(found)
+def _named(board: Dashboard, human: HumanLabel | None) -> Dashboard:
+    if human is None:
+        return board
+    own = board.saecircuits
+    change = {
+        "label": human.text,
+        "auto": False,
+        "label_author": human.author,
+        "label_date": human.date,
+        "auto_label": own.label if own.auto else own.auto_label,
+    }
+    return board.model_copy(update={"saecircuits": own.model_copy(update=change)})

@@ -117,24 +117,33 @@ def read_human_labels(folder: Path) -> tuple[HumanLabel, ...]:
     )
 
 
+def latest(
+    human: Sequence[HumanLabel], dictionaries: Mapping[str, Any]
+) -> dict[tuple[str, int], HumanLabel]:
+    """The last label of each feature, by site and index.
+
+    Args:
+        dictionaries: digest by site; a label of another dictionary is passed by.
+    """
+    return {
+        (one.site, one.feature): one
+        for one in human
+        if dictionaries.get(one.site) == one.dictionary
+    }
+
+
 def merged(
     labels: Sequence[FeatureLabel],
     human: Sequence[HumanLabel],
     dictionaries: Mapping[str, Any],
 ) -> tuple[FeatureLabel, ...]:
-    """The labels with those that people wrote in their place.
-
-    Args:
-        dictionaries: digest by site; a label of another dictionary is passed by.
-    """
-    latest = {
-        (one.site, one.feature): one
-        for one in human
-        if dictionaries.get(one.site) == one.dictionary
-    }
-    found = [_named(label, latest.pop((label.site, label.feature), None)) for label in labels]
-    found += [_named(_bare(one), one) for one in latest.values()]
-    return tuple(found)
+    """The labels with those that people wrote in their place; see `latest`."""
+    written = latest(human, dictionaries)
+    known = {(label.site, label.feature) for label in labels}
+    bare = [_bare(one) for place, one in written.items() if place not in known]
+    return tuple(
+        _named(label, written.get((label.site, label.feature))) for label in (*labels, *bare)
+    )
 
 
 def _named(label: FeatureLabel, human: HumanLabel | None) -> FeatureLabel:

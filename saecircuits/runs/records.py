@@ -144,6 +144,21 @@ class CircuitRecord(Record):
         return AttributionSettings.stored({"thresholds": "held", **given})
 
     @property
+    def model(self) -> str:
+        """The name of the model."""
+        return str(self.provenance.get("model", "model"))
+
+    @property
+    def title(self) -> str:
+        """What the run's files are headed."""
+        return f"{self.task_name or 'A circuit'} in {self.model}"
+
+    @property
+    def example(self) -> Example | None:
+        """A prompt pair, if there is a task."""
+        return None if self.task is None else self.task.example
+
+    @property
     def task_name(self) -> str | None:
         """The name of the task; None if the graph was made without one."""
         return None if self.task is None else self.task.name

@@ -84,12 +84,15 @@ def write_circuit(
     _write(folder, graph or _graph_of(circuit), circuit=circuit, task=task, command=command)
 
 
-def write_report(folder: Path, report: ValidationReport) -> None:
-    """Writes `validation.json`, tied to the circuit that the folder now holds.
+def write_report(folder: Path, report: ValidationReport | None) -> None:
+    """Writes `validation.json`, tied to the circuit that the folder now holds; None removes it.
 
     Raises:
         RunFolderError: no circuit in the folder, or it cannot be written to.
     """
+    if report is None:
+        remove_files(folder, [REPORT])
+        return
     digest = read_record(folder).circuit_digest
     if digest is None:
         raise RunFolderError(f"{folder} holds no circuit yet; write the circuit before its report")
@@ -97,12 +100,15 @@ def write_report(folder: Path, report: ValidationReport) -> None:
     write_json(folder / REPORT, content, ReportFile)
 
 
-def write_paths(folder: Path, routes: Routes) -> None:
-    """Writes `paths.json`, tied to the tables that the folder now holds.
+def write_paths(folder: Path, routes: Routes | None) -> None:
+    """Writes `paths.json`, tied to the tables that the folder now holds; None removes it.
 
     Raises:
         RunFolderError: no run in the folder, or it cannot be written to.
     """
+    if routes is None:
+        remove_files(folder, [PATHS])
+        return
     content = {**routes.to_json(), "tables": read_record(folder).files, "format": FORMAT}
     write_json(folder / PATHS, content, PathsFile)
 

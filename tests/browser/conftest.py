@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from saecircuits.circuits import Circuit
-from saecircuits.publication.page_data import page_data
 from saecircuits.publication.page_file import write_page
 from saecircuits.publication.page_shape import PageData
 from saecircuits.runs.records import CircuitRecord
@@ -20,6 +19,7 @@ from tests.made import (
     made_degrees,
     made_labels,
     made_report,
+    page_of,
 )
 
 OPTIONS = (
@@ -70,7 +70,7 @@ def as_page(circuit: Circuit, folder: Path, text: str) -> PageData:
         else label
         for label in made_labels(circuit, text)
     ]
-    return page_data(
+    return page_of(
         circuit,
         labels,
         made_report(),

@@ -7,12 +7,13 @@ import pytest
 
 from saecircuits.features.dashboards import CorpusRecord
 from saecircuits.publication.card import write_card
+from saecircuits.publication.contents import Contents
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.runs.opening import open_folder
 from saecircuits.runs.records import Example, TaskRecord, read_record
 from saecircuits.runs.writing import write_circuit
-from tests.made import DIGEST, made_circuit, made_labels, made_report
+from tests.made import DIGEST, made_circuit, made_dashboards, made_labels, made_report
 
 TASK = TaskRecord(
     name="pronoun",
@@ -47,9 +48,8 @@ def card_of(out):
         **others,
     ) -> str:
         write_circuit(open_folder(out), circuit, task=task, command=command)
-        return write_card(
-            circuit, labels, report, record=read_record(out), title="A circuit", **others
-        )
+        contents = Contents(circuit, read_record(out), report=report, labels=labels, **others)
+        return write_card(contents, title="A circuit")
 
     return write
 
@@ -183,7 +183,10 @@ def test_texts_licences_and_authors_are_named(card_of) -> None:
         for one in made_labels(CIRCUIT)
     ]
     corpus = CorpusRecord(source="a book", licence="CC|0", tokens=4096, is_shown=False)
-    card = card_of(labels=labels, corpus=corpus, licence="CC BY 4.0")
+    board = made_dashboards(CIRCUIT)[0]
+    own = board.saecircuits.model_copy(update={"corpus": corpus})
+    boards = [board.model_copy(update={"saecircuits": own})]
+    card = card_of(labels=labels, dashboards=boards, licence="CC BY 4.0")
     assert "verbs (Ada)" in card
     assert "| a book, 4,096 tokens; its words are not shown |" in card
     assert "| licence of that text | CC\\|0 |" in card

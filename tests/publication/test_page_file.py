@@ -19,7 +19,6 @@ from saecircuits.circuits import Circuit, Routes
 from saecircuits.features.dashboard_making import describe_features
 from saecircuits.features.looks import looks_of_heads
 from saecircuits.features.texts import Contexts, generate_text
-from saecircuits.publication.page_data import page_data
 from saecircuits.publication.page_file import write_page
 from saecircuits.publication.page_shape import PageData
 from saecircuits.runs.records import CircuitRecord
@@ -31,6 +30,7 @@ from tests.made import (
     made_dashboards,
     made_labels,
     made_report,
+    page_of,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def record_of(circuit: Circuit, folder: Path) -> CircuitRecord:
 
 def made_page(folder: Path, *, text: str = "girl, woman | +She", **size: int) -> PageData:
     circuit = made_circuit(**size)
-    return page_data(
+    return page_of(
         circuit,
         made_labels(circuit, text),
         made_report(),
@@ -66,7 +66,7 @@ def data_in(page: bytes) -> dict[str, Any]:
 def test_tables_and_page_agree(out: Path) -> None:
     circuit = made_circuit(n_nodes=40, n_edges=80)
     record = record_of(circuit, out)
-    page = page_data(circuit, (), None, record=record, title="made")
+    page = page_of(circuit, (), None, record=record, title="made")
     ids = page.nodes.id
     assert ids == tuple(circuit.nodes["node"])
     assert page.nodes.effect == pytest.approx(circuit.nodes["effect"].tolist(), rel=1e-5)
@@ -103,7 +103,7 @@ def test_rows_are_in_the_order_of_computation(out: Path) -> None:
 
 def test_labels_belong_to_their_features(found: Found, out: Path) -> None:
     record = record_of(found.circuit, out)
-    page = page_data(found.circuit, found.labels, found.report, record=record, title="toy")
+    page = page_of(found.circuit, found.labels, found.report, record=record, title="toy")
     named = 0
     for feature, label, row in zip(
         page.nodes.feature, page.nodes.label, page.nodes.row, strict=True
@@ -119,7 +119,7 @@ def test_dashboards_join_their_labels(out: Path) -> None:
     circuit = made_circuit()
     boards = made_dashboards(circuit)[1:]
     labels, record = made_labels(circuit), record_of(circuit, out)
-    page = page_data(circuit, labels, None, dashboards=boards, record=record, title="made")
+    page = page_of(circuit, labels, None, dashboards=boards, record=record, title="made")
     assert [label.text for label in page.labels] == [label.text for label in labels]
     assert page.labels[0].histogram is None and page.labels[0].neighbours == ()
     for label, board in zip(page.labels[1:], boards, strict=True):
@@ -130,14 +130,14 @@ def test_dashboards_join_their_labels(out: Path) -> None:
 
 def test_what_pruning_left(found: Found, out: Path) -> None:
     record = record_of(found.circuit, out)
-    page = page_data(found.circuit, (), None, record=record, title="toy", graph=found.graph)
+    page = page_of(found.circuit, (), None, record=record, title="toy", graph=found.graph)
     members = found.graph.nodes[found.graph.nodes["kind"].isin(["feature", "error"])]
     kept = members[members["node"].isin(found.circuit.members)]
     share = kept["effect"].abs().sum() / members["effect"].abs().sum()
     assert page.pruning.node_share == pytest.approx(share, rel=1e-5)
     assert 0 < share < 1
     assert page.pruning.graph_edges == len(found.graph.edges) > page.pruning.edges
-    without = page_data(found.circuit, (), None, record=record, title="toy").pruning
+    without = page_of(found.circuit, (), None, record=record, title="toy").pruning
     assert (without.node_share, without.graph_edges, without.edge_share) == (None, None, None)
 
 
@@ -175,7 +175,7 @@ def test_paths_are_on_the_page(found: Found, out: Path) -> None:
 
     routes: Routes = paths(found.graph, k=5)
     record = record_of(found.circuit, out)
-    page = page_data(found.circuit, (), None, record=record, title="toy", routes=routes)
+    page = page_of(found.circuit, (), None, record=record, title="toy", routes=routes)
     assert page.paths is not None and page.paths.account == routes.account()
     assert [path.nodes for path in page.paths.paths] == routes.table["nodes"].tolist()
     assert [path.effect for path in page.paths.paths] == routes.table["effect"].tolist()
@@ -251,7 +251,7 @@ def test_contexts_of_every_strength(found: Found, out: Path) -> None:
                     licence="none needed")  # fmt: skip
     labels, boards = describe_features(found.model, found.circuit, text)
     record = record_of(found.circuit, out)
-    page = page_data(found.circuit, labels, None, dashboards=boards, record=record, title="toy")
+    page = page_of(found.circuit, labels, None, dashboards=boards, record=record, title="toy")
     seen = 0
     for label, board in zip(page.labels, boards, strict=True):
         for group in label.strengths:
@@ -267,5 +267,5 @@ def test_contexts_of_every_strength(found: Found, out: Path) -> None:
     assert seen > 20
     hidden = dataclasses.replace(text, is_shown=False)
     _, bare = describe_features(found.model, found.circuit, hidden)
-    page = page_data(found.circuit, labels, None, dashboards=bare, record=record, title="toy")
+    page = page_of(found.circuit, labels, None, dashboards=bare, record=record, title="toy")
     assert all(label.strengths == () for label in page.labels)

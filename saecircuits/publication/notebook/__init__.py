@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from saecircuits.circuits import Circuit, prune
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import MissingExtraError, RunFolderError
+from saecircuits.publication.contents import Contents
 from saecircuits.publication.page_data import page_data
 from saecircuits.publication.page_file import write_page
 from saecircuits.runs.embedding import HEIGHT, framed
@@ -119,5 +120,5 @@ def _page_of(circuit: Circuit) -> str:
     with tempfile.TemporaryDirectory() as name:
         write_circuit(Path(name), circuit)
         record = read_record(name)
-    title = f"A circuit in {circuit.provenance.get('model', 'model')}"
-    return write_page(page_data(circuit, (), None, record=record, title=title)).decode("utf-8")
+    contents = Contents(circuit, record)
+    return write_page(page_data(contents, title=record.title)).decode("utf-8")
