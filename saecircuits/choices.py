@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.kinds import described
 
 C = TypeVar("C")
 
@@ -29,8 +30,7 @@ def looked_up(what: str, given: str | C, table: Mapping[str, C], kind: type[C]) 
     if not isinstance(given, str):
         names = ", ".join(map(repr, table))
         raise InputError(
-            f"{what} is a {type(given).__name__}; give one of {names}, or a {kind.__name__} of "
-            "your own"
+            f"{what} is {described(given)}; give one of {names}, or a {kind.__name__} of your own"
         )
     if given not in table:
         raise UnknownNameError(what, given, table)

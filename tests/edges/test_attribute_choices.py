@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from saecircuits.edges.attribute import attribute
+from saecircuits.edges.engines import Reference
+from saecircuits.edges.estimators import Estimator
 from saecircuits.edges.interventions import intervene_on_edges
-from saecircuits.errors import TaskError, UnknownNameError
+from saecircuits.errors import InputError, TaskError, UnknownNameError
+from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.estimators import IntegrationSettings, PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import Spot, intervene
 from saecircuits.nodes.names import METRIC, node_id, parse_node_id
 from saecircuits.splicing import observe
@@ -155,3 +159,42 @@ def test_spans_and_sum_take_prompts_of_any_length(toy_uneven: Toy) -> None:
 def test_unknown_choices_are_refused(toy: Toy, choice: dict[str, Any]) -> None:
     with pytest.raises(UnknownNameError):
         attribute(toy.model, toy.prompts, **choice)
+
+
+class _Mine(Reference):
+    name = "mine"
+    description = "the reference under another name"
+
+
+def test_an_engine_of_ones_own(toy: Toy) -> None:
+    found = [
+        attribute(toy.model, toy.prompts, max_nodes=12, engine=engine)
+        for engine in (_Mine(), "reference")
+    ]
+    assert found[0].summary["edge_engine"] == "mine (asked for)"
+    assert found[0].settings.model_dump()["engine"] == "mine"
+    assert found[0].edges.equals(found[1].edges)
+
+
+class _Twice(Estimator):
+    """Twice the gradient."""
+
+    name = "twice"
+    description = "twice the gradient"
+
+    def gradients(self, contrast: Contrast) -> dict[int, PlaceGradient]:
+        found = clean_gradients(contrast)
+        return {place: replace(one, gradient=2 * one.gradient) for place, one in found.items()}
+
+
+def test_an_estimator_of_ones_own(toy: Toy) -> None:
+    mine = attribute(toy.model, toy.prompts, max_nodes=12, estimator=_Twice())
+    plain = attribute(toy.model, toy.prompts, max_nodes=12, thresholds="held")
+    effects = [graph.nodes.set_index("node")["effect"].iloc[1:] for graph in (mine, plain)]
+    np.testing.assert_allclose(effects[0], 2 * effects[1].reindex(effects[0].index), rtol=1e-9)
+    # Thresholds are crossed by slopes of the model as it is alone.
+    assert mine.settings.thresholds == "held"
+    with pytest.raises(
+        InputError, match="estimator is an IntegrationSettings of saecircuits"
+    ):
+        attribute(toy.model, toy.prompts, estimator=IntegrationSettings())
