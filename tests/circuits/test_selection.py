@@ -11,7 +11,7 @@ from saecircuits.circuits import prune, selection
 from saecircuits.circuits.masks import MaskSettings, rank_by_masks
 from saecircuits.circuits.measuring import Measured
 from saecircuits.circuits.prune import check_method
-from saecircuits.circuits.selection import by_paths, refined, smallest_prefix, thinned
+from saecircuits.circuits.selection import Method, by_paths, refined, smallest_prefix, thinned
 from saecircuits.circuits.soft_ablation import Marginals, SoftAblation
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph, parse_node_id
@@ -67,7 +67,7 @@ def test_gradients_of_masks_are_differences(toy: Toy, graph: AttributionGraph) -
 @pytest.mark.parametrize("method", ["effect", "signed", "paths", "greedy", "masks"])
 @pytest.mark.parametrize("with_errors", [True, False])
 def test_every_method_reaches_what_is_wanted(
-    graph: AttributionGraph, method: str, with_errors: bool
+    graph: AttributionGraph, method: Method, with_errors: bool
 ) -> None:
     try:
         circuit = prune(graph, faithfulness=WANTED, method=method, with_errors=with_errors)

@@ -39,8 +39,11 @@ def test_measured_graphs_hold_measured_effects(toy: Toy, policy: str) -> None:
     measured = intervene(contrast, spots).mean(1)
     np.testing.assert_allclose(nodes["effect"], measured, rtol=1e-8, atol=1e-10)
     pairs = [
-        tuple(None if end == METRIC else parse_node_id(toy.model, names, end) for end in edge)
-        for edge in graph.edges[["source", "target"]].itertuples(index=False)
+        (
+            parse_node_id(toy.model, names, source),
+            None if target == METRIC else parse_node_id(toy.model, names, target),
+        )
+        for source, target in zip(graph.edges["source"], graph.edges["target"], strict=True)
     ]
     measured = intervene_on_edges(contrast, pairs).mean(1)
     np.testing.assert_allclose(graph.edges["effect"], measured, rtol=1e-8, atol=1e-10)
