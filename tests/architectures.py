@@ -21,7 +21,9 @@ from tests.models import (
     toy_prompts,
 )
 
-_ENDS = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0}
+# Read by the configuration, and not among its declared parameters.
+_HALF_ROTARY: dict[str, Any] = {"rotary_pct": 0.5}
+_ENDS: dict[str, Any] = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0}
 
 
 class Float64Throughout(TorchFunctionMode):
@@ -54,9 +56,9 @@ def _build_neox(folder: Path) -> Any:
         num_hidden_layers=3,
         num_attention_heads=2,
         intermediate_size=29,
-        rotary_pct=0.5,
         max_position_embeddings=19,
         initializer_range=0.35,
+        **_HALF_ROTARY,
     )
     return boot(transformers.GPTNeoXForCausalLM(config), folder)
 
@@ -99,8 +101,8 @@ def _build_olmo2(folder: Path) -> Any:
 
 def _build_phi(folder: Path) -> Any:
     """Phi: one norm for attention and MLP, which read the same stream."""
-    sizes = {**_whole_heads(), "num_key_value_heads": 4}
-    config = transformers.PhiConfig(**sizes, hidden_size=32, partial_rotary_factor=0.5)
+    sizes = {**_whole_heads(), "num_key_value_heads": 4, "partial_rotary_factor": 0.5}
+    config = transformers.PhiConfig(**sizes, hidden_size=32)
     return boot(transformers.PhiForCausalLM(config), folder)
 
 

@@ -51,8 +51,12 @@ class Toy:
         return 1e-11 if self.model.name == "toy" else 2e-5
 
 
-def build_tokenizer(n_words: int = WORDS) -> PreTrainedTokenizerFast:
-    """Words `w1`, `w2`, ... one token each, and BOS."""
+def build_tokenizer(n_words: int = WORDS) -> Any:
+    """Words `w1`, `w2`, ... one token each, and BOS.
+
+    A `PreTrainedTokenizerFast`, whose special tokens no type checker sees: they are made when asked
+    for.
+    """
     vocabulary = {"<|endoftext|>": 0, **{f"w{number}": number for number in range(1, n_words)}}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<|endoftext|>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -56,7 +56,7 @@ class Pretended(Tensor):
     held: Tensor
     said: torch.device
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore[reportAssignmentType]
 
     @staticmethod
     def __new__(cls, held: Tensor, said: torch.device) -> "Pretended":
@@ -68,7 +68,7 @@ class Pretended(Tensor):
             storage_offset=held.storage_offset() if is_strided else None,
             dtype=held.dtype,
             layout=held.layout,
-            device="meta",
+            device=torch.device("meta"),
         )
         made.held, made.said = held, said
         return made

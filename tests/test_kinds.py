@@ -15,6 +15,8 @@ from saecircuits.tasks import Task
 from tests.models import Toy, build_bridge, random_sae
 
 FUNCTIONS = [name for name in sc.__all__ if not inspect.isclass(getattr(sc, name))]
+# The package as a caller without a type checker meets it.
+untyped: Any = sc
 # These take whatever can be read, or nothing.
 OTHERS = {"splice", "model_names", "task_names"}
 
@@ -49,10 +51,10 @@ def graph(toy: Toy) -> sc.AttributionGraph:
 def test_a_task_in_the_place_of_prompts(toy: Toy, task: Task, graph: sc.AttributionGraph) -> None:
     circuit = sc.prune(graph, nodes=2)
     calls = [
-        lambda: sc.attribute(toy.model, task),
-        lambda: sc.validate(toy.model, circuit, task),
-        lambda: sc.calibrate(toy.model, graph, task),
-        lambda: sc.linearity(toy.model, prompts=task),
+        lambda: untyped.attribute(toy.model, task),
+        lambda: untyped.validate(toy.model, circuit, task),
+        lambda: untyped.calibrate(toy.model, graph, task),
+        lambda: untyped.linearity(toy.model, prompts=task),
     ]
     for call in calls:
         with pytest.raises(
@@ -60,7 +62,7 @@ def test_a_task_in_the_place_of_prompts(toy: Toy, task: Task, graph: sc.Attribut
         ):
             call()
     with pytest.raises(sc.InputError, match=r"as task; it takes a task.*the task that they are of"):
-        sc.baselines(toy.model, task.train)
+        untyped.baselines(toy.model, task.train)
 
 
 def test_what_is_no_spliced_model(toy: Toy, tmp_path: Path) -> None:
@@ -68,18 +70,18 @@ def test_what_is_no_spliced_model(toy: Toy, tmp_path: Path) -> None:
         sc.attribute(toy.model.bridge, toy.prompts)
     for name in ("stories", tmp_path):
         with pytest.raises(sc.InputError, match=r"as model; it takes a spliced.*load_model\(...\)"):
-            sc.composition(name)
+            untyped.composition(name)
     with pytest.raises(sc.InputError, match="as reader; it takes a spliced model"):
         sc.load_task("pronoun", toy.model.bridge)
     with pytest.raises(sc.InputError, match=r"given a list as name_or_path.*JSON lines"):
-        sc.load_task([{"clean": "a"}], toy.model)
+        untyped.load_task([{"clean": "a"}], toy.model)
     with pytest.raises(sc.InputError, match=r"an AttributionGraph.*prune\(graph, nodes"):
-        sc.compare(sc.attribute(toy.model, toy.prompts, max_nodes=3))
+        untyped.compare(sc.attribute(toy.model, toy.prompts, max_nodes=3))
 
 
 def test_what_is_missing_is_for_python_to_say(toy: Toy) -> None:
     with pytest.raises(TypeError, match="missing"):
-        sc.validate(toy.model)
+        untyped.validate(toy.model)
     with pytest.raises(sc.InputError, match="given a model and no prompts; give both"):
         sc.attribute(toy.model)
 
@@ -124,7 +126,7 @@ def test_what_is_no_bridge(toy: Toy, folder: Path) -> None:
     with pytest.raises(
         sc.InputError, match="given a list as dictionaries; it takes a dict; give each"
     ):
-        sc.splice(toy.model.bridge, list(sae.values()))
+        untyped.splice(toy.model.bridge, list(sae.values()))
 
 
 def test_what_is_no_dictionary(toy: Toy, tmp_path: Path) -> None:

@@ -90,7 +90,9 @@ def test_the_induction_circuit_is_k_composition(
     composed = sc.composition(model).set_index(["writer", "reader"])["k"]
     length = (tokens.shape[1] - 1) // 2
     induction = [
-        int(row.head) for row in known.itertuples() if row.layer == 1 and row.induction > 0.8
+        int(row["head"])
+        for row in known.to_dict("records")
+        if row["layer"] == 1 and row["induction"] > 0.8
     ]
     reader = max(induction, key=lambda head: _key_path(model, tokens, previous, head))
     assert composed[(f"L0.H{previous}", f"L1.H{reader}")] > 0.12

@@ -49,6 +49,7 @@ def test_thresholds_are_no_component_of_a_path(toy: Toy) -> None:
 
 def test_figures_add_up(routes: Routes) -> None:
     assert routes.total == pytest.approx(routes.listed + routes.left)
+    assert routes.beyond is not None
     assert routes.whole == pytest.approx(routes.total + routes.beyond)
     assert routes.through_errors == 0.0  # held errors pass nothing on
     share = routes.table["share"] * routes.total

@@ -9,7 +9,7 @@ import torch
 from saecircuits.circuits import prune, selection
 from saecircuits.circuits.masks import MaskSettings, rank_by_masks
 from saecircuits.circuits.prune import check_method
-from saecircuits.circuits.selection import by_paths, refined, smallest_prefix, thinned
+from saecircuits.circuits.selection import Method, by_paths, refined, smallest_prefix, thinned
 from saecircuits.circuits.soft_ablation import Marginals, SoftAblation, soft_ablations
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
@@ -66,7 +66,7 @@ def test_gradients_of_masks_are_differences(toy: Toy, graph: AttributionGraph) -
 @pytest.mark.parametrize("method", ["effect", "signed", "paths", "greedy", "masks"])
 @pytest.mark.parametrize("with_errors", [True, False])
 def test_every_method_reaches_what_is_wanted(
-    graph: AttributionGraph, method: str, with_errors: bool
+    graph: AttributionGraph, method: Method, with_errors: bool
 ) -> None:
     try:
         circuit = prune(graph, faithfulness=WANTED, method=method, with_errors=with_errors)

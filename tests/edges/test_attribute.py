@@ -45,7 +45,7 @@ def test_columns_and_types(graph: AttributionGraph) -> None:
     assert graph.nodes["feature"].dtype == graph.edge_parts["degree"].dtype == pd.Int64Dtype()
     assert graph.nodes["layer"].dtype.kind == graph.nodes["position"].dtype.kind == "i"
     for column in ("node", "site", "kind", "span", "token"):
-        assert graph.nodes[column].map(type).eq(str).all(), column
+        assert all(type(value) is str for value in graph.nodes[column]), column
     assert set(graph.nodes["kind"]) == {METRIC, "feature", "error", "token"}
     features = graph.nodes["kind"] == "feature"
     assert graph.nodes.loc[features, "feature"].notna().all()

@@ -39,8 +39,11 @@ def test_measured_graphs_hold_measured_effects(toy: Toy, policy: str) -> None:
     measured = intervene(contrast, spots).mean(1)
     np.testing.assert_allclose(nodes["effect"], measured, rtol=1e-8, atol=1e-10)
     pairs = [
-        tuple(None if end == METRIC else parse_node_id(toy.model, names, end) for end in edge)
-        for edge in graph.edges[["source", "target"]].itertuples(index=False)
+        (
+            parse_node_id(toy.model, names, source),
+            None if target == METRIC else parse_node_id(toy.model, names, target),
+        )
+        for source, target in zip(graph.edges["source"], graph.edges["target"], strict=True)
     ]
     measured = intervene_on_edges(contrast, pairs).mean(1)
     np.testing.assert_allclose(graph.edges["effect"], measured, rtol=1e-8, atol=1e-10)
@@ -194,7 +197,5 @@ def test_an_estimator_of_ones_own(toy: Toy) -> None:
     np.testing.assert_allclose(effects[0], 2 * effects[1].reindex(effects[0].index), rtol=1e-9)
     # Thresholds are crossed by slopes of the model as it is alone.
     assert mine.settings.thresholds == "held"
-    with pytest.raises(
-        InputError, match="estimator is an IntegrationSettings of saecircuits"
-    ):
+    with pytest.raises(InputError, match="estimator is an IntegrationSettings of saecircuits"):
         attribute(toy.model, toy.prompts, estimator=IntegrationSettings())

@@ -16,6 +16,7 @@ from saecircuits.edges.factorised import FactorisedEdges, covers
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import Spot
+from saecircuits.nodes.units import Positions
 from saecircuits.splicing import SplicedModel, splice
 from tests.architectures import build
 from tests.edges.engines import (
@@ -115,7 +116,7 @@ def _nodes(contrast: Contrast) -> list[Spot]:
     return [*spots, *(spot for spot in others if spot not in spots)]
 
 
-def _check(bridges: Bridges, family: str, sites: str, positions: str, *how: str) -> None:
+def _check(bridges: Bridges, family: str, sites: str, positions: Positions, *how: str) -> None:
     model = _spliced(bridges, family, sites)
     make = toy_prompts if positions == "each" else uneven_prompts
     contrast = make_contrast(
@@ -139,7 +140,7 @@ def test_edges_are_those_of_the_reference(
 
 
 @pytest.mark.parametrize(("positions", "how"), [*product(("each", "sum"), LINEARIZATIONS)])
-def test_whatever_a_place_is_counted_in(bridges: Bridges, positions: str, how: str) -> None:
+def test_whatever_a_place_is_counted_in(bridges: Bridges, positions: Positions, how: str) -> None:
     _check(bridges, "gpt2", "every", positions, how, "recompute")
     _check(bridges, "gpt2", "few", positions, how, "hold")
 
@@ -203,7 +204,9 @@ def test_parts_add_up_to_edges(bridges: Bridges, family: str, sites: str, how: s
 
 
 @pytest.mark.parametrize(("positions", "how"), [*product(("span", "sum"), LINEARIZATIONS)])
-def test_edges_are_the_same_told_apart_or_not(bridges: Bridges, positions: str, how: str) -> None:
+def test_edges_are_the_same_told_apart_or_not(
+    bridges: Bridges, positions: Positions, how: str
+) -> None:
     model = _spliced(bridges, "gpt2", "every")
     contrast = make_contrast(
         model, uneven_prompts(model.bridge), positions=positions, linearization=how

@@ -1,6 +1,7 @@
 """Node ids and the tables of a graph, by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,8 @@ def test_ties_are_broken_by_id(toy: Toy) -> None:
     contrast = make_contrast(toy.model, toy.prompts, positions="span")
     index = node_index(contrast)
     same = {column: [1.0, 1.0] for column in (150, 40, 5, 30)}
-    effects = NodeEffects(index, *[_sparse(same, index.size)] * 2, _sparse({}, index.size))
+    values = _sparse(same, index.size)
+    effects = NodeEffects(index, values, values, _sparse({}, index.size))
     names = node_table(toy.model, contrast.units, effects, seed=0)["node"].tolist()
     assert names == sorted(names)
 
@@ -124,7 +126,7 @@ def test_metric_row_by_hand(toy: Toy) -> None:
 
 
 def test_graphs_do_not_change(toy: Toy) -> None:
-    spot = Spot(0, 0, 1)
+    spot: Any = Spot(0, 0, 1)
     with pytest.raises(AttributeError):
         spot.unit = 2
     assert replace(spot, unit=2) == Spot(0, 2, 1)

@@ -8,12 +8,14 @@ from saecircuits.edges.interventions import intervene_on_edges
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, node_change
+from saecircuits.nodes.units import Positions
 from tests.by_hand import Raw
 from tests.edges.engines import reference_blocks
 from tests.edges.test_reference import strongest
 from tests.models import Toy, make_contrast
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-8, "atol": 1e-10}
+CLOSE: Tolerance = {"rtol": 1e-8, "atol": 1e-10}
 Edge = tuple[Spot, Spot | None]
 
 
@@ -57,7 +59,11 @@ def _patched_by_hand(contrast: Contrast, raw: Raw, source: Spot, target: Spot | 
     ],
 )
 def test_edge_effects_are_path_patching_by_hand(
-    request: pytest.FixtureRequest, fixture: str, positions: str, linearization: str, policy: str
+    request: pytest.FixtureRequest,
+    fixture: str,
+    positions: Positions,
+    linearization: str,
+    policy: str,
 ) -> None:
     toy: Toy = request.getfixturevalue(fixture)
     contrast = make_contrast(

@@ -3,6 +3,7 @@
 import multiprocessing
 import resource
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,8 +17,13 @@ from tests.models import Toy
 SMALL = 251_000_000
 
 
-def _plan(toy: Toy, limit: int, **choices: object) -> tuple[int, bool, int]:
-    settings = AttributionSettings(memory_limit=limit, max_edges=100, **choices)
+def _settings(**given: Any) -> AttributionSettings:
+    """Settings of what a user may write, text included."""
+    return AttributionSettings(**given)
+
+
+def _plan(toy: Toy, limit: int, **choices: Any) -> tuple[int, bool, int]:
+    settings = _settings(memory_limit=limit, max_edges=100, **choices)
     plan = plan_memory(toy.model, toy.prompts, settings)
     at_once = targets_at_once(plan, toy.model, toy.prompts, settings, n_source=40, n_unit=5)
     return plan.batch_size, plan.is_kept, at_once
@@ -40,9 +46,9 @@ def test_not_even_one_prompt_fits(toy: Toy) -> None:
 
 
 def test_text_and_numbers_say_the_same() -> None:
-    assert AttributionSettings(memory_limit="2GB").memory_limit == 2_000_000_000
+    assert _settings(memory_limit="2GB").memory_limit == 2_000_000_000
     with pytest.raises(InputError, match="memory_limit is 'much'; give bytes, or text like '4GB'"):
-        AttributionSettings(memory_limit="much")
+        _settings(memory_limit="much")
 
 
 @pytest.mark.parametrize(

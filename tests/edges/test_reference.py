@@ -10,11 +10,13 @@ from saecircuits.edges.blocks import EdgeBlock
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, node_change
+from saecircuits.nodes.units import Positions
 from tests.by_hand import Raw
 from tests.edges.engines import reference_blocks
 from tests.models import Toy, make_contrast
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-8, "atol": 1e-10}
+CLOSE: Tolerance = {"rtol": 1e-8, "atol": 1e-10}
 CASES = [
     ("toy_mixed", "span", "full", "recompute"),
     ("toy_mixed", "span", "secant", "hold"),
@@ -74,6 +76,7 @@ def _by_hand(
         dictionary = raw.dictionary(target.place)
         member = contrast.units.membership[..., target.unit].to(read)
         if target.feature == ERROR:
+            assert along is not None
             error = written - dictionary.reconstruct(read)
             value = (member[..., None] * along * error).sum((1, 2))
         else:
@@ -89,7 +92,11 @@ def _by_hand(
 
 @pytest.mark.parametrize(("fixture", "positions", "linearization", "policy"), CASES)
 def test_edges_are_slopes_of_a_pass_cut_by_hand(
-    request: pytest.FixtureRequest, fixture: str, positions: str, linearization: str, policy: str
+    request: pytest.FixtureRequest,
+    fixture: str,
+    positions: Positions,
+    linearization: str,
+    policy: str,
 ) -> None:
     toy: Toy = request.getfixturevalue(fixture)
     contrast = make_contrast(

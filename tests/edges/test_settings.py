@@ -24,11 +24,15 @@ def test_unknown_names(choice: dict[str, Any], message: str) -> None:
         AttributionSettings(**choice)
 
 
+def _choice(name: str, value: int) -> dict[str, Any]:
+    return {name: value}
+
+
 @pytest.mark.parametrize("name", ["max_nodes", "max_edges", "batch_size"])
 @pytest.mark.parametrize("value", [0, -3])
 def test_counts_are_at_least_one(name: str, value: int) -> None:
     with pytest.raises(InputError, match=f"{name} is {value}; it must be at least 1"):
-        AttributionSettings(**{name: value})
+        AttributionSettings(**_choice(name, value))
 
 
 @pytest.mark.parametrize("value", [-0.5, float("nan")])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saecircuits.edges.blocks import EdgeBlock, LinearEngine, all_blocks, chunks
+from saecircuits.edges.blocks import EdgeBlock, all_blocks, chunks
 from saecircuits.edges.factorised import FactorisedEdges
 from saecircuits.edges.interventions import cut_without, target_change
 from saecircuits.edges.reference import ReferenceEdges
@@ -16,11 +16,13 @@ from saecircuits.edges.thresholds import Crossed, CrossingEdges, longest_unit, t
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, clean_run, node_change
+from saecircuits.nodes.units import Positions
 from tests.edges.engines import Table, assert_same, table_of
 from tests.edges.test_reference import strongest
 from tests.models import Toy, make_contrast
 
-ENGINES = (ReferenceEdges, FactorisedEdges)
+Engine = type[ReferenceEdges] | type[FactorisedEdges]
+ENGINES: tuple[Engine, ...] = (ReferenceEdges, FactorisedEdges)
 TRANSCODERS = [
     ("transcoders", "span"),
     ("transcoders_and_saes", "sum"),
@@ -45,7 +47,7 @@ def _targets(contrast: Contrast) -> list[Spot]:
 
 
 def _crossing(
-    engine: type[LinearEngine],
+    engine: Engine,
     contrast: Contrast,
     gradients: dict[int, PlaceGradient],
     sources: Sequence[Spot],
@@ -85,7 +87,7 @@ def _really_lost(
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("fixture", "positions"), CASES)
 def test_under_an_affine_operator_every_edge_is_what_the_target_really_loses(
-    request: pytest.FixtureRequest, fixture: str, positions: str, engine: type[LinearEngine]
+    request: pytest.FixtureRequest, fixture: str, positions: Positions, engine: Engine
 ) -> None:
     toy: Toy = request.getfixturevalue(fixture)
     contrast = make_contrast(toy.model, toy.prompts, positions=positions, linearization="secant")
@@ -113,7 +115,7 @@ def test_under_an_affine_operator_every_edge_is_what_the_target_really_loses(
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("fixture", "positions"), [("toy_uneven", "span"), *TRANSCODERS])
 def test_what_leaves_a_source_stays_the_same(
-    request: pytest.FixtureRequest, fixture: str, positions: str, engine: type[LinearEngine]
+    request: pytest.FixtureRequest, fixture: str, positions: Positions, engine: Engine
 ) -> None:
     toy: Toy = request.getfixturevalue(fixture)
     contrast = make_contrast(toy.model, toy.prompts, positions=positions)
@@ -141,7 +143,7 @@ def test_what_leaves_a_source_stays_the_same(
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(("fixture", "positions"), TRANSCODERS)
 def test_both_engines_agree_where_transcoders_are(
-    request: pytest.FixtureRequest, fixture: str, positions: str
+    request: pytest.FixtureRequest, fixture: str, positions: Positions
 ) -> None:
     toy: Toy = request.getfixturevalue(fixture)
     contrast = make_contrast(toy.model, toy.prompts, positions=positions)
@@ -155,7 +157,7 @@ def test_both_engines_agree_where_transcoders_are(
 
 @pytest.mark.parametrize(("fixture", "positions"), [("toy_mixed", "each"), *TRANSCODERS])
 def test_parts_add_up_and_the_threshold_is_one_of_them(
-    request: pytest.FixtureRequest, fixture: str, positions: str
+    request: pytest.FixtureRequest, fixture: str, positions: Positions
 ) -> None:
     toy: Toy = request.getfixturevalue(fixture)
     contrast = make_contrast(toy.model, toy.prompts, positions=positions)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -119,7 +120,7 @@ def test_features_are_read_by_degree(toy_mixed: Toy) -> None:
     ],
 )
 def test_what_cannot_be_asked(
-    toy: Toy, options: dict[str, object], error: type[Exception], words: str
+    toy: Toy, options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
         sc.expand(toy.model, PROMPT, **options)

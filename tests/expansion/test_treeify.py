@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ PROMPT, OTHER = "w4 w9 w2 w11 w7", "w4 w13 w2 w20 w8"
 class ByHand:
     """GPT-2 runs with single reads moved, by the bridge's own hooks."""
 
-    def __init__(self, toy: Toy, tokens: Tensor, metric: object) -> None:
+    def __init__(self, toy: Toy, tokens: Tensor, metric: Any) -> None:
         self.bridge, self.tokens, self.metric = toy.model.bridge, tokens[None], metric
         _, self.clean = self.bridge.run_with_cache(self.tokens)
 

@@ -116,7 +116,8 @@ def writer(kind: str, run: Path, tmp_path: Path) -> Tried:
                 use(copy, out, base, seed)
 
             return damage
-    raise AssertionError(kind)
+        case _:
+            raise AssertionError(kind)
 
 
 def of_manifest(kind: str, place: Path) -> Tried:
@@ -161,6 +162,7 @@ def of_task(kind: str, place: Path, reader: Any) -> Tried:
 def test_damaged_files_give_a_result_or_an_input_error(
     kind: str, run: Path, tmp_path: Path, reader: Any
 ) -> None:
+    tried: Tried
     if kind.startswith("manifest"):
         tried = of_manifest(kind, tmp_path)
     elif kind.startswith("task"):
@@ -168,11 +170,12 @@ def test_damaged_files_give_a_result_or_an_input_error(
     elif kind == "check":
         document = foreign()
 
-        def tried(seed: int) -> None:
+        def checked(seed: int) -> None:
             changed = damaged(document, seed)
             if isinstance(changed, dict):
                 check_graph(changed)
 
+        tried = checked
     else:
         tried = writer(kind, run, tmp_path)
     refused, first = 0, int(os.environ.get("SAECIRCUITS_MUTATIONS_FROM", "0"))

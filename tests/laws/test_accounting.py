@@ -17,8 +17,9 @@ from tests.architectures import Float64Throughout, family_toy
 from tests.by_hand import Raw
 from tests.edges.engines import reference_blocks
 from tests.models import Toy, make_contrast
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-8, "atol": 1e-10}
+CLOSE: Tolerance = {"rtol": 1e-8, "atol": 1e-10}
 
 
 def _all_spots(contrast: Contrast) -> list[Spot]:

@@ -5,10 +5,12 @@ import torch
 
 from saecircuits.nodes.ablation import ablate_nodes, faithfulness, keep_all, keep_none
 from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.units import Positions
 from tests.by_hand import hand_metric
 from tests.models import Toy, make_contrast
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 0, "atol": 1e-10}
+CLOSE: Tolerance = {"rtol": 0, "atol": 1e-10}
 POLICIES = ["recompute", "hold"]
 
 
@@ -55,7 +57,7 @@ def test_everything_kept_is_the_clean_run(
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("positions", ["each", "span", "sum"])
 def test_nothing_kept_is_the_corrupted_run_on_residual_sites(
-    toy: Toy, policy: str, positions: str
+    toy: Toy, policy: str, positions: Positions
 ) -> None:
     # The last site holds the whole stream, so what the last token reads is the corrupted one's.
     contrast = make_contrast(toy.model, toy.prompts, positions=positions, error_policy=policy)

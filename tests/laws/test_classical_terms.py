@@ -8,6 +8,7 @@ of the equation is the model itself, run with another embedding at k.
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def _attention_only(folder: Path, kind: str) -> SplicedModel:
     from tests.models import WORDS, rotary_sizes
 
     torch.manual_seed(4)
-    ends = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0}
+    ends: dict[str, Any] = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0}
     if kind == "llama":
         hf = LlamaForCausalLM(LlamaConfig(**rotary_sizes(), hidden_size=20))
     else:

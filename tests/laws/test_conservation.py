@@ -5,6 +5,7 @@ gradient effect; summed over the nodes of a site this is what the site accounts 
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from tests.models import Toy
 EVERY_NODE = 10**6
 
 
-def _assert_conserved(toy: Toy, *, atol: float = 1e-11, **choices: str) -> pd.DataFrame:
+def _assert_conserved(toy: Toy, *, atol: float = 1e-11, **choices: Any) -> pd.DataFrame:
     graph = attribute(toy.model, toy.prompts, estimator="gradient", max_nodes=EVERY_NODE, **choices)
     nodes = graph.nodes.iloc[1:].set_index("node")
     out = graph.edges.groupby("source")["effect"].sum().reindex(nodes.index).fillna(0)
@@ -52,7 +53,7 @@ def test_out_edges_add_up_to_the_node(
     ],
 )
 def test_whatever_is_chosen_beside(
-    request: pytest.FixtureRequest, fixture: str, choices: dict[str, str]
+    request: pytest.FixtureRequest, fixture: str, choices: dict[str, Any]
 ) -> None:
     _assert_conserved(request.getfixturevalue(fixture), **choices)
 

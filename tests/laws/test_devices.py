@@ -20,6 +20,7 @@ import torch
 import saecircuits as sc
 from saecircuits import heads
 from saecircuits.circuits.masks import MaskSettings, rank_by_masks
+from saecircuits.circuits.selection import Method
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.expansion.metric_degrees import metric_degrees
 from saecircuits.features.corpus import corpus_of_text, read_features
@@ -105,7 +106,7 @@ def _families(engine: str, **choices: Any) -> Callable[[Place, Path], Any]:
     return law
 
 
-def _kept(method: str, **size: Any) -> Callable[[Place, Path], Any]:
+def _kept(method: Method, **size: Any) -> Callable[[Place, Path], Any]:
     def law(at: Place, folder: Path) -> Any:
         return list(sc.prune(at.graph, method=method, **size).members)
 

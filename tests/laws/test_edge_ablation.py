@@ -16,8 +16,9 @@ from saecircuits.splicing import splice
 from tests.architectures import Float64Throughout, build
 from tests.by_hand import Raw
 from tests.models import Toy, make_contrast, random_sae, toy_prompts
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+CLOSE: Tolerance = {"rtol": 1e-9, "atol": 1e-11}
 POLICIES = ["recompute", "hold"]
 BASELINES = ["corrupted", "mean", "zero", "resample"]
 

@@ -11,7 +11,7 @@ from saecircuits.nodes.ablation import ablate_nodes, keep_none, keep_spots
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nonlinearity.component_game import component_stages
-from saecircuits.nonlinearity.node_game import node_stages
+from saecircuits.nonlinearity.node_game import Rest, node_stages
 from saecircuits.nonlinearity.walk import walk
 from saecircuits.splicing import splice
 from saecircuits.splicing.components import Component, ComponentKind
@@ -23,7 +23,7 @@ from tests.nonlinearity.test_games import strongest_spots
 WHOLE_LAYERS: tuple[ComponentKind, ...] = ("attention", "mlp")
 
 
-def _dividends(contrast: Contrast, spots: list[Spot], rest: str) -> Tensor:
+def _dividends(contrast: Contrast, spots: list[Spot], rest: Rest) -> Tensor:
     return dividends(walk(node_stages(contrast, spots, rest), all_subsets(len(spots))))
 
 

@@ -14,6 +14,8 @@ from saecircuits.expansion.remainder import tangent_remainder
 from saecircuits.splicing import SplicedModel, record_operator, splice
 from saecircuits.splicing.component_runs import ComponentRuns
 from saecircuits.splicing.hooking import attached, recording
+from saecircuits.splicing.model import AtTokens
+from saecircuits.splicing.operators import Linearization
 from saecircuits.splicing.partial import SOURCES
 from saecircuits.splicing.sites import LOGITS_HOOK, final_norm_hooks
 from saecircuits.theory import all_paths, degree_spectrum, paths_by_degree, reads
@@ -76,17 +78,20 @@ def _moved(embeddings: Tensor) -> Tensor:
     return embeddings + noise * embeddings.std()
 
 
-def _under(model: SplicedModel, run: AffineRun, operator: str) -> tuple[Tensor, Tensor, Tensor]:
+def _under(
+    model: SplicedModel, run: AffineRun, operator: Linearization
+) -> tuple[Tensor, Tensor, Tensor]:
     """Source, final stream and logits of the bridge under the operator, from moved embeddings.
 
     The tangents of `frozen` are derivatives: of the model itself with patterns and norms held.
     """
     names = [run.recording.block(0).before, final_norm_hooks().reads, LOGITS_HOOK]
 
-    def ends(at_tokens: object = None) -> tuple[Tensor, ...]:
+    def ends(at_tokens: AtTokens | None = None) -> tuple[Tensor, Tensor, Tensor]:
         with recording(model.bridge, model.hook_points, names) as seen:
             model.forward(TOKENS[None], at_tokens=at_tokens, operator=held)
-        return tuple(seen[name][0] for name in names)
+        source, stream, logits = (seen[name][0] for name in names)
+        return source, stream, logits
 
     held = record_operator(model.bridge, TOKENS[None], kind=operator)
     if operator == "secant":
@@ -122,13 +127,16 @@ def _under(model: SplicedModel, run: AffineRun, operator: str) -> tuple[Tensor, 
     ("operator", "by"), [("secant", "layer"), ("frozen", "layer"), ("secant", "head")]
 )
 def test_degrees_add_up_to_the_stream_also_from_elsewhere(
-    model: SplicedModel, operator: str, by: str
+    model: SplicedModel, operator: Linearization, by: str
 ) -> None:
     with Float64Throughout():
         run = affine_run(model, TOKENS, operator=operator, by=by)
         close(degree_spectrum(run.source, run.steps).sum(0), run.stream)
         if by == "head":
-            parts = [sum(one.linear(run.stream) for one in step.components) for step in run.steps]
+            parts = [
+                torch.stack([one.linear(run.stream) for one in step.components]).sum(0)
+                for step in run.steps
+            ]
             for part, step in zip(parts, run.steps, strict=True):
                 close(part, step.linear(run.stream))
             return

@@ -20,8 +20,9 @@ from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import ERROR, Spot
 from tests.by_hand import Raw, hand_metric
 from tests.models import D_SAE, Toy, make_contrast
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+CLOSE: Tolerance = {"rtol": 1e-9, "atol": 1e-11}
 POLICIES = ["recompute", "hold"]
 
 

@@ -1,6 +1,7 @@
 """Baselines: what every node is set to, against values worked out row by row."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,15 +11,16 @@ from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.baselines import Donors, Reference, baseline_of, unit_means
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.units import make_units
-from saecircuits.splicing import Observation, observe
+from saecircuits.splicing import observe
 from tests.models import Toy, make_contrast
+from tests.tolerance import Tolerance
 
-EXACT = {"rtol": 0, "atol": 1e-12}
+EXACT: Tolerance = {"rtol": 0, "atol": 1e-12}
 # Membership and alignment are float32, so a mean of three is a third to float32's precision.
-ROUNDING = {"rtol": 0, "atol": 1e-6}
+ROUNDING: Tolerance = {"rtol": 0, "atol": 1e-6}
 
 
-def _all_values(run: Observation | object) -> list[Tensor]:
+def _all_values(run: Any) -> list[Tensor]:
     return [run.tokens, *(s.features for s in run.sites), *(s.error for s in run.sites)]
 
 

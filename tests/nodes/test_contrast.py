@@ -1,6 +1,7 @@
 """Contrasts: batches and padding are bookkeeping; they change no number."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +21,9 @@ from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 from tests.by_hand import Raw, hand_metric
 from tests.models import Toy, contrasts_of, make_contrast
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+CLOSE: Tolerance = {"rtol": 1e-9, "atol": 1e-11}
 LINEARIZATIONS = ["full", "frozen", "secant"]
 POLICIES = ["recompute", "hold"]
 SPOTS = [
@@ -31,7 +33,7 @@ SPOTS = [
 
 
 def _batches(
-    model: SplicedModel, prompts: Prompts, *, batch_size: int, **choices: str
+    model: SplicedModel, prompts: Prompts, *, batch_size: int, **choices: Any
 ) -> list[Contrast]:
     return contrasts_of(Experiment(model, prompts, batch_size=batch_size, **choices))
 

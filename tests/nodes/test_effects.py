@@ -15,6 +15,7 @@ from saecircuits.nodes.effects import (
 )
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, node_change
+from saecircuits.nodes.units import Positions
 from tests.models import D_SAE, Toy, make_contrast
 
 
@@ -37,7 +38,7 @@ def test_numbering_by_hand() -> None:
 
 
 @pytest.mark.parametrize("positions", ["each", "span", "sum"])
-def test_effects_are_gradient_times_change(each_toy: Toy, positions: str) -> None:
+def test_effects_are_gradient_times_change(each_toy: Toy, positions: Positions) -> None:
     # Any gradient will do: E(u) = <dm/dx, clean minus baseline of what u writes>.
     contrast = make_contrast(each_toy.model, each_toy.prompts, positions=positions)
     gradients = {

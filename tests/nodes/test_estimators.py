@@ -1,5 +1,7 @@
 """Gradients against finite differences; integrated gradients against what they must add up to."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -16,10 +18,11 @@ from saecircuits.nodes.estimators import (
 from saecircuits.splicing import splice
 from tests.by_hand import Raw
 from tests.models import N_LAYERS, Toy, make_contrast, random_sae
+from tests.tolerance import Tolerance
 
 LINEARIZATIONS = ["full", "frozen", "secant"]
 POLICIES = ["recompute", "hold"]
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+CLOSE: Tolerance = {"rtol": 1e-9, "atol": 1e-11}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def toy_relu(toy: Toy) -> Toy:
     return Toy(model=splice(toy.model.bridge, dictionaries, name="toy"), prompts=toy.prompts)
 
 
-def _contrast(toy: Toy, **choices: str) -> Contrast:
+def _contrast(toy: Toy, **choices: Any) -> Contrast:
     return make_contrast(toy.model, toy.prompts, **choices)
 
 
@@ -156,11 +159,20 @@ def test_the_completeness_gap_closes(toy_mixed: Toy, linearization: str) -> None
     assert ((many < few / 20) | (few < 1e-9)).all()
 
 
+def _actual(found: PlaceGradient) -> Tensor:
+    assert found.actual is not None, "only integrated gradients measure it"
+    return found.actual
+
+
+def _missed(found: PlaceGradient) -> Tensor:
+    return (found.explained - _actual(found)).abs().sum()
+
+
 def _gaps(contrast: Contrast, steps: int) -> Tensor:
     """Relative completeness gap of every place."""
     return torch.stack(
         [
-            (found.explained - found.actual).abs().sum() / found.actual.abs().sum()
+            _missed(found) / _actual(found).abs().sum()
             for found in _integrate(contrast, steps).values()
         ]
     )
@@ -216,12 +228,12 @@ def test_steps_double_until_the_gap_is_small(toy: Toy) -> None:
     assert {found.steps for found in at_once.values()} == {4}
     default = integrated_gradients(contrast)
     for place, found in default.items():
-        gap = (found.explained - found.actual).abs().sum() / found.actual.abs().sum()
+        gap = _missed(found) / _actual(found).abs().sum()
         assert gap <= 1e-3 or found.steps == 64, place
         # And no more steps than were needed: half as many left a larger gap.
         if found.steps > 4:
             half = _integrate(contrast, found.steps // 2)[place]
-            assert (half.explained - half.actual).abs().sum() > 1e-3 * half.actual.abs().sum()
+            assert _missed(half) > 1e-3 * _actual(half).abs().sum()
 
 
 def test_integration_does_not_depend_on_how_points_are_laid_out(

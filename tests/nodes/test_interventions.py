@@ -14,11 +14,13 @@ from saecircuits.nodes.interventions import (
     intervene,
     node_change,
 )
+from saecircuits.nodes.units import Positions
 from saecircuits.splicing import observe
 from tests.by_hand import Raw
 from tests.models import D_SAE, Toy, make_contrast
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+CLOSE: Tolerance = {"rtol": 1e-9, "atol": 1e-11}
 LINEARIZATIONS = ["full", "frozen", "secant"]
 POLICIES = ["recompute", "hold"]
 
@@ -69,7 +71,11 @@ def _changes_by_hand(toy: Toy, contrast: Contrast, spots: list[Spot]) -> list[Te
     ],
 )
 def test_effects_are_those_of_hooks_made_by_hand(
-    request: pytest.FixtureRequest, fixture: str, positions: str, linearization: str, policy: str
+    request: pytest.FixtureRequest,
+    fixture: str,
+    positions: Positions,
+    linearization: str,
+    policy: str,
 ) -> None:
     toy = request.getfixturevalue(fixture)
     contrast = make_contrast(

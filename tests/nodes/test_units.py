@@ -1,14 +1,17 @@
 """Units: which token counts for which node, and which corrupted token stands in for it."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from saecircuits.errors import TaskError, UnknownNameError
-from saecircuits.nodes.units import Units, make_units
+from saecircuits.nodes.units import Positions, Units, make_units
 from tests.models import Toy
+from tests.tolerance import Tolerance
 
-ROUNDING = {"rtol": 0, "atol": 1e-6}
+ROUNDING: Tolerance = {"rtol": 0, "atol": 1e-6}
 
 
 def _units(clean: list[list[int]], corrupted: list[list[int]], n_unit: int) -> Units:
@@ -64,7 +67,7 @@ def test_units_need_not_be_contiguous() -> None:
 
 
 @pytest.mark.parametrize("positions", ["span", "sum"])
-def test_alignment_rows_add_up_to_one_inside_units(toy_uneven: Toy, positions: str) -> None:
+def test_alignment_rows_add_up_to_one_inside_units(toy_uneven: Toy, positions: Positions) -> None:
     prompts = toy_uneven.prompts
     units = make_units(prompts, positions, tokenizer=toy_uneven.model.tokenizer)
     inside = (units.clean >= 0).double()
@@ -158,7 +161,7 @@ def _membership_by_hand(units: Units) -> Tensor:
 
 
 @pytest.mark.parametrize("positions", ["span", "sum"])
-def test_membership_counts_each_token_once(toy_uneven: Toy, positions: str) -> None:
+def test_membership_counts_each_token_once(toy_uneven: Toy, positions: Positions) -> None:
     units = make_units(toy_uneven.prompts, positions, tokenizer=toy_uneven.model.tokenizer)
     torch.testing.assert_close(units.membership, _membership_by_hand(units), rtol=0, atol=0)
 
@@ -173,7 +176,7 @@ def test_refusals(toy: Toy, toy_uneven: Toy) -> None:
 
 def test_unknown_positions_are_refused(toy: Toy) -> None:
     # From below the checks of the tests, as a caller without them would meet it.
-    unchecked = getattr(make_units, "__wrapped__", make_units)
+    unchecked: Callable[..., Units] = getattr(make_units, "__wrapped__", make_units)
     with pytest.raises(UnknownNameError, match="unknown positions 'spam'; did you mean 'span'"):
         unchecked(toy.prompts, "spam", tokenizer=toy.model.tokenizer)
 

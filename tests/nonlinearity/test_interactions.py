@@ -11,6 +11,7 @@ from saecircuits.nodes.names import node_id
 from saecircuits.nonlinearity.node_game import node_stages
 from saecircuits.nonlinearity.sampled import sample
 from saecircuits.nonlinearity.walk import walk
+from saecircuits.splicing.observation import ErrorPolicy
 from saecircuits.theory.interactions import (
     all_subsets,
     dividends,
@@ -21,8 +22,9 @@ from saecircuits.theory.interactions import (
 )
 from tests.models import Toy, make_contrast
 from tests.nonlinearity.test_games import strongest_spots
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-10}
+CLOSE: Tolerance = {"rtol": 1e-9, "atol": 1e-10}
 
 
 def _names(toy: Toy, count: int) -> tuple[list[str], list[Any]]:
@@ -33,7 +35,7 @@ def _names(toy: Toy, count: int) -> tuple[list[str], list[Any]]:
 
 
 @pytest.mark.parametrize("policy", ["recompute", "hold"])
-def test_tables_of_a_small_game(toy: Toy, policy: str) -> None:
+def test_tables_of_a_small_game(toy: Toy, policy: ErrorPolicy) -> None:
     names, spots = _names(toy, 5)
     found = sc.interactions(
         toy.model, toy.prompts, names, rest="clean", error_policy=policy, batch_size=3

@@ -1,5 +1,7 @@
 """Orders of nodes, edges and components against interventions, and the profile by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -23,8 +25,9 @@ from saecircuits.splicing.components import Component
 from tests.by_hand import Raw, hand_metric
 from tests.models import Toy, make_contrast
 from tests.nonlinearity.test_games import strongest_spots
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+CLOSE: Tolerance = {"rtol": 1e-9, "atol": 1e-11}
 
 
 @pytest.mark.parametrize("policy", ["recompute", "hold"])
@@ -156,6 +159,6 @@ def test_tables(toy: Toy) -> None:
     ("choices", "message"),
     [({"points": 4}, "must be odd"), ({"n_neurons": 0}, "at least 1")],
 )
-def test_numbers_that_have_no_meaning(toy: Toy, choices: dict[str, int], message: str) -> None:
+def test_numbers_that_have_no_meaning(toy: Toy, choices: dict[str, Any], message: str) -> None:
     with pytest.raises(sc.InputError, match=message):
         sc.linearity(toy.model, toy.prompts, **choices)

@@ -4,6 +4,7 @@ import random
 import re
 import xml.etree.ElementTree as ET
 from itertools import combinations
+from typing import Any
 
 import hypothesis.strategies as st
 import pandas as pd
@@ -82,7 +83,7 @@ def measured_report(circuit: Circuit):
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_no_text_overlaps_or_leaves_the_picture(name: str, how: str) -> None:
     circuit = CIRCUITS[name]
-    more = {} if how == "plain" else {"groups": made_groups(circuit)}
+    more: dict[str, Any] = {} if how == "plain" else {"groups": made_groups(circuit)}
     if how == "measured":
         more["report"] = measured_report(circuit)
     picture = drawn(circuit, example=EXAMPLE, **more)
@@ -114,24 +115,29 @@ def test_an_unvalidated_circuit_says_so() -> None:
 
 def test_sign_is_coded_by_colour_and_by_dash() -> None:
     picture = drawn(CIRCUITS["usual"])
-    paths = [path for path in picture.iter(f"{SVG}path") if path.find(f"{SVG}title") is not None]
+    paths = [(title_of(path), path) for path in picture.iter(f"{SVG}path") if title_of(path)]
     effects = CIRCUITS["usual"].edges.set_index(["source", "target"])["effect"]
     assert paths
-    for path in paths:
-        source, target = path.find(f"{SVG}title").text.rpartition(": ")[0].split(" \u2192 ")
+    for title, path in paths:
+        source, target = title.rpartition(": ")[0].split(" \u2192 ")
         is_positive = effects[source, target] >= 0
         assert (path.get("stroke-dasharray") is None) == is_positive
         assert path.get("stroke") == ("#0072b2" if is_positive else "#c64f00")
+
+
+def title_of(element: ET.Element) -> str:
+    """The tooltip of an element; empty where it has none."""
+    return element.findtext(f"{SVG}title") or ""
 
 
 def bars(picture: ET.Element) -> list[tuple[str, ET.Element]]:
     """Tooltip and bar of every box that has one."""
     found = []
     for group in picture.iter(f"{SVG}g"):
-        title = group.find(f"{SVG}title")
+        title = title_of(group)
         for bar in group.findall(f"{SVG}rect"):
-            if title is not None and bar.get("height") == "6":
-                found.append((title.text or "", bar))
+            if title and bar.get("height") == "6":
+                found.append((title, bar))
     return found
 
 
@@ -142,11 +148,13 @@ def test_what_ablation_measured_is_drawn_with_its_sign() -> None:
     assert len(found) > 5
     drops = []
     for title, bar in found:
-        drop = float(re.search(r"faithfulness loses (\S+)", title)[1])
-        drops.append((abs(drop), float(bar.get("width"))))
+        told = re.search(r"faithfulness loses (\S+)", title)
+        assert told is not None
+        drop = float(told[1])
+        drops.append((abs(drop), float(bar.get("width", "nan"))))
         assert (bar.get("fill") == "#0072b2") == (drop >= 0)
         assert (bar.get("fill") == "#fff" and bar.get("stroke-dasharray") is not None) == (drop < 0)
-    groups = {row["drop"] for row in report.groups}
+    groups = {row["drop"] for row in report.groups or ()}
     assert {drop for drop, _ in drops} >= {abs(round(drop, 3)) for drop in groups}
     assert bars(drawn(circuit, groups=made_groups(circuit))) == []
 
@@ -177,12 +185,12 @@ def test_wider_edges_are_stronger() -> None:
     picture = drawn(CIRCUITS["usual"])
     effects = CIRCUITS["usual"].edges.set_index(["source", "target"])["effect"].abs()
     pairs = [
-        (effects[tuple(p.find(f"{SVG}title").text.rpartition(": ")[0].split(" \u2192 "))], p)
-        for p in picture.iter(f"{SVG}path")
-        if p.find(f"{SVG}title") is not None
+        (effects[tuple(title_of(path).rpartition(": ")[0].split(" \u2192 "))], path)
+        for path in picture.iter(f"{SVG}path")
+        if title_of(path)
     ]
     pairs.sort(key=lambda pair: pair[0])
-    widths = [float(path.get("stroke-width")) for _, path in pairs]
+    widths = [float(path.get("stroke-width", "nan")) for _, path in pairs]
     assert widths == sorted(widths)
     assert widths[-1] == 6
 
@@ -211,7 +219,7 @@ def test_any_text_makes_a_well_formed_picture(text: str, token: str, span: str) 
 def test_readers_who_do_not_see_it_get_title_and_description() -> None:
     picture = drawn(CIRCUITS["usual"], title="pronoun in stories")
     ids = (picture.get("aria-labelledby") or "").split()
-    by_id = {element.get("id"): element.text for element in picture}
+    by_id = {element.get("id"): element.text or "" for element in picture}
     assert by_id[ids[0]] == "pronoun in stories"
     strongest = CIRCUITS["usual"].nodes.query("kind in ['feature', 'error']")["node"].iloc[0]
     assert strongest in by_id[ids[1]]
@@ -221,7 +229,7 @@ def test_groups_and_what_they_are_worth_are_in_the_description() -> None:
     circuit = CIRCUITS["deep"]
     groups = made_groups(circuit)
     picture = drawn(circuit, groups=groups, report=measured_report(circuit))
-    about = next(element.text for element in picture if element.get("id") == "desc")
+    about = next(element.text or "" for element in picture if element.get("id") == "desc")
     effect = circuit.nodes.set_index("node")["effect"]
     strongest = max(groups, key=lambda group: abs(effect[list(group.nodes)].sum()))
     assert f"{strongest.name} (group of {len(strongest.nodes)})" in about
@@ -231,15 +239,17 @@ def test_groups_and_what_they_are_worth_are_in_the_description() -> None:
 def test_error_nodes_tokens_and_the_metric_have_shapes_of_their_own(found: Found) -> None:
     picture = drawn(found.circuit, labels=found.labels, report=found.report)
     groups = {
-        group.find(f"{SVG}title").text.partition(":")[0]: group
+        title_of(group).partition(":")[0]: group
         for group in picture.iter(f"{SVG}g")
-        if group.find(f"{SVG}title") is not None
+        if title_of(group)
     }
     for node, group in groups.items():
         is_error = ".error@" in node
         assert (group.find(f"{SVG}polygon") is not None) == is_error
         if not is_error:
-            is_pill = group.find(f"{SVG}rect").get("rx") == "15.5"
+            shape = group.find(f"{SVG}rect")
+            assert shape is not None
+            is_pill = shape.get("rx") == "15.5"
             assert is_pill == (node == "metric" or node.startswith("token@"))
 
 

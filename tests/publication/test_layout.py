@@ -21,7 +21,7 @@ CIRCUITS = {
 }
 
 
-@pytest.fixture(params=CIRCUITS, ids=CIRCUITS.keys())
+@pytest.fixture(params=CIRCUITS, ids=list(CIRCUITS))
 def circuit(request: pytest.FixtureRequest) -> Circuit:
     return CIRCUITS[request.param]
 
@@ -71,13 +71,15 @@ def test_a_group_stands_for_its_nodes() -> None:
     home = {node: group.name for group in groups for node in group.nodes}
     shown = layout.shown_nodes[0] - len(home)
     assert shown == len([box for box in layout.boxes if box.kind in ("feature", "error")])
-    summed: dict[tuple[str, str], float] = {}
+    summed: dict[tuple[str | None, str | None], float] = {}
     for source, target, value in circuit.edges[["source", "target", "effect"]].to_numpy().tolist():
         ends = home.get(source, source), home.get(target, target)
         summed[ends] = summed.get(ends, 0.0) + value
     for link in layout.links:
-        ends = tuple(b.title if b.kind == "group" else b.node for b in (link.source, link.target))
-        assert link.effect == pytest.approx(summed[ends])
+        source, target = (
+            b.title if b.kind == "group" else b.node for b in (link.source, link.target)
+        )
+        assert link.effect == pytest.approx(summed[source, target])
 
 
 def made_groups(circuit: Circuit) -> list[Group]:

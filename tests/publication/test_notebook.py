@@ -41,7 +41,7 @@ def test_a_run_shows_its_own_page(found: Found, out: Path) -> None:
     routes = sc.paths(found.graph)
     run = Run(found.graph, found.circuit, found.report, routes, out)
     for shown in (stored, run, show(out), show(stored), show(str(out))):
-        output = shown._repr_html_()
+        output = shown._repr_html_() or ""
         assert page_in(output) == page
         assert 'sandbox="allow-scripts ' in output and "allow-same-origin" not in output
     assert show(out).save(out.parent / "copy.html").read_text() == page
@@ -138,4 +138,5 @@ def test_the_widget_s_page_differs_by_the_bridge_alone(found: Found, out: Path) 
     assert less == page
     bundle = sc.widget(out)._repr_mimebundle_()
     data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert data is not None
     assert "application/vnd.jupyter.widget-view+json" in data

@@ -164,6 +164,7 @@ def test_a_published_run_has_its_page(found: Found, out: Path) -> None:
     run = read_run(out)
     assert data["circuit_digest"] == run.record.circuit_digest
     assert data["nodes"]["id"] == run.circuit.nodes["node"].tolist()
+    assert run.report is not None
     assert data["report"]["faithfulness"] == run.report.faithfulness
     assert data["task"]["example"]["clean"] == found.task.train.texts[0][0]
     assert data["looks"]

@@ -4,6 +4,7 @@ import io
 import re
 import time
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -125,7 +126,7 @@ def test_any_text_makes_a_readable_file(text: str) -> None:
 
 def test_widths_are_at_least_the_font_s() -> None:
     for weight in ("normal", "bold"):
-        font = TTFont(font_file(weight))
+        font: Any = TTFont(font_file(weight))  # its tables have types of their own, made on reading
         advances, table = font["hmtx"], font.getBestCmap()
         for text in (
             "girl, woman | +She",

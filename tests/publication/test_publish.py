@@ -5,6 +5,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,9 +35,14 @@ FILES = {
 }
 
 
-def published(found: Found, folder: Path, **options: object) -> Path:
-    given = {"graph": found.graph, "model": found.model, "task": found.task} | options
-    return publish(found.circuit, found.report, folder, **{"labels": found.labels} | given)
+def published(found: Found, folder: Path, **options: Any) -> Path:
+    given: dict[str, Any] = {
+        "labels": found.labels,
+        "graph": found.graph,
+        "model": found.model,
+        "task": found.task,
+    } | options
+    return publish(found.circuit, found.report, folder, **given)
 
 
 def digests(folder: Path) -> dict[str, str]:

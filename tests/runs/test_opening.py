@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_overwrite_and_resume_exclude_each_other(out: Path) -> None:
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
 @pytest.mark.parametrize("name", ["README.md", "data.csv", "nodes.parquet.bak"])
 def test_files_of_somebody_else_are_left_alone(
-    out: Path, name: str, options: dict[str, bool]
+    out: Path, name: str, options: dict[str, Any]
 ) -> None:
     out.mkdir()
     (out / name).write_text("mine")

@@ -39,7 +39,8 @@ def assert_equal_reports(first: ValidationReport, second: ValidationReport) -> N
     tables = ("curve", "ablations")
     for name in tables:
         one, other = getattr(first, name), getattr(second, name)
-        if one is not None or other is not None:
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
             pd.testing.assert_frame_equal(one, other, check_exact=True)
     for name in ValidationReport.model_fields:
         one, other = getattr(first, name), getattr(second, name)

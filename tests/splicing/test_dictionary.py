@@ -13,9 +13,10 @@ from saecircuits.splicing import Dictionary
 from saecircuits.splicing.activations import encode_sparse
 from saecircuits.splicing.convert import check_finite, check_widths, dictionary_from_sae
 from tests.models import D_SAE, random_sae
+from tests.tolerance import Tolerance
 
 D_IN, D_OUT = 13, 11
-EXACT = {"rtol": 0, "atol": 1e-12}
+EXACT: Tolerance = {"rtol": 0, "atol": 1e-12}
 
 # Every supported kind: sae_lens's name, its options, and whether it reads one width and writes
 # another.
@@ -136,7 +137,7 @@ def test_topk_keeps_sae_lens_s_features(rescaled: bool, bias: float, dtype: torc
     options = {"d_sae": 512, "k": 24, "rescale_acts_by_decoder_norm": rescaled}
     sae = random_sae("topk", d_in=D_IN, seed=4, **options)
     with torch.no_grad():
-        sae.b_enc += bias
+        sae.get_parameter("b_enc").add_(bias)
     sae.to(dtype)
     dictionary = dictionary_from_sae(sae, "blocks.0.hook_resid_post")
     x = torch.randn(400, D_IN, generator=torch.Generator().manual_seed(1)).to(dtype)

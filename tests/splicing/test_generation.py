@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from torch import Tensor
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from saecircuits.splicing import SplicedModel, generation, splice
 from saecircuits.splicing.generation import generate, next_logits
@@ -17,8 +17,8 @@ from saecircuits.splicing.remembering import cache_name, remembering_logits
 from tests.architectures import BUILDERS, build
 from tests.models import WORDS, boot, random_sae
 
-_ENDS = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0}
-_LATENT = {
+_ENDS: dict[str, Any] = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0}
+_LATENT: dict[str, Any] = {
     "q_lora_rank": 5, "kv_lora_rank": 7, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4,
     "v_head_dim": 6, "first_k_dense_replace": 2, "n_routed_experts": 4, "n_group": 1,
     "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 8,
@@ -26,24 +26,24 @@ _LATENT = {
 
 
 def _falcon(alibi: bool) -> Any:
-    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
     return transformers.FalconForCausalLM(transformers.FalconConfig(**_ENDS, **sizes, alibi=alibi))
 
 
 def _deepseek() -> Any:
-    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 29}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 29}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 2}
     config = transformers.DeepseekV3Config(**_ENDS, **sizes, **heads, **_LATENT)
     return transformers.DeepseekV3ForCausalLM(config)
 
 
 def _mamba() -> Any:
-    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "state_size": 5}
+    sizes: dict[str, Any] = {"hidden_size": 24, "num_hidden_layers": 2, "state_size": 5}
     return transformers.MambaForCausalLM(transformers.MambaConfig(**_ENDS, **sizes))
 
 
 def _mpt() -> Any:
-    sizes = {"d_model": 24, "n_layers": 2, "n_heads": 2, "max_seq_len": 32}
+    sizes: dict[str, Any] = {"d_model": 24, "n_layers": 2, "n_heads": 2, "max_seq_len": 32}
     return transformers.MptForCausalLM(transformers.MptConfig(**_ENDS, **sizes))
 
 

@@ -12,8 +12,9 @@ from saecircuits.splicing import observe, splice
 from saecircuits.splicing.observation import check_error_policy, pass_through
 from tests.by_hand import hand_metric
 from tests.models import D_SAE, N_LAYERS, Toy, build_bridge, make_contrast, random_sae
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 0, "atol": 1e-11}
+CLOSE: Tolerance = {"rtol": 0, "atol": 1e-11}
 RESID = "blocks.1.hook_resid_post"
 
 

@@ -10,12 +10,13 @@ from torch import Tensor
 from saecircuits.errors import UnknownNameError
 from saecircuits.splicing import SplicedModel, record_operator, splice
 from saecircuits.splicing.hooking import attached, recording
-from saecircuits.splicing.operators import FULL, _secant, check_linearization
+from saecircuits.splicing.operators import FULL, Linearization, _secant, check_linearization
 from saecircuits.splicing.sites import Nonlinearity, block_hooks
 from tests.architectures import build
 from tests.models import Toy, build_gemma2, random_sae
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 0, "atol": 1e-11}
+CLOSE: Tolerance = {"rtol": 0, "atol": 1e-11}
 pytestmark = pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale")
 
 
@@ -29,7 +30,8 @@ def gemma2_uncapped(tmp_path_factory: pytest.TempPathFactory) -> Toy:
         for kind in ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
     }
     tokens = torch.tensor([[0, 4, 9, 2, 11, 7, 3], [0, 5, 5, 1, 20, 13, 8]])
-    return Toy(model=splice(bridge, dictionaries), prompts=_JustTokens(tokens))
+    prompts: Any = _JustTokens(tokens)
+    return Toy(model=splice(bridge, dictionaries), prompts=prompts)
 
 
 class _JustTokens:
@@ -44,7 +46,7 @@ def linear_head(request: pytest.FixtureRequest) -> Toy:
 
 
 @pytest.mark.parametrize("kind", ["full", "frozen", "secant"])
-def test_operators_reproduce_the_clean_run(each_family: Toy, kind: str) -> None:
+def test_operators_reproduce_the_clean_run(each_family: Toy, kind: Linearization) -> None:
     model, tokens = each_family.model, each_family.prompts.clean_tokens
     operator = record_operator(model.bridge, tokens, kind=kind)
     with torch.no_grad():
@@ -57,7 +59,9 @@ def test_operators_reproduce_the_clean_run(each_family: Toy, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["full", "frozen", "secant"])
-def test_a_repeated_operator_serves_the_batch_laid_out_again(each_family: Toy, kind: str) -> None:
+def test_a_repeated_operator_serves_the_batch_laid_out_again(
+    each_family: Toy, kind: Linearization
+) -> None:
     model, tokens = each_family.model, each_family.prompts.clean_tokens[:2]
     operator = record_operator(model.bridge, tokens, kind=kind)
     change = torch.randn(6, tokens.shape[1], model.splices[0].dictionary.d_out).double()
@@ -139,7 +143,7 @@ def test_a_softcap_on_the_logits_bends_the_secant_operator(gemma2: Toy) -> None:
     assert min(_curvatures(gemma2, operator)) > 1e-6
 
 
-def _gradient_by_detaching(toy: Toy, kind: str) -> Tensor:
+def _gradient_by_detaching(toy: Toy, kind: Linearization) -> Tensor:
     """d(sum of some logits)/d(token embedding) on the bare bridge, held tensors detached."""
     bridge, tokens = toy.model.bridge, toy.prompts.clean_tokens
     leaf: list[Tensor] = []
@@ -169,7 +173,7 @@ def _gradient_by_detaching(toy: Toy, kind: str) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["frozen", "secant"])
-def test_gradients_are_those_of_detached_tensors(each_family: Toy, kind: str) -> None:
+def test_gradients_are_those_of_detached_tensors(each_family: Toy, kind: Linearization) -> None:
     # The usual way to freeze: let nothing flow back through patterns, scales and gates.
     model, tokens = each_family.model, each_family.prompts.clean_tokens
     leaf: list[Tensor] = []

@@ -12,8 +12,9 @@ from saecircuits.splicing import SplicedModel, splice
 from saecircuits.splicing.section import Section, blocks_can_be_left_out
 from tests.architectures import BUILDERS, build
 from tests.models import WORDS, Toy, random_sae
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 0, "atol": 1e-11}
+CLOSE: Tolerance = {"rtol": 0, "atol": 1e-11}
 LENGTHS = torch.tensor([6, 3, 5])
 
 

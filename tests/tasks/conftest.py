@@ -2,19 +2,22 @@
 
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from saecircuits.tasks import FAMILIES
+from saecircuits.tasks.tokens import Tokenizer
 
 BOS = "<|endoftext|>"
 
 
-def byte_level_tokenizer(texts: list[str], *, vocabulary: int) -> PreTrainedTokenizerFast:
+def byte_level_tokenizer(texts: list[str], *, vocabulary: int) -> Any:
     """A byte-level BPE tokenizer like the shipped one, of at most `vocabulary` tokens."""
-    core = Tokenizer(models.BPE())
+    core = tokenizers.Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -28,7 +31,7 @@ def byte_level_tokenizer(texts: list[str], *, vocabulary: int) -> PreTrainedToke
 
 
 @pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> Tokenizer:
     """Every word of the families is one token; "uncle" and other rare words are several."""
     texts = []
     for family in FAMILIES.values():
@@ -40,7 +43,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def letters() -> PreTrainedTokenizerFast:
+def letters() -> Tokenizer:
     """A tokenizer that knows single bytes only."""
     return byte_level_tokenizer([], vocabulary=257)
 
@@ -49,5 +52,5 @@ def letters() -> PreTrainedTokenizerFast:
 class Reading:
     """A stand-in for a model: all that tasks want of one."""
 
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: Tokenizer
     n_ctx: int

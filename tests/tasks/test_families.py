@@ -3,18 +3,17 @@
 from collections import Counter
 
 import pytest
-from transformers import PreTrainedTokenizerFast
 
 from saecircuits.errors import TaskError
 from saecircuits.tasks import FAMILIES, load_task
-from saecircuits.tasks.tokens import encode_text
+from saecircuits.tasks.tokens import Tokenizer, encode_text
 from tests.tasks.conftest import Reading
 
 EVERY_FAMILY = pytest.mark.parametrize("name", FAMILIES)
 
 
 @EVERY_FAMILY
-def test_counts_and_no_shared_prompt(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_counts_and_no_shared_prompt(name: str, tokenizer: Tokenizer) -> None:
     pairs = FAMILIES[name].make_pairs(tokenizer)
     assert Counter(pair.split for pair in pairs) == {"train": 120, "test": 120}
     # Stronger than no overlap between the halves: no text occurs twice at all.
@@ -23,9 +22,7 @@ def test_counts_and_no_shared_prompt(name: str, tokenizer: PreTrainedTokenizerFa
 
 
 @EVERY_FAMILY
-def test_answers_are_one_token_and_prompts_align(
-    name: str, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_answers_are_one_token_and_prompts_align(name: str, tokenizer: Tokenizer) -> None:
     task = load_task(name, Reading(tokenizer, 64))
     for prompts in (task.train, task.test):
         assert len(prompts) == 120 and prompts.has_spans and prompts.is_aligned
@@ -37,7 +34,7 @@ def test_answers_are_one_token_and_prompts_align(
 
 
 @EVERY_FAMILY
-def test_both_directions_equally_often(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_both_directions_equally_often(name: str, tokenizer: Tokenizer) -> None:
     family = FAMILIES[name]
     sides = {(first.text, second.text) for first, second in family.contrasts()}
     for split in ("train", "test"):
@@ -48,7 +45,7 @@ def test_both_directions_equally_often(name: str, tokenizer: PreTrainedTokenizer
 
 
 @EVERY_FAMILY
-def test_both_halves_use_the_same_words(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_both_halves_use_the_same_words(name: str, tokenizer: Tokenizer) -> None:
     """The words that differ within a pair: those are what the task is about."""
     about: dict[str, set[str]] = {"train": set(), "test": set()}
     for pair in FAMILIES[name].make_pairs(tokenizer):
@@ -56,26 +53,27 @@ def test_both_halves_use_the_same_words(name: str, tokenizer: PreTrainedTokenize
         differing = {
             token for a, b in zip(clean, corrupted, strict=True) if a != b for token in (a, b)
         }
+        assert pair.split is not None
         about[pair.split] |= {tokenizer.decode([token]) for token in differing}
     assert about["train"] == about["test"]
     assert 2 <= len(about["train"]) <= 12
 
 
 @EVERY_FAMILY
-def test_the_same_pairs_every_time(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_same_pairs_every_time(name: str, tokenizer: Tokenizer) -> None:
     family = FAMILIES[name]
     assert family.make_pairs(tokenizer) == family.make_pairs(tokenizer)
 
 
 @EVERY_FAMILY
-def test_the_first_pairs_are_balanced_too(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_first_pairs_are_balanced_too(name: str, tokenizer: Tokenizer) -> None:
     """A run on the first pairs alone sees both directions."""
     sides = {(first.text, second.text) for first, second in FAMILIES[name].contrasts()}
     task = load_task(name, Reading(tokenizer, 64), limit=8)
     assert sum(texts in sides for texts in task.train.texts) == 4
 
 
-def test_a_tokenizer_that_splits_the_words_is_refused(letters: PreTrainedTokenizerFast) -> None:
+def test_a_tokenizer_that_splits_the_words_is_refused(letters: Tokenizer) -> None:
     with pytest.raises(TaskError) as caught:
         FAMILIES["pronoun"].make_pairs(letters)
     assert str(caught.value) == (

@@ -1,7 +1,9 @@
 """Files give back the pairs written, and say which line is wrong and how."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -44,7 +46,7 @@ def span_sets(draw: st.DrawFn) -> dict[str, object]:
 
 
 @st.composite
-def pair_fields(draw: st.DrawFn) -> list[dict[str, object]]:
+def pair_fields(draw: st.DrawFn) -> list[dict[str, Any]]:
     """What pairs of any text consist of, with unique ids."""
     fields = []
     for name in draw(st.lists(texts, min_size=1, max_size=4, unique=True)):
@@ -66,7 +68,7 @@ def pair_fields(draw: st.DrawFn) -> list[dict[str, object]]:
 @settings(deadline=None)
 @given(fields=pair_fields())
 def test_what_is_written_is_read(
-    fields: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+    fields: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     pairs = [PromptPair(**each) for each in fields]
     path = tmp_path_factory.mktemp("round trip") / "task.jsonl"
@@ -75,7 +77,7 @@ def test_what_is_written_is_read(
     assert [entry.name for entry in path.parent.iterdir()] == ["task.jsonl"]
 
 
-def written(path: Path, *rows: dict[str, object] | str) -> Path:
+def written(path: Path, *rows: Mapping[str, object] | str) -> Path:
     """A file with these rows, texts as they are."""
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

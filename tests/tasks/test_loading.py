@@ -1,14 +1,15 @@
 """Tasks by name and from files, and halves that never share a prompt."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
-from transformers import PreTrainedTokenizerFast
 
 from saecircuits.errors import TaskError, UnknownNameError
 from saecircuits.tasks import load_task, task_names
+from saecircuits.tasks.tokens import Tokenizer
 from tests.models import build_tokenizer
 from tests.tasks.conftest import Reading
 
@@ -24,7 +25,7 @@ def row(clean: str, corrupted: str, **extra: object) -> dict[str, object]:
     }
 
 
-def written(path: Path, rows: list[dict[str, object]]) -> Path:
+def written(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     """A task file of these rows."""
     path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     return path
@@ -37,7 +38,7 @@ def prompt_texts(texts: tuple[tuple[str, str], ...]) -> set[str]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_prompts_that_hang_together_stay_together(
-    seed: int, tmp_path: Path, letters: PreTrainedTokenizerFast
+    seed: int, tmp_path: Path, letters: Tokenizer
 ) -> None:
     rng = Random(seed)
     letter_pairs = [rng.sample("abcdefghijklmnopqrstuvwx", 2) for _ in range(14)]
@@ -51,7 +52,7 @@ def test_prompts_that_hang_together_stay_together(
 
 
 def test_pairs_without_shared_prompts_are_divided_in_half(
-    tmp_path: Path, letters: PreTrainedTokenizerFast
+    tmp_path: Path, letters: Tokenizer
 ) -> None:
     rows = [row(letter, letter.upper()) for letter in "abcdefghij"]
     task = load_task(written(tmp_path / "letters.jsonl", rows), Reading(letters, 16))
@@ -61,7 +62,7 @@ def test_pairs_without_shared_prompts_are_divided_in_half(
     assert list(task.train.ids) == sorted(task.train.ids, key=int)  # the order of the file
 
 
-def test_splits_of_the_file_are_kept(tmp_path: Path, letters: PreTrainedTokenizerFast) -> None:
+def test_splits_of_the_file_are_kept(tmp_path: Path, letters: Tokenizer) -> None:
     rows = [row(a, a.upper(), split="test" if a in "bd" else "train") for a in "abcde"]
     task = load_task(written(tmp_path / "t.jsonl", rows), Reading(letters, 16))
     assert (task.train.ids, task.test.ids) == (("1", "3", "5"), ("2", "4"))
@@ -91,7 +92,7 @@ def test_files_that_cannot_be_used(
     rows: list[dict[str, object]],
     message: str,
     tmp_path: Path,
-    letters: PreTrainedTokenizerFast,
+    letters: Tokenizer,
 ) -> None:
     path = written(tmp_path / "t.jsonl", rows)
     with pytest.raises(TaskError) as caught:
@@ -99,34 +100,34 @@ def test_files_that_cannot_be_used(
     assert str(caught.value) == f"{path}: {message}"
 
 
-def test_an_unknown_name_lists_the_near_ones(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_an_unknown_name_lists_the_near_ones(tokenizer: Tokenizer) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown task 'pronon'; did you mean 'pronoun'"):
         load_task("pronon", Reading(tokenizer, 16))
 
 
 @pytest.mark.parametrize("name", ["pronoun.jsonl", "pronoun.json", "tasks/pronoun", "a\\b"])
-def test_what_looks_like_a_path_is_one(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_what_looks_like_a_path_is_one(name: str, tokenizer: Tokenizer) -> None:
     with pytest.raises(TaskError) as caught:
         load_task(name, Reading(tokenizer, 16))
     assert str(caught.value).startswith(f"{name}: no such file; give a .jsonl file or one of ")
 
 
-def test_a_folder_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_folder_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(TaskError, match=r": is a folder; give a .jsonl file"):
         load_task(tmp_path, Reading(tokenizer, 16))
 
 
-def test_the_limit_is_at_least_one(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_limit_is_at_least_one(tokenizer: Tokenizer) -> None:
     with pytest.raises(TaskError, match=r"limit is 0; it must be at least 1"):
         load_task("pronoun", Reading(tokenizer, 16), limit=0)
 
 
-def test_a_context_too_short_for_a_family_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_context_too_short_for_a_family_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(TaskError, match=r"^task 'pronoun': pair 'pronoun-train-\d+': the prompt "):
         load_task("pronoun", Reading(tokenizer, 6))
 
 
-def test_names_and_digests_of_the_shipped_tasks(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_names_and_digests_of_the_shipped_tasks(tokenizer: Tokenizer) -> None:
     tasks = [load_task(name, Reading(tokenizer, 64)) for name in task_names()]
     assert [task.name for task in tasks] == list(task_names())
     assert len({task.digest for task in tasks}) == len(tasks) == 9

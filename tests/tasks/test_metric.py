@@ -1,8 +1,9 @@
 """The logit difference against numbers worked out by hand."""
 
+from typing import Any
+
 import torch
 from torch.testing import assert_close
-from transformers import PreTrainedTokenizerFast
 
 from saecircuits.tasks import PromptPair, last_position_logits, logit_difference, tokenize
 from saecircuits.tasks.tokens import encode_answer
@@ -20,7 +21,7 @@ def test_logits_of_the_last_token_alone_are_taken_as_they_are() -> None:
     assert_close(found, logits[:, 0], rtol=0, atol=0)
 
 
-def test_means_over_several_answers(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_means_over_several_answers(tokenizer: Any) -> None:
     pairs = [
         PromptPair("The dog", "The dogs", (" was", " dog"), (" were",), "1"),
         PromptPair("The cat", "The cats", (" was",), (" were", " dogs", " cats"), "2"),
@@ -35,7 +36,7 @@ def test_means_over_several_answers(tokenizer: PreTrainedTokenizerFast) -> None:
     assert_close(logit_difference(logits, prompts), expected, rtol=0, atol=1e-12)
 
 
-def test_a_shift_of_all_logits_changes_nothing(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_shift_of_all_logits_changes_nothing(tokenizer: Any) -> None:
     prompts = tokenize(
         [PromptPair("The dog", "The dogs", (" was",), (" were",), "1")], tokenizer, n_ctx=16
     )

@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import PreTrainedTokenizerFast
 
 from saecircuits.errors import TaskError
 from saecircuits.tasks import PromptPair, Prompts, tokenize
-from saecircuits.tasks.tokens import encode_text
+from saecircuits.tasks.tokens import Tokenizer, encode_text
 
 
 def pair(clean: str, corrupted: str, **changes: object) -> PromptPair:
@@ -22,7 +21,7 @@ def exact(found: torch.Tensor, expected: list[object]) -> None:
     assert_close(found, torch.tensor(expected), rtol=0, atol=0)
 
 
-def test_tensors_of_two_pairs(letters: PreTrainedTokenizerFast) -> None:
+def test_tensors_of_two_pairs(letters: Tokenizer) -> None:
     a, b, c, n, y, z = encode_text("abcnyz", letters)
     bos = letters.bos_token_id
     prompts = tokenize(
@@ -54,7 +53,7 @@ def test_tensors_of_two_pairs(letters: PreTrainedTokenizerFast) -> None:
 
 
 def test_without_spans_and_of_one_length_each_token_is_a_span(
-    letters: PreTrainedTokenizerFast,
+    letters: Tokenizer,
 ) -> None:
     prompts = tokenize([pair("ab", "cb"), pair("ba", "ca")], letters, n_ctx=8)
     assert prompts.require_spans() == ("t1", "t2")
@@ -63,7 +62,7 @@ def test_without_spans_and_of_one_length_each_token_is_a_span(
 
 
 def test_without_spans_and_of_several_lengths_spans_are_refused_only_when_needed(
-    letters: PreTrainedTokenizerFast,
+    letters: Tokenizer,
 ) -> None:
     prompts = tokenize([pair("ab", "cb"), pair("bab", "cab")], letters, n_ctx=8)
     assert not prompts.has_spans and prompts.is_aligned
@@ -80,13 +79,13 @@ def test_without_spans_and_of_several_lengths_spans_are_refused_only_when_needed
     ("corrupted_span", "aligned"), [(("s", 1, 2), True), (("s", 2, 3), False), (("s", 1, 3), False)]
 )
 def test_alignment_means_spans_in_equal_places(
-    corrupted_span: tuple[str, int, int], aligned: bool, letters: PreTrainedTokenizerFast
+    corrupted_span: tuple[str, int, int], aligned: bool, letters: Tokenizer
 ) -> None:
     given = pair("abc", "cba", clean_spans=(("s", 1, 2),), corrupted_spans=(corrupted_span,))
     assert tokenize([given], letters, n_ctx=8).is_aligned is aligned
 
 
-def test_word_spans(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_word_spans(tokenizer: Tokenizer) -> None:
     given = pair("The uncle", "The dog", answer=(" was",), wrong=(" were",), by_word=True)
     prompts = tokenize([given], tokenizer, n_ctx=16)
     assert prompts.span_names == ("word 1", "word 2")
@@ -96,7 +95,7 @@ def test_word_spans(tokenizer: PreTrainedTokenizerFast) -> None:
     exact(prompts.corrupted_spans, [[-1, 0, 1]])
 
 
-def test_unequal_lengths_are_never_aligned(letters: PreTrainedTokenizerFast) -> None:
+def test_unequal_lengths_are_never_aligned(letters: Tokenizer) -> None:
     prompts = tokenize([pair("ab", "cb"), pair("bab", "cab")], letters, n_ctx=8)
     shorter = replace(prompts, corrupted_lengths=prompts.corrupted_lengths - 1)
     assert prompts.is_aligned and not shorter.is_aligned
@@ -124,7 +123,7 @@ def test_unequal_lengths_are_never_aligned(letters: PreTrainedTokenizerFast) -> 
     ],
 )  # fmt: skip
 def test_pairs_that_cannot_be_used(
-    pairs: list[PromptPair], message: str, letters: PreTrainedTokenizerFast
+    pairs: list[PromptPair], message: str, letters: Tokenizer
 ) -> None:
     with pytest.raises(TaskError) as caught:
         tokenize(pairs, letters, n_ctx=8)
@@ -132,7 +131,7 @@ def test_pairs_that_cannot_be_used(
 
 
 @pytest.fixture
-def four(letters: PreTrainedTokenizerFast) -> tuple[list[PromptPair], Prompts]:
+def four(letters: Tokenizer) -> tuple[list[PromptPair], Prompts]:
     """Four pairs of different lengths, with spans, and their tensors."""
     spans = {"clean_spans": (("s", 1, 2),), "corrupted_spans": (("s", 1, 2),)}
     texts = [("ab", "ba"), ("abcd", "dcba"), ("abc", "cb"), ("a", "bbbbb")]
@@ -145,7 +144,7 @@ def four(letters: PreTrainedTokenizerFast) -> tuple[list[PromptPair], Prompts]:
 def test_a_subset_is_what_tokenising_its_pairs_gives(
     indices: list[int],
     four: tuple[list[PromptPair], Prompts],
-    letters: PreTrainedTokenizerFast,
+    letters: Tokenizer,
 ) -> None:
     pairs, prompts = four
     subset = prompts.subset(indices)
@@ -172,9 +171,7 @@ def test_an_empty_subset_is_refused(four: tuple[list[PromptPair], Prompts]) -> N
         {"clean_spans": (("r", 1, 2),), "corrupted_spans": (("r", 1, 2),)},
     ],
 )
-def test_the_digest_sees_every_change(
-    change: dict[str, object], letters: PreTrainedTokenizerFast
-) -> None:
+def test_the_digest_sees_every_change(change: dict[str, object], letters: Tokenizer) -> None:
     spans = {"clean_spans": (("s", 1, 2),), "corrupted_spans": (("s", 1, 2),)}
     given = pair("abc", "cab", **spans)
     before = tokenize([given], letters, n_ctx=8).digest

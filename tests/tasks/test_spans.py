@@ -1,13 +1,14 @@
 """Spans partition a prompt, under names that do not depend on its length."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
 
 from saecircuits.errors import TaskError
 from saecircuits.tasks.spans import Span, check_spans, merged_names, partition, word_spans
-from saecircuits.tasks.tokens import encode_prompt
+from saecircuits.tasks.tokens import Tokenizer, encode_prompt
 
 
 @st.composite
@@ -77,7 +78,7 @@ def test_a_name_that_a_gap_needs_is_refused() -> None:
         partition([("a", 1, 2), ("after a", 3, 4)], 4)
 
 
-def test_words_take_all_their_tokens(letters: PreTrainedTokenizerFast) -> None:
+def test_words_take_all_their_tokens(letters: Tokenizer) -> None:
     text = "a bc\n d "  # the trailing space belongs to the last word
     assert word_spans(text, encode_prompt(text, letters, n_ctx=32), letters) == (
         ("word 1", 1, 2),
@@ -86,7 +87,7 @@ def test_words_take_all_their_tokens(letters: PreTrainedTokenizerFast) -> None:
     )
 
 
-def test_words_with_several_bytes_a_letter(letters: PreTrainedTokenizerFast) -> None:
+def test_words_with_several_bytes_a_letter(letters: Tokenizer) -> None:
     text = "é ü"
     assert word_spans(text, encode_prompt(text, letters, n_ctx=32), letters) == (
         ("word 1", 1, 3),
@@ -106,7 +107,7 @@ class WholeTextTokenizer:
         """The one token, with BOS if asked."""
         return [0, 1] if add_special_tokens else [1] * bool(text)
 
-    def decode(self, token_ids: list[int]) -> str:
+    def decode(self, token_ids: Sequence[int]) -> str:
         """The text, if its token is there."""
         return self.text * len(token_ids)
 

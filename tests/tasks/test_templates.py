@@ -1,11 +1,11 @@
 """Which contrasts of a family become pairs, on a family of four."""
 
 import pytest
-from transformers import PreTrainedTokenizerFast
 
 from saecircuits.errors import TaskError
 from saecircuits.tasks import Family, templates
 from saecircuits.tasks.templates import Contrast, Side
+from saecircuits.tasks.tokens import Tokenizer
 
 
 def contrast(first: str, second: str, answers: str = "yn", cut: int = 1) -> Contrast:
@@ -30,7 +30,7 @@ def _one_pair_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(templates, "PAIRS_PER_SPLIT", 1)
 
 
-def test_pairs_and_their_spans(letters: PreTrainedTokenizerFast) -> None:
+def test_pairs_and_their_spans(letters: Tokenizer) -> None:
     train, test = family(*GOOD).make_pairs(letters)
     assert (train.id, train.split) == ("toy-train-000", "train")
     assert (test.id, test.split) == ("toy-test-000", "test")
@@ -50,15 +50,13 @@ def test_pairs_and_their_spans(letters: PreTrainedTokenizerFast) -> None:
         pytest.param(contrast("ab", "dd"), id="a text that is used"),
     ],
 )
-def test_contrasts_that_are_passed_over(
-    unusable: Contrast, letters: PreTrainedTokenizerFast
-) -> None:
+def test_contrasts_that_are_passed_over(unusable: Contrast, letters: Tokenizer) -> None:
     with pytest.raises(TaskError, match=r"^1 usable pairs with this tokenizer, 2 needed; "):
         family(GOOD[0], unusable).make_pairs(letters)
 
 
 def test_a_piece_that_ends_within_a_token_is_passed_over(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: Tokenizer,
 ) -> None:
     # " dog" and "s" are tokens too, but " dogs" is one token: none ends before its last letter.
     within = contrast(" dogs", " cats", cut=4)

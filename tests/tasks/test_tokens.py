@@ -1,31 +1,33 @@
 """BOS exactly once, and answers of exactly one token."""
 
+from typing import Any
+
 import pytest
 from transformers import PreTrainedTokenizerFast
 
 from saecircuits.errors import TaskError
-from saecircuits.tasks.tokens import check_end, encode_answer, encode_prompt, encode_text
+from saecircuits.tasks.tokens import Tokenizer, check_end, encode_answer, encode_prompt, encode_text
 from tests.models import build_tokenizer
 
 
-def test_bos_comes_first_and_once(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_bos_comes_first_and_once(tokenizer: Tokenizer) -> None:
     ids = encode_prompt("The dog", tokenizer, n_ctx=16)
     assert ids == [tokenizer.bos_token_id, *encode_text("The dog", tokenizer)]
-    assert ids.count(tokenizer.bos_token_id) == 1
+    assert sum(token == tokenizer.bos_token_id for token in ids) == 1
 
 
-def test_a_text_with_its_own_bos_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_text_with_its_own_bos_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(TaskError, match=r"already starts with BOS; leave it out"):
         encode_prompt("<|endoftext|>The dog", tokenizer, n_ctx=16)
 
 
-def test_a_tokenizer_without_bos_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
-    without = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
+def test_a_tokenizer_without_bos_is_refused(tokenizer: Any) -> None:
+    without: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
     with pytest.raises(TaskError, match=r"no BOS token; .* set `bos_token`"):
         encode_prompt("The dog", without, n_ctx=16)
 
 
-def test_the_context_counts_bos(letters: PreTrainedTokenizerFast) -> None:
+def test_the_context_counts_bos(letters: Tokenizer) -> None:
     assert len(encode_prompt("abcd", letters, n_ctx=5)) == 5
     with pytest.raises(TaskError) as caught:
         encode_prompt("abcde", letters, n_ctx=5)
@@ -34,7 +36,7 @@ def test_the_context_counts_bos(letters: PreTrainedTokenizerFast) -> None:
     )
 
 
-def test_an_answer_is_taken_literally(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_an_answer_is_taken_literally(tokenizer: Tokenizer) -> None:
     assert [encode_answer(" dog", tokenizer)] == encode_text(" dog", tokenizer)
 
 
@@ -50,19 +52,19 @@ def test_an_answer_is_taken_literally(tokenizer: PreTrainedTokenizerFast) -> Non
     ],
 )
 def test_an_answer_of_several_tokens_is_refused(
-    answer: str, message: str, letters: PreTrainedTokenizerFast
+    answer: str, message: str, letters: Tokenizer
 ) -> None:
     with pytest.raises(TaskError) as caught:
         encode_answer(answer, letters)
     assert str(caught.value) == message
 
 
-def test_an_empty_answer_is_refused(letters: PreTrainedTokenizerFast) -> None:
+def test_an_empty_answer_is_refused(letters: Tokenizer) -> None:
     with pytest.raises(TaskError, match=r"the answer '' is 0 tokens \(none\)"):
         encode_answer("", letters)
 
 
-def test_a_space_at_the_end_belongs_to_the_answer(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_space_at_the_end_belongs_to_the_answer(tokenizer: Tokenizer) -> None:
     # Byte-level: " was" is one token, so behind a space of its own no word begins.
     for answer in ("was", " was"):
         with pytest.raises(TaskError, match="write prompts without it, and answers as ' was'"):

@@ -18,9 +18,9 @@ D_MODEL, D_HEAD = 11, 3
 
 def _random_head(seed: int) -> HeadMaps:
     generator = torch.Generator().manual_seed(seed)
-    into = [torch.randn(D_MODEL, D_HEAD, generator=generator).double() for _ in range(3)]
+    W_Q, W_K, W_V = (torch.randn(D_MODEL, D_HEAD, generator=generator).double() for _ in range(3))
     out = torch.randn(D_HEAD, D_MODEL, generator=generator).double()
-    return head_maps(torch.eye(D_MODEL).double(), *into, out)
+    return head_maps(torch.eye(D_MODEL).double(), W_Q, W_K, W_V, out)
 
 
 def _direction(index: int) -> torch.Tensor:

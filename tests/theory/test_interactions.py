@@ -16,8 +16,9 @@ from saecircuits.theory.interactions import (
     spectrum,
     values_of,
 )
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-12, "atol": 1e-12}
+CLOSE: Tolerance = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def _random_game(count: int, *rest: int) -> Tensor:

@@ -14,8 +14,9 @@ from saecircuits.theory.sampling import (
     size_means,
     triple_dividends,
 )
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-10}
+CLOSE: Tolerance = {"rtol": 1e-9, "atol": 1e-10}
 
 
 def _game(count: int, *rest: int) -> torch.Tensor:

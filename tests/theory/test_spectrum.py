@@ -21,9 +21,11 @@ from saecircuits.theory import (
     through,
     total_change,
 )
+from saecircuits.theory.affine import StreamMap
+from tests.tolerance import Tolerance
 
 SIZES = (1, 2, 1, 2)
-CLOSE = {"rtol": 0, "atol": 1e-12}
+CLOSE: Tolerance = {"rtol": 0, "atol": 1e-12}
 
 
 def _mix(weight: Tensor, across: Tensor, stream: Tensor) -> Tensor:
@@ -175,7 +177,7 @@ def test_paths_of_linear_components_do_not_interact(source: Tensor) -> None:
     assert (bent.sum(0) - total_change(together, source, first=1)).abs().max() > 0.1
 
 
-def _curved(apply: partial[Tensor], change: Tensor) -> Tensor:
+def _curved(apply: StreamMap, change: Tensor) -> Tensor:
     return apply(change).tanh()
 
 

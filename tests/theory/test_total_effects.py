@@ -6,8 +6,9 @@ import pytest
 from saecircuits.errors import InputError
 from saecircuits.theory.total_effects import adjacency, arriving, influence
 from tests.theory.graphs import layered_graph, random_graph
+from tests.tolerance import Tolerance
 
-CLOSE = {"rtol": 1e-12, "atol": 1e-12}
+CLOSE: Tolerance = {"rtol": 1e-12, "atol": 1e-12}
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -1,5 +1,8 @@
 """Agreement of estimates with measurements, against scipy and by hand."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -20,10 +23,11 @@ def test_agreement_of_a_reversed_and_of_a_constant_sample() -> None:
 def test_correlations_and_their_intervals_are_scipy_s() -> None:
     generator = np.random.default_rng(3)
     first = generator.integers(0, 4, size=7).astype(float)  # few values: ties, and constant draws
-    second = first + generator.integers(0, 3, size=7)
+    second = first + generator.integers(0, 3, size=7).astype(float)
     found = agreement(first, second, resamples=300, seed=1)
     draws = np.random.default_rng(1).integers(0, 7, size=(300, 7))
-    for name, correlate in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+    kinds: dict[str, Callable[..., Any]] = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
+    for name, correlate in kinds.items():
         expected = [
             correlate(first[draw], second[draw]).statistic
             for draw in draws

@@ -10,10 +10,11 @@ import torch
 import saecircuits as sc
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.splicing import SplicedModel, observe
+from saecircuits.splicing.components import ComponentKind
 from saecircuits.splicing.untrained import untrained
 from saecircuits.tasks import Prompts, Task
-from saecircuits.validation.bases import respliced, site_values
-from saecircuits.validation.component_circuits import ComponentCircuits
+from saecircuits.validation.bases import Basis, respliced, site_values
+from saecircuits.validation.component_circuits import ComponentCircuits, Grain
 from tests.models import Toy, make_contrast
 
 SIZES = (1, 3, 10, 40)
@@ -34,13 +35,13 @@ def test_features_have_the_curve_of_validation(toy: Toy, task: Task) -> None:
     circuit = sc.prune(sc.attribute(toy.model, task.train, max_nodes=1), nodes=1)
     report = sc.validate(toy.model, circuit, task.test, n_random=0)
     expected = report.curve.set_index("nodes")["faithfulness"]
-    for row in found.curve.itertuples():
-        assert row.faithfulness == pytest.approx(expected[row.nodes], rel=1e-9)
-        assert row.low <= row.faithfulness <= row.high
+    for row in found.curve.to_dict("records"):
+        assert row["faithfulness"] == pytest.approx(expected[row["nodes"]], rel=1e-9)
+        assert row["low"] <= row["faithfulness"] <= row["high"]
 
 
 @pytest.mark.parametrize("basis", ["coordinates", "pca"])
-def test_complete_bases_leave_no_error(toy: Toy, basis: str) -> None:
+def test_complete_bases_leave_no_error(toy: Toy, basis: Basis) -> None:
     model = respliced(toy.model, toy.prompts, basis, seed=0)
     values = site_values(toy.model, toy.prompts)
     for own, x in zip(model.splices, values, strict=True):
@@ -97,7 +98,7 @@ def test_kept_components_are_a_game_of_components(toy: Toy) -> None:
 
 
 @pytest.mark.parametrize("grain", ["heads", "neurons"])
-def test_effects_are_the_slope_of_the_metric(toy: Toy, grain: str) -> None:
+def test_effects_are_the_slope_of_the_metric(toy: Toy, grain: Grain) -> None:
     # All effects together are the derivative along the line on which every component moves.
     contrast = make_contrast(toy.model, toy.prompts)
     circuits = ComponentCircuits(contrast, grain)
@@ -123,7 +124,7 @@ def test_effects_are_the_slope_of_the_metric(toy: Toy, grain: str) -> None:
     torch.testing.assert_close(effects.sum(1), slope, rtol=1e-6, atol=1e-8)
 
 
-def _hook_name(model: SplicedModel, layer: int, kind: str) -> str:
+def _hook_name(model: SplicedModel, layer: int, kind: ComponentKind) -> str:
     from saecircuits.splicing.components import result_hook
 
     return result_hook(model, layer, kind)

@@ -32,7 +32,7 @@ def test_earlier_nodes_have_causes_in_later_blocks(contrast: Contrast) -> None:
 
 def test_where_nothing_moves_there_is_no_cause(contrast: Contrast) -> None:
     unmoved = contrast.feature_change(2).dense()[:, 2].abs().sum(0) == 0
-    nodes = [Spot(2, contrast.units.clean[0, 2].item(), int(unmoved.nonzero()[0]))]
+    nodes = [Spot(2, int(contrast.units.clean[0, 2]), int(unmoved.nonzero()[0]))]
     assert cause_of_nodes(contrast, nodes) is None
 
 

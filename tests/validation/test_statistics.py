@@ -26,7 +26,7 @@ def test_exact_sign_flips_are_those_of_scipy() -> None:
             _mean_difference,
             permutation_type="samples",
             alternative="greater",
-            n_resamples=np.inf,
+            n_resamples=2**9,  # all of them: then scipy draws none
             vectorized=True,
         )
         assert found == pytest.approx(theirs.pvalue, rel=1e-12)

@@ -11,6 +11,7 @@ from saecircuits.circuits import Circuit, prune
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.validation import ValidationReport, validate
 from saecircuits.validation.figures import FRACTIONS, areas, faithfulness_interval, sizes_of
 from saecircuits.validation.random_circuits import random_circuits
@@ -51,13 +52,14 @@ def test_error_share_is_what_goes_with_the_error_nodes(toy: Toy, graph: Attribut
     without = validate(toy.model, alone, toy.prompts.subset([3, 4]))
     np.testing.assert_allclose(without.faithfulness, report.faithfulness_without_errors)
     if report.faithfulness > 0:
+        assert report.error_share is not None
         expected = 1 - report.faithfulness_without_errors / report.faithfulness
         np.testing.assert_allclose(report.error_share, expected)
 
 
 @pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 def test_curve_starts_at_the_strongest_node(
-    toy: Toy, graph: AttributionGraph, baseline: str
+    toy: Toy, graph: AttributionGraph, baseline: BaselineKind
 ) -> None:
     held_out = toy.prompts.subset([3, 4])
     report = validate(
@@ -134,7 +136,7 @@ def test_report_round_trip(toy: Toy, graph: AttributionGraph) -> None:
 
 @pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
 def test_a_circuit_of_all_edges_has_one_figure(
-    toy: Toy, graph: AttributionGraph, baseline: str
+    toy: Toy, graph: AttributionGraph, baseline: BaselineKind
 ) -> None:
     # Every edge is named, whatever its estimated effect: node and edge ablation are then the same.
     circuit = prune(graph, nodes=30)
@@ -149,6 +151,7 @@ def test_a_circuit_of_all_edges_has_one_figure(
     by_nodes, by_edges = (report.faithfulness_of(ablate) for ablate in ("nodes", "edges"))
     assert by_nodes == report.faithfulness
     assert by_edges == pytest.approx(by_nodes, abs=1e-9)
+    assert report.ablations is not None
     rows = report.ablations.set_index("ablate")
     for name in ("faithfulness_low", "accuracy", "divergence"):
         assert rows.loc["nodes", name] == pytest.approx(rows.loc["edges", name], abs=1e-9)
@@ -171,6 +174,7 @@ def test_figures_by_edges(toy: Toy, graph: AttributionGraph) -> None:
     ends = circuit.edges[["source", "target"]]
     less = replace(circuit, edges=circuit.edges[~(ends == gone).any(axis=1)])
     again = validate(toy.model, less, held_out, ablate="edges", n_random=0)
+    assert report.minimality is not None
     (drop,) = (row["drop"] for row in report.minimality["drops"] if row["node"] == gone)
     assert drop == pytest.approx(report.faithfulness - again.faithfulness, abs=1e-9)
 
@@ -178,6 +182,7 @@ def test_figures_by_edges(toy: Toy, graph: AttributionGraph) -> None:
 def test_what_each_node_adds(toy: Toy, graph: AttributionGraph) -> None:
     circuit, held_out = prune(graph, nodes=7), toy.prompts.subset([3, 4])
     report = validate(toy.model, circuit, held_out, with_drops=True)
+    assert report.minimality is not None
     drops = {row["node"]: row["drop"] for row in report.minimality["drops"]}
     assert set(drops) == set(circuit.members)
     for gone in circuit.members[::3]:
@@ -196,6 +201,7 @@ def test_what_groups_add(toy: Toy, graph: AttributionGraph, ablate) -> None:
         toy.model, circuit, held_out, ablate=ablate, with_drops=True, groups=groups, n_random=0
     )
     assert report.minimality is not None and report.groups is not None
+    assert report.minimality is not None
     drops = {row["node"]: row["drop"] for row in report.minimality["drops"]}
     assert report.groups[0]["drop"] == pytest.approx(drops[first], abs=1e-12)
     for group, row in zip(groups, report.groups, strict=True):
@@ -232,20 +238,24 @@ def test_divergence_is_kl_of_the_next_token(toy: Toy, graph: AttributionGraph) -
             for tokens in (held_out.clean_tokens, held_out.corrupted_tokens)
         )
     expected = torch.nn.functional.kl_div(corrupted, clean, log_target=True, reduction="batchmean")
+    assert report.ablations is not None
     assert report.ablations["divergence"][0] == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_several_baselines_side_by_side(toy: Toy, graph: AttributionGraph) -> None:
     circuit, held_out = prune(graph, nodes=20), toy.prompts.subset([3, 4])
-    kinds = ["zero", "corrupted", "mean", "resample"]
+    kinds: list[BaselineKind] = ["zero", "corrupted", "mean", "resample"]
     report = validate(toy.model, circuit, held_out, baseline=kinds, reference=toy.prompts)
     assert report.baseline == "zero"
+    assert report.ablations is not None
     assert report.ablations["baseline"].tolist() == [kind for kind in kinds for _ in range(2)]
     for kind in kinds:
         alone = validate(toy.model, circuit, held_out, baseline=kind, reference=toy.prompts)
         for ablate in ("nodes", "edges"):
             assert report.faithfulness_of(ablate, kind) == alone.faithfulness_of(ablate)
-    found = [report.faithfulness_of("edges", kind) for kind in kinds]
+    found = [
+        figure for kind in kinds if (figure := report.faithfulness_of("edges", kind)) is not None
+    ]
     assert report.spread("edges") == (min(found), max(found))
     assert len(set(found)) == 4
 

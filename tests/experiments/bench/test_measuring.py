@@ -7,7 +7,7 @@ from experiments.bench.measuring import Clock, PeakMemory, product_rate, this_ma
 
 def test_a_clock_adds_up_what_it_ran_for() -> None:
     clock = Clock()
-    torch.randn(300, 300) @ torch.randn(300, 300)
+    torch.randn(300, 300).matmul(torch.randn(300, 300))
     assert (clock.cpu, clock.wall) == (0.0, 0.0)
     seen = []
     for _ in range(2):
