@@ -248,14 +248,21 @@ def _shape(box: Box) -> str:
             width = 1 if box.kind == "token" else 1.8
             style = {"fill": "#fff", "stroke": DARK, "stroke_width": width}
             return tag("rect", **place, rx=box.height / 2, **style)
+        case _:
+            return tag(
+                "polygon", points=_corners(box), fill="#ececec", **signed, stroke_width=1, **dash
+            )
+
+
+def _corners(box: Box) -> str:
+    """A box with pointed ends, as error nodes have."""
     left, right, cut = box.x, box.x + box.width, 10.0
     top, bottom, middle = box.y, box.y + box.height, box.y + box.height / 2
     corners = (
         (left, middle), (left + cut, top), (right - cut, top),
         (right, middle), (right - cut, bottom), (left + cut, bottom),
     )  # fmt: skip
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-    return tag("polygon", points=points, fill="#ececec", **signed, stroke_width=1, **dash)
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
 
 
 def _writing(box: Box, circuit: Circuit) -> list[str]:

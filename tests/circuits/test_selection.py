@@ -169,7 +169,7 @@ def test_signed_effects_come_largest_first(graph: AttributionGraph) -> None:
 
 def test_paths_come_first(graph: AttributionGraph) -> None:
     ranked = graph.nodes[graph.nodes["kind"] == "feature"]["node"].tolist()
-    order = by_paths(graph, ranked)
+    order = by_paths(graph, ranked, graph.checked(None))
     assert sorted(order) == sorted(ranked)
     assert order != ranked
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.ablation import ablate_nodes, keep_all, keep_none, keep_spots
 from saecircuits.nodes.experiment import Experiment, experiment_of
 from saecircuits.nodes.names import METRIC
+from saecircuits.runs.stored import read_graph
+from saecircuits.runs.writing import write_graph
 from tests.models import Toy, contrasts_of, make_contrast
 
 NODES = ["blocks.0.hook_resid_post.f3@subject", "blocks.2.hook_resid_post.error@rest"]
@@ -55,7 +58,7 @@ def test_what_is_measured_is_measured_in_the_model_as_it_is(toy: Toy) -> None:
 
 def test_public_functions_take_an_experiment_or_build_one(toy: Toy) -> None:
     train, test = toy.prompts.subset([0, 1, 2]), toy.prompts.subset([3, 4])
-    choices = {"baseline": "mean", "error_policy": "hold"}
+    choices: dict[str, Any] = {"baseline": "mean", "error_policy": "hold"}
     built = sc.attribute(toy.model, train, max_nodes=20, **choices)
     graph = sc.attribute(Experiment(toy.model, train, **choices), max_nodes=20)
     assert graph.nodes.equals(built.nodes) and graph.edges.equals(built.edges)
@@ -78,8 +81,6 @@ def test_public_functions_take_an_experiment_or_build_one(toy: Toy) -> None:
 
 
 def test_a_graph_read_from_disk_does_what_it_could_before(toy: Toy, tmp_path: Path) -> None:
-    from saecircuits.publication import read_graph, write_graph
-
     train, test = toy.prompts.subset([0, 1, 2]), toy.prompts.subset([3, 4])
     graph = sc.attribute(toy.model, train, max_nodes=20)
     (tmp_path / "run").mkdir()
@@ -90,7 +91,7 @@ def test_a_graph_read_from_disk_does_what_it_could_before(toy: Toy, tmp_path: Pa
     experiment = stored.on(toy.model, train)
     circuit = sc.prune(stored, experiment, faithfulness=0.5)
     assert circuit.members == sc.prune(graph, faithfulness=0.5).members
-    size = {"n_nodes": 4, "n_edges": 4}
+    size: dict[str, Any] = {"n_nodes": 4, "n_edges": 4}
     assert sc.calibrate(experiment, stored, **size) == sc.calibrate(toy.model, graph, train, **size)
     assert sc.paths(stored, experiment, k=3).to_json() == sc.paths(graph, k=3).to_json()
     report = sc.validate(Experiment(toy.model, test), circuit, n_random=1)

@@ -7,7 +7,6 @@ from torch import Tensor
 import saecircuits as sc
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.ablation import Kept, ablate_nodes, keep_spots
-from saecircuits.nodes.baselines import BaselineKind
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.interventions import ERROR, Spot, intervene
@@ -124,7 +123,7 @@ def _components_by_hand(toy: Toy, gone: list[Component], *, zero: bool) -> Tenso
 @pytest.mark.parametrize("rest", RESTS)
 @pytest.mark.parametrize("fixture", ["toy", "llama", "gemma2"])
 def test_components_by_hand(
-    request: pytest.FixtureRequest, fixture: str, rest: Rest, baseline: BaselineKind
+    request: pytest.FixtureRequest, fixture: str, rest: Rest, baseline: str
 ) -> None:
     toy: Toy = request.getfixturevalue(fixture)
     names = ["L0.H1", "L0.MLP", "L1.ATTN", "L1.N3", "L1.N28"]

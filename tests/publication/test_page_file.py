@@ -67,19 +67,20 @@ def test_tables_and_page_agree(out: Path) -> None:
     circuit = made_circuit(n_nodes=40, n_edges=80)
     record = record_of(circuit, out)
     page = page_of(circuit, (), None, record=record, title="made")
+    nodes, edges, parts = (one.model_dump() for one in (page.nodes, page.edges, page.parts))
     ids = page.nodes.id
     assert ids == tuple(circuit.nodes["node"])
-    assert page.nodes.effect == pytest.approx(circuit.nodes["effect"].tolist(), rel=1e-5)
+    assert nodes["effect"] == pytest.approx(circuit.nodes["effect"].tolist(), rel=1e-5)
     ends = zip(page.edges.source, page.edges.target, strict=True)
     assert [(ids[source], ids[target]) for source, target in ends] == list(
         zip(circuit.edges["source"], circuit.edges["target"], strict=True)
     )
-    direct = [float("nan") if value is None else value for value in page.edges.direct]
+    direct = [float("nan") if value is None else value for value in edges["direct"]]
     assert direct == pytest.approx(circuit.edges["direct"].tolist(), rel=1e-5, nan_ok=True)
-    carried = [0.0] * len(page.edges.effect)
-    for edge, effect in zip(page.parts.edge, page.parts.effect, strict=True):
+    carried = [0.0] * len(edges["effect"])
+    for edge, effect in zip(page.parts.edge, parts["effect"], strict=True):
         carried[edge] += effect or 0.0
-    assert carried == pytest.approx(list(page.edges.effect), rel=1e-4)
+    assert carried == pytest.approx(list(edges["effect"]), rel=1e-4)
     names = [page.parts.names[part] for part in page.parts.part]
     assert names == circuit.edge_parts["part"].tolist()
     assert dict(zip(page.parts.names, page.parts.degrees, strict=True)) == {
