@@ -33,6 +33,8 @@ FLOORS = (
 LIBRARIES_OF_SPLICE = {"transformer_lens", "sae_lens"}
 ROOMS = ("features", "runs", "interchange", "publication")
 LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+MOST_PARAMETERS = 8
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 
 
@@ -155,3 +157,20 @@ def test_theory_is_torch_alone() -> None:
 def test_files_can_be_held_in_the_head(module: str) -> None:
     lines = len(FILES[module].read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST_FILE, f"{module} has {lines} lines"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_functions_of_a_room_can_be_held_in_the_head(room: str) -> None:
+    """`publish` is a public name that takes everything a run can have."""
+    too_large = [
+        f"{module}.{node.name}"
+        for module in FILES
+        if _floor(module) == room
+        for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        and (
+            (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION
+            or len(node.args.args) + len(node.args.kwonlyargs) > MOST_PARAMETERS
+        )
+    ]
+    assert too_large in ([], ["saecircuits.publication.publish.publish"])
