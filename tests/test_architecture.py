@@ -30,8 +30,6 @@ FLOORS = (
     ("__main__",),
 )
 LIBRARIES_OF_SPLICE = {"transformer_lens", "sae_lens"}
-ROOMS = ("features", "runs", "interchange", "publication")
-LONGEST_FILE = 400
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 
 

@@ -46,7 +46,6 @@ OVER = {
     "cli/testing.py hypotheses": Over(OPTIONS, parameters=9),
     "discovery.py discover": Over(CHOICES, lines=76, parameters=16),
     "expansion/expand.py expand": Over(CHOICES, parameters=10),
-    "interchange/foreign.py from_foreign": Over(PASSES, lines=65),
     "nonlinearity/linearity.py linearity": Over(CHOICES, parameters=9),
     "nonlinearity/sampled.py sample": Over(PASSES, lines=75),
     "publication/publish.py publish": Over(CHOICES, parameters=15),

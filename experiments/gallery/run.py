@@ -16,7 +16,7 @@ import saecircuits as sc
 from experiments.arguments import task_parser
 from experiments.tables import markdown_table
 from saecircuits.runs.phrases import pair_phrase
-from saecircuits.runs.records import TaskRecord
+from saecircuits.runs.records import TaskRecord, describe_task
 
 _HEAD = """# Gallery
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run = sc.discover(model, task, options.runs / name, overwrite=True)
         shutil.copyfile(run.folder / "figure.svg", pictures / f"{name}.svg")
         rows.append(row(task, run))
-        sections.append(section(task, sc.publication.describe_task(task, model), run))
+        sections.append(section(task, describe_task(task, model), run))
         print(rows[-1], flush=True)
     text = "\n\n".join([_HEAD.rstrip(), markdown_table(pd.DataFrame(rows), digits=2), *sections])
     (options.out / "gallery.md").write_text(text + "\n", encoding="utf-8")

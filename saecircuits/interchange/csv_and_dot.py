@@ -19,6 +19,7 @@ from saecircuits.interchange.flat import (
     unflatten,
 )
 from saecircuits.interchange.graph_file import GraphFile, short_name
+from saecircuits.interchange.own import part_rows
 from saecircuits.nodes.names import METRIC
 from saecircuits.runs.phrases import effect_number
 from saecircuits.runs.storage import read_bytes, understood
@@ -37,12 +38,9 @@ def write_csv(graph: GraphFile) -> dict[str, bytes]:
     """The files of a folder: three tables, and the record of the whole as JSON."""
     flat = flatten(graph).mapped(escaped)
     edges = [{key: value for key, value in row.items() if key != PARTS} for row in flat.edges]
-    parts = [
-        {"source": row["source"], "target": row["target"],
-         **dict(zip(PART_COLUMNS[2:], part, strict=True))}
-        for row in flat.edges
-        for part in json.loads(unescaped(row.get(PARTS, "[]")))
-    ]  # fmt: skip
+    parts = part_rows(
+        {**row, PARTS: json.loads(unescaped(row.get(PARTS, "[]")))} for row in flat.edges
+    )
     return {
         NODES_CSV: _csv(flat.nodes, columns_of(flat.nodes)),
         EDGES_CSV: _csv(edges, columns_of(edges) or ["source", "target", "effect"]),

@@ -20,7 +20,7 @@ from saecircuits.interchange.findings import whole_number
 from saecircuits.interchange.graph_checks import check_graph
 from saecircuits.interchange.graph_file import GraphFile, Group, Label
 from saecircuits.interchange.rules import FEATURE_NAMES
-from saecircuits.interchange.shared_ids import with_own_ids
+from saecircuits.interchange.shared_ids import Rows, with_own_ids
 from saecircuits.interchange.viewers import FEATURE_TYPES, LOGIT, uncantor
 from saecircuits.nodes.names import METRIC
 from saecircuits.runs.storage import sha256, to_json
@@ -55,45 +55,14 @@ def from_foreign(document: Mapping[str, Any], *, where: str) -> GraphFile:
     links, added = _added_up(links, where)
     notes += added
     mended = {**document, "nodes": nodes, "links": links} if notes else dict(document)
-    ordered = sorted(nodes, key=_rank)
-    tokens = document["metadata"]["prompt_tokens"]
-    about = _About.of(document, nodes)
-    rows = [_row(node, tokens, about) for node in ordered]
-    edges = [
-        {"source": link["source"], "target": link["target"], "effect": float(link["weight"])}
-        for link in sorted(links, key=lambda link: -abs(link["weight"]))
-    ]
     asked = document["qParams"]
     groups, empty = groups_of(asked.get("supernodes"), where)
     if empty:
         shown = [[group.label, *group.nodes] for group in groups]
         mended = {**mended, "qParams": {**asked, "supernodes": shown}}
         notes += empty
-    circuit = Circuit(
-        nodes=table_of(rows, NODE_TABLE),
-        edges=table_of(edges, EDGE_TABLE),
-        edge_parts=table_of([], PART_TABLE),
-        candidates=tuple(row["node"] for row in rows if row["kind"] in ("feature", "error")),
-        settings=AttributionSettings(
-            linearization="frozen",
-            positions="each",
-            error_policy="hold",
-            baseline="zero",
-            thresholds="held",
-            parts=False,
-        ),
-        selection={"by": "influence", **(document["metadata"].get("pruning_settings") or {})},
-        summary={"edges_computed": len(edges)},
-        provenance={
-            "model": document["metadata"]["scan"],
-            "source_set": _source_set(document["metadata"]),
-            "generator": (document["metadata"].get("info") or {}).get("generator") or {},
-            "file_digest": sha256(to_json(document, indent=None)),
-            "prompt": document["metadata"]["prompt"],
-        },
-    )
     return GraphFile(
-        circuit=circuit,
+        circuit=_circuit(document, nodes, links),
         labels={
             node["node_id"]: Label(node["clerp"], "file")
             for node in nodes
@@ -112,6 +81,40 @@ def from_foreign(document: Mapping[str, Any], *, where: str) -> GraphFile:
     )
 
 
+def _circuit(document: Mapping[str, Any], nodes: Rows, links: Rows) -> Circuit:
+    """The nodes and links, each with an id of its own, as a circuit."""
+    metadata = document["metadata"]
+    about = _About.of(document, nodes)
+    rows = [_row(node, metadata["prompt_tokens"], about) for node in sorted(nodes, key=_rank)]
+    edges = [
+        {"source": link["source"], "target": link["target"], "effect": float(link["weight"])}
+        for link in sorted(links, key=lambda link: -abs(link["weight"]))
+    ]
+    return Circuit(
+        nodes=table_of(rows, NODE_TABLE),
+        edges=table_of(edges, EDGE_TABLE),
+        edge_parts=table_of([], PART_TABLE),
+        candidates=tuple(row["node"] for row in rows if row["kind"] in ("feature", "error")),
+        settings=AttributionSettings(
+            linearization="frozen",
+            positions="each",
+            error_policy="hold",
+            baseline="zero",
+            thresholds="held",
+            parts=False,
+        ),
+        selection={"by": "influence", **(metadata.get("pruning_settings") or {})},
+        summary={"edges_computed": len(edges)},
+        provenance={
+            "model": metadata["scan"],
+            "source_set": _source_set(metadata),
+            "generator": (metadata.get("info") or {}).get("generator") or {},
+            "file_digest": sha256(to_json(document, indent=None)),
+            "prompt": metadata["prompt"],
+        },
+    )
+
+
 @dataclass(frozen=True)
 class _About:
     """What holds for all nodes of a file: whether feature numbers are paired, the highest layer."""
@@ -120,7 +123,7 @@ class _About:
     top: int
 
     @classmethod
-    def of(cls, document: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> "_About":
+    def of(cls, document: Mapping[str, Any], nodes: Rows) -> "_About":
         features = [node for node in nodes if node["feature_type"] in FEATURE_NAMES]
         # Some write paired numbers and do not say so. Their ids do: each holds the feature's own.
         is_paired = document["metadata"].get("schema_version") == 1 or (

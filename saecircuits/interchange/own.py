@@ -6,13 +6,13 @@ Read back, the circuit is equal. Numbers that do not exist are null, or left out
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import pandas as pd
 
 from saecircuits.circuits import Circuit
-from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, rows_of, table_of
+from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, Row, rows_of, table_of
 from saecircuits.edges.graph import EDGE_COLUMNS, NODE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError, cut
@@ -96,6 +96,16 @@ def own_edges(graph: GraphFile) -> list[dict[str, Any]]:
     return edges
 
 
+def part_rows(edges: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """The rows of parts that edges hold as lists under `parts`; the inverse of `own_edges`."""
+    return [
+        {"source": edge["source"], "target": edge["target"],
+         **dict(zip(_PART_FIELDS, part, strict=True))}
+        for edge in edges
+        for part in edge.get("parts") or ()
+    ]  # fmt: skip
+
+
 def from_own(
     record: Mapping[str, Any],
     nodes: Sequence[Mapping[str, Any]],
@@ -116,15 +126,7 @@ def from_own(
             f"{where} names saecircuits but holds no record of format "
             f"{OwnRecord.model_fields['format'].default!r}: {reason}"
         ) from None
-    parts = [
-        {
-            "source": edge["source"],
-            "target": edge["target"],
-            **dict(zip(_PART_FIELDS, part, strict=True)),
-        }
-        for edge in edges
-        for part in edge.get("parts") or ()
-    ]
+    parts = part_rows(edges)
     try:
         tables = [
             table_of(*each)

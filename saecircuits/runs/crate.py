@@ -107,9 +107,7 @@ def _features(folder: Path) -> list[dict[str, Any]]:
 def _file(path: Path, name: str) -> dict[str, Any]:
     data = read_bytes(path)
     return {
-        "@id": name,
-        "@type": "File",
-        "name": name,
+        **_entity(name, "File", name),
         "contentSize": str(len(data)),
         "encodingFormat": _FORMATS.get(path.suffix, "application/octet-stream"),
         "sha256": sha256(data),
@@ -121,47 +119,36 @@ def _history(record: CircuitRecord, results: list[str]) -> list[dict[str, Any]]:
     known = record.provenance
     software = [
         {
-            "@id": f"#software-{name}",
-            "@type": "SoftwareApplication",
-            "name": name.replace("_", "-"),
+            **_entity(f"#software-{name}", "SoftwareApplication", name.replace("_", "-")),
             "softwareVersion": version,
             **({"url": _HOMES[name]} if name in _HOMES else {}),
         }
         for name, version in record.versions
     ]
     model = {
-        "@id": "#model",
-        "@type": "CreativeWork",
-        "name": str(known.get("model", "model")),
+        **_entity("#model", "CreativeWork", record.model),
         "description": "The language model that the circuit is of; its weights are not included.",
         "identifier": f"sha256:{known.get('model_digest')}",
     }
     dictionaries = [
         {
-            "@id": f"#dictionary-{hook}",
-            "@type": "CreativeWork",
-            "name": f"dictionary at {hook}",
+            **_entity(f"#dictionary-{hook}", "CreativeWork", f"dictionary at {hook}"),
             "isBasedOn": {"@id": "#model"},
             "identifier": f"sha256:{digest}",
         }
         for hook, digest in sorted(record.dictionaries.items())
     ]
-    task = []
-    if record.task is not None:
-        task.append(
-            {
-                "@id": "#task",
-                "@type": "CreativeWork",
-                "name": record.task.name,
-                "description": record.task.description,
-                "identifier": f"sha256:{record.task.digest}",
-            }
-        )
+    task = [
+        {
+            **_entity("#task", "CreativeWork", one.name),
+            "description": one.description,
+            "identifier": f"sha256:{one.digest}",
+        }
+        for one in ([] if record.task is None else [record.task])
+    ]
     used = [model, *dictionaries, *task]
     action = {
-        "@id": "#run",
-        "@type": "CreateAction",
-        "name": record.command or "made from Python; the card shows how",
+        **_entity("#run", "CreateAction", record.command or "made from Python; the card shows how"),
         "description": json.dumps(
             {"settings": record.settings.model_dump(mode="json"), "selection": record.selection},
             sort_keys=True,
@@ -173,27 +160,28 @@ def _history(record: CircuitRecord, results: list[str]) -> list[dict[str, Any]]:
     return [action, *software, *used]
 
 
+def _entity(which: str, kind: str, name: str) -> dict[str, Any]:
+    return {"@id": which, "@type": kind, "name": name}
+
+
 def _described(record: CircuitRecord) -> str:
     counts = record.counts
     asked = "" if record.task is None else f" It was asked: {record.task.description}"
     return (
         f"A circuit of {counts.members} SAE features and error nodes and {counts.circuit_edges} "
-        f"edges in the model {record.provenance.get('model', 'model')}, found and validated by "
+        f"edges in the model {record.model}, found and validated by "
         f"ablation.{asked} {CARD} says how sure it is, {RECORD} how it was made."
     )
 
 
 def _licence(given: str | None) -> dict[str, Any]:
-    name = given or NOT_STATED
     about = (
         "Nobody has stated under which licence this run may be used; ask its author."
         if given is None
         else f"The files of this run may be used under: {given}"
     )
     return {
-        "@id": _licence_id(given),
-        "@type": "CreativeWork",
-        "name": name,
+        **_entity(_licence_id(given), "CreativeWork", given or NOT_STATED),
         "description": about,
     }
 

@@ -4,7 +4,7 @@ Labels that people wrote stand in a file of their own (`human_labels`); reading 
 place of the automatic ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -79,22 +79,19 @@ def read_dashboards(folder: str | Path) -> tuple[Dashboard, ...]:
     place = Path(folder)
     found = [read_json(path, Dashboard) for path in sorted((place / FEATURES).glob("*.json"))]
     human = latest(read_human_labels(place), read_record(place).dictionaries) if found else {}
-    owns = [board.saecircuits for board in found]
-    return tuple(
-        _named(board, human.get((own.site, own.feature)))
-        for board, own in zip(found, owns, strict=True)
-    )
+    return tuple(_named(board, human) for board in found)
 
 
-def _named(board: Dashboard, human: HumanLabel | None) -> Dashboard:
-    if human is None:
-        return board
+def _named(board: Dashboard, human: Mapping[tuple[str, int], HumanLabel]) -> Dashboard:
     own = board.saecircuits
+    label = human.get((own.site, own.feature))
+    if label is None:
+        return board
     change = {
-        "label": human.text,
+        "label": label.text,
         "auto": False,
-        "label_author": human.author,
-        "label_date": human.date,
+        "label_author": label.author,
+        "label_date": label.date,
         "auto_label": own.label if own.auto else own.auto_label,
     }
     return board.model_copy(update={"saecircuits": own.model_copy(update=change)})

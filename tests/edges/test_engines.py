@@ -29,7 +29,7 @@ def test_both_engines_give_one_table(toy_mixed: Toy, linearization: str) -> None
 def test_an_engine_that_does_not_cover_the_model_says_so(
     toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saecircuits.edges.edge_stage.covers", lambda model: "ln1 is unknown")
+    monkeypatch.setattr("saecircuits.edges.engines.covers", lambda model: "ln1 is unknown")
     with pytest.raises(InputError, match="ln1 is unknown"):
         attribute(toy.model, toy.prompts, engine="factorised", max_nodes=5)
     graph = attribute(toy.model, toy.prompts, max_nodes=5)
