@@ -29,6 +29,7 @@ FLOORS = (
     ("cli",),
     ("__main__",),
 )
+ROOMS = ("features", "runs", "interchange", "publication")
 LIBRARIES_OF_SPLICE = {"transformer_lens", "sae_lens"}
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 
