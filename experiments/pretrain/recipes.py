@@ -39,7 +39,7 @@ class Recipes:
         few = DictionaryRecipe(features=256, active=8, samples=20_000, batch=512)
         return cls(
             tokenizer_passages=2_000,
-            language_model=LanguageModelRecipe(tokens=200_000, report_every=25, save_every=25),
+            language_model=LanguageModelRecipe(tokens=40_000, report_every=2, save_every=2),
             stream=few,
             parts=few,
             transcoder=few,
