@@ -78,7 +78,8 @@ def read_dashboards(folder: str | Path) -> tuple[Dashboard, ...]:
     """
     place = Path(folder)
     found = [read_json(path, Dashboard) for path in sorted((place / FEATURES).glob("*.json"))]
-    human = latest(read_human_labels(place), read_record(place).dictionaries) if found else {}
+    written = read_human_labels(place)
+    human = latest(written, read_record(place).dictionaries) if found and written else {}
     return tuple(_named(board, human) for board in found)
 
 

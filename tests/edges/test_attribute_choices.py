@@ -1,14 +1,15 @@
 """Every choice that `attribute` takes: estimators, baselines, operators, policies, places."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from saecircuits.choices import looked_up
 from saecircuits.edges.attribute import attribute
 from saecircuits.edges.engines import Reference
-from saecircuits.edges.estimators import Estimator
+from saecircuits.edges.estimators import ESTIMATORS, Estimator
 from saecircuits.edges.interventions import intervene_on_edges
 from saecircuits.errors import InputError, TaskError, UnknownNameError
 from saecircuits.nodes.contrast import Contrast
@@ -198,4 +199,4 @@ def test_an_estimator_of_ones_own(toy: Toy) -> None:
     # Thresholds are crossed by slopes of the model as it is alone.
     assert mine.settings.thresholds == "held"
     with pytest.raises(InputError, match="estimator is an IntegrationSettings of saecircuits"):
-        attribute(toy.model, toy.prompts, estimator=IntegrationSettings())
+        looked_up("estimator", cast(Any, IntegrationSettings()), ESTIMATORS, Estimator)
