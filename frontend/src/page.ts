@@ -410,7 +410,7 @@ export interface CurveRow {
   faithfulness_low: number | null;
   faithfulness_high: number | null;
   faithfulness_without_errors: number | null;
-  edges?: number;
+  edges?: number | null;
 }
 /**
  * Agreement for nodes and edges, and which of the two node effects was measured.

@@ -16,7 +16,7 @@ class CurveRow(TypedDict):
     faithfulness_low: Cell
     faithfulness_high: Cell
     faithfulness_without_errors: Cell
-    edges: NotRequired[Count]
+    edges: NotRequired[Count | None]
 
 
 class AblationRow(TypedDict):

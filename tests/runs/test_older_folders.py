@@ -1,6 +1,7 @@
 """Runs of other versions: what is missing reads as missing, what is unknown is refused by name."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,19 @@ def older(found: Found, out: Path) -> Path:
     drop_columns(out, LACKING)
     edit(out / "validation.json", drop=["ablations", "areas", "minimality", "groups", "edges"])
     edit_settings(out, drop=["thresholds"])
+    edit_page(out / "report.html")
     return out
+
+
+def edit_page(path: Path) -> None:
+    """The page as it was before groups, a column, and keys without a value were left out."""
+    start, data, end = re.split(r'(?<=id="data">)(.*?)(?=</script>)', path.read_text(), maxsplit=1)
+    content = json.loads(data)
+    del content["groups"], content["nodes"]["left_out"]
+    content["report"]["random"]["size"] = None
+    for row in content["report"]["curve"]:
+        row["edges"] = None
+    path.write_text(start + json.dumps(content) + end)
 
 
 def edit(path: Path, *, drop: Sequence[str] = (), **changes: Any) -> None:
