@@ -23,9 +23,15 @@ def looked_up(what: str, given: str | C, table: Mapping[str, C], kind: type[C]) 
 
     Raises:
         UnknownNameError: no row of this name.
-        InputError: an object of another kind.
+        InputError: an object of another kind, or one that has the name of a row and is another:
+            files would say what was not done.
     """
     if isinstance(given, kind):
+        name = name_of(given)
+        if name in table and type(table[name]) is not type(given):
+            raise InputError(
+                f"{what} {name!r} is one of this package's; give {described(given)} another name"
+            )
         return given
     if not isinstance(given, str):
         names = ", ".join(map(repr, table))

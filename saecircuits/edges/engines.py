@@ -80,6 +80,21 @@ class Reference(Engine):
         return ReferenceEdges
 
 
+class Unnamed(Engine):
+    """An engine that somebody else made: its name is known from a file, and no more."""
+
+    description = "an engine that was made for this run"
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # pyright: ignore[reportAttributeAccessIssue]
+
+    def covers(self, model: SplicedModel) -> str:
+        return "it was made for this run, and is known by its name alone"
+
+    def prepare(self, *, is_split: bool) -> Prepare:
+        raise AssertionError("an engine that covers no model is not prepared")
+
+
 ENGINES: Final[Mapping[str, Engine]] = {row.name: row for row in (Factorised(), Reference())}
 
 

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from saecircuits.choices import looked_up, name_of
-from saecircuits.edges import estimators
+from saecircuits.edges import engines, estimators
 from saecircuits.edges.engines import AUTO, ENGINES, Engine
 from saecircuits.edges.estimators import ESTIMATORS, Estimator, estimator_of
 from saecircuits.errors import InputError, UnknownNameError, check_seed
@@ -157,7 +157,11 @@ class AttributionSettings(BaseModel):
     def stored(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Values as a file has them, where choices of somebody's own are known by name alone."""
         found = dict(values)
-        tables = {"estimator": (ESTIMATORS, estimators), "baseline": (BASELINES, baselines)}
+        tables = {
+            "estimator": (ESTIMATORS, estimators),
+            "baseline": (BASELINES, baselines),
+            "engine": ({AUTO: None, **ENGINES}, engines),
+        }
         for name, (table, home) in tables.items():
             given = found.get(name)
             if isinstance(given, str) and given not in table:

@@ -98,7 +98,7 @@ class Experiment:
     def over_batches(self, f: Callable[[Contrast], T]) -> list[T]:
         """What `f` makes of every batch of prompts, in order.
 
-        The one loop over prompts that there is: everything that depends on them goes through here.
+        The one loop over batches of runs: everything that is estimated or measured goes through it.
         """
         return [f(self._batch(number)) for number in range(self.n_batch)]
 

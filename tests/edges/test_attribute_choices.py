@@ -11,6 +11,7 @@ from saecircuits.edges.attribute import attribute
 from saecircuits.edges.engines import Reference
 from saecircuits.edges.estimators import ESTIMATORS, Estimator
 from saecircuits.edges.interventions import intervene_on_edges
+from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError, TaskError, UnknownNameError
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import IntegrationSettings, PlaceGradient, clean_gradients
@@ -178,6 +179,10 @@ def test_an_engine_of_ones_own(toy: Toy) -> None:
     assert found[0].summary["edge_engine"] == "mine (asked for)"
     assert found[0].settings.model_dump()["engine"] == "mine"
     assert found[0].edges.equals(found[1].edges)
+    stored = AttributionSettings(**AttributionSettings.stored(found[0].settings.model_dump()))
+    assert stored.model_dump() == found[0].settings.model_dump()
+    with pytest.raises(InputError, match=r"mine engine does not cover.*by its name alone"):
+        attribute(toy.model, toy.prompts, settings=stored)
 
 
 class _Twice(Estimator):

@@ -7,8 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from saecircuits.errors import UnknownNameError
-from saecircuits.nodes.baselines import Donors, Reference, baseline_of, unit_means
+from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.nodes.baselines import (
+    Baseline,
+    Batch,
+    Donors,
+    Reference,
+    Values,
+    baseline_of,
+    unit_means,
+)
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.units import make_units
 from saecircuits.splicing import observe
@@ -150,3 +158,31 @@ def test_kinds_are_known_by_name() -> None:
     assert baseline_of("mean").has_reference
     with pytest.raises(UnknownNameError, match="unknown baseline 'corrupt'; did you mean 'corr"):
         baseline_of("corrupt")
+
+
+class _Halved(Baseline):
+    """Half of the clean value everywhere, also where a baseline has nothing to say."""
+
+    name = "halved"
+    description = "half of their clean values"
+
+    def values(self, batch: Batch) -> Values:
+        return [value / 2 for value in batch.clean]
+
+
+def test_a_baseline_of_ones_own_holds_inside_units_and_nowhere_else(toy_uneven: Toy) -> None:
+    model, prompts = toy_uneven.model, toy_uneven.prompts
+    contrast = make_contrast(model, prompts, positions="span", baseline=_Halved())
+    inside = (contrast.units.clean >= 0)[..., None]
+    assert inside.any() and not inside.all()
+    clean = _all_values(contrast.clean)
+    for base, now in zip(_all_values(contrast.baseline), clean, strict=True):
+        torch.testing.assert_close(base, torch.where(inside, now / 2, now), **EXACT)
+
+
+def test_a_baseline_of_ones_own_has_a_name_of_its_own() -> None:
+    class Mine(_Halved):
+        name = "zero"
+
+    with pytest.raises(InputError, match=r"baseline 'zero' is one of this package's; give .*Mine"):
+        baseline_of(Mine())
