@@ -93,3 +93,22 @@ def test_a_run_in_float64(
     # The parts add up to the total to float64's digits, which float32 cannot do.
     assert sum(row["metric"] for row in rows[:-1]) == pytest.approx(rows[-1]["metric"], abs=1e-11)
     assert torch.get_default_dtype() is before
+
+
+def test_a_command_takes_the_dtype_from_the_run(
+    model_folder: Path,
+    task_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = ["discover", str(task_file), "--model", str(model_folder), "--dtype", "float64"]
+    assert call(monkeypatch, *made, "--out", str(out), "--nodes", "8", "--no-contexts") == 0
+    again = ["validate", str(out), "--model", str(model_folder), "--task", str(task_file)]
+    capsys.readouterr()
+    assert call(monkeypatch, *again, "--json") == 0
+    stored = json.loads((out / "validation.json").read_text(encoding="utf-8"))
+    found = json.loads(capsys.readouterr().out)["faithfulness"]
+    assert found == pytest.approx(stored["faithfulness"], abs=1e-12)
+    assert call(monkeypatch, *again, "--dtype", "float32") == 2
+    assert "computed in float64, but a model in float32 was given" in capsys.readouterr().err
