@@ -10,6 +10,11 @@ PINNED := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 # A CPU build of torch where pip is offered one; elsewhere whatever pip gives.
 TORCH := 2.13.0
 CPU_TORCH := torch==$(TORCH)+cpu
+PYTEST := $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
+# Tests that together call nearly every function that takes arrays: they run once more, with shapes,
+# dtypes and kinds of all arguments checked at every call, which takes three times as long.
+SHAPES := tests/nodes tests/theory tests/validation tests/edges/test_attribute.py \
+  tests/splicing/test_dictionary.py tests/splicing/test_anatomy.py
 TABLE := python -m pip list --format=freeze | \
   grep -E '^(torch|transformers|transformer-lens|sae-lens|pandas|numpy)=='
 
@@ -19,7 +24,8 @@ demo: $(VENV)/installed
 	$(BIN)/saecircuits discover pronoun --out runs/pronoun --overwrite
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(PYTEST)
+	$(PYTEST) --jaxtyping-packages=saecircuits,beartype.beartype $(SHAPES)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check saecircuits tests experiments

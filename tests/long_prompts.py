@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config
 
 from saecircuits.splicing import Dictionary, SplicedModel, splice
 from saecircuits.tasks import PromptPair, Prompts, tokenize
-from tests.models import build_tokenizer
+from tests.models import build_gpt2, build_tokenizer
 
 WORDS = 211
 
@@ -27,7 +27,7 @@ def build_long(
         bos_token_id=0,
         eos_token_id=0,
     )
-    GPT2LMHeadModel(config).eval().save_pretrained(folder)
+    build_gpt2(config).eval().save_pretrained(folder)
     build_tokenizer(WORDS).save_pretrained(folder)
     bridge = TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
     dictionaries = {}

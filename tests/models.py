@@ -4,19 +4,24 @@ Everything is real: a Hugging Face GPT-2, Llama or Gemma 2 saved to disk, transf
 over it, and sae_lens SAE and transcoder objects with random weights.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from sae_lens import SAE
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPT2Model,
+    GPT2PreTrainedModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -84,7 +89,24 @@ def build_bridge(folder: Path, *, n_layers: int = N_LAYERS, scale: float = 0.35)
         bos_token_id=0,
         eos_token_id=0,
     )
-    return boot(GPT2LMHeadModel(config), folder)
+    return boot(build_gpt2(config), folder)
+
+
+def build_gpt2(config: GPT2Config) -> GPT2LMHeadModel:
+    """A random GPT-2, drawn here as transformers 5.24 draws it: other versions draw otherwise."""
+    with patch.object(GPT2PreTrainedModel, "_init_weights", lambda *_: None):
+        drawn = GPT2Model(config)
+    scale = config.initializer_range
+    for name, weight in drawn.named_parameters():
+        if name.endswith("weight") and "ln_" not in name:
+            nn.init.normal_(weight, std=scale)
+        if name.endswith("c_proj.weight"):
+            nn.init.normal_(weight, std=scale / math.sqrt(2 * config.n_layer))
+    nn.init.normal_(nn.Linear(config.n_embd, config.vocab_size, bias=False).weight)  # the tied one
+    with torch.random.fork_rng(devices=[]):
+        model = GPT2LMHeadModel(config)
+    model.transformer.load_state_dict(drawn.state_dict())
+    return model
 
 
 def build_llama(folder: Path) -> Any:

@@ -28,7 +28,6 @@ MIXED: dict[str, Callable[[], Any]] = {
     "index_select by an index of the CPU": lambda: _there(3, 2).index_select(0, _index()),
     "gather": lambda: _there(3, 2).gather(0, torch.zeros(1, 2, dtype=torch.long)),
     "scatter": lambda: _there(3).scatter(0, _index(), 1.0),
-    "index_add": lambda: _there(3).index_add(0, _index(), _there(2)),
     "searchsorted": lambda: torch.searchsorted(_there(3), torch.ones(2)),
     "cat": lambda: torch.cat([_there(3), torch.ones(2)]),
     "where": lambda: torch.where(torch.ones(3) > 0, _there(3), 0.0),
@@ -36,8 +35,9 @@ MIXED: dict[str, Callable[[], Any]] = {
     "an embedding": lambda: torch.nn.functional.embedding(_index(), _there(3, 2)),
     "two GPUs": lambda: _there(2) + torch.ones(2, device="cuda:1"),
 }
-# Mistakes that need numbers, or that fake tensors do not look for.
+# Mistakes that need numbers, or that fake tensors do not look for (index_add: those of torch 2.6).
 OTHERS: dict[str, Callable[[], Any]] = {
+    "index_add": lambda: _there(3).index_add(0, _index(), _there(2)),
     "numpy": lambda: _there(3).numpy(),
     "numpy's asarray": lambda: np.asarray(_there(3)),
     "an index on the GPU of a tensor on the CPU": lambda: torch.ones(3)[_there(2).long()],

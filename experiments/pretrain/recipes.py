@@ -35,15 +35,16 @@ class Recipes:
 
     @classmethod
     def tiny(cls) -> Recipes:
-        """A recipe that runs every stage in about a minute and teaches nothing."""
+        """A recipe that runs every stage in well under a minute and teaches nothing."""
         few = DictionaryRecipe(features=256, active=8, samples=20_000, batch=512)
         return cls(
+            shape=Shape(layers=2, width=32, heads=2, hidden=64),
             tokenizer_passages=2_000,
             language_model=LanguageModelRecipe(tokens=40_000, report_every=2, save_every=2),
             stream=few,
             parts=few,
             transcoder=few,
-            joint=(JointRecipe(tokens=40_000, active_first=8, active=6, report_every=5),),
+            joint=(JointRecipe(tokens=8_000, active_first=8, active=6, report_every=2),),
             test_prompts=20,
             story_rows=32,
             mixture_rows=64,
@@ -56,7 +57,7 @@ class Recipes:
         They are tuned together on 1 million tokens, the shipped ones on 13 million; both end with
         16 active features.
         """
-        base = cls.tiny() if tiny else cls()
+        base = replace(cls.tiny(), shape=Shape()) if tiny else cls()
         joint = base.joint[0] if tiny else JointRecipe(tokens=1_000_000, active=16)
         script = "experiments/pretrain/reseeded.py"
         return replace(

@@ -92,6 +92,6 @@ def _series(values: pa.ChunkedArray, column: Column) -> pd.Series:
         case "count or none":
             return pd.Series(pd.array(values.to_pylist(), dtype="Int64"))
         case "text":
-            return pd.Series(pd.array(values, dtype="str"))
+            return pd.Series(values.to_pylist(), dtype="str")
         case _:
             return pd.Series(values.to_numpy())

@@ -147,10 +147,8 @@ def test_parts_add_up_and_go_by_head() -> None:
     assert tables.parts[["source", "target", "part"]].to_numpy().tolist() == [
         list(row[:3]) for row in expected
     ]
-    assert [
-        None if degree != degree else degree
-        for degree in tables.parts["degree"].astype(object).fillna(nan)
-    ] == [row[3] for row in expected]
+    degrees = tables.parts["degree"].astype("float64").to_numpy()
+    np.testing.assert_array_equal(degrees, [nan if row[3] is None else row[3] for row in expected])
     np.testing.assert_array_equal(
         tables.parts[["effect", "value", "key", "query"]], [row[4:] for row in expected]
     )

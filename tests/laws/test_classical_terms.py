@@ -30,16 +30,16 @@ KEY, OTHER = 2, 13
 
 
 def _attention_only(folder: Path, kind: str) -> SplicedModel:
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+    from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
 
-    from tests.models import WORDS, rotary_sizes
+    from tests.models import WORDS, build_gpt2, rotary_sizes
 
     torch.manual_seed(4)
     ends: dict[str, Any] = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0}
     if kind == "llama":
         hf = LlamaForCausalLM(LlamaConfig(**rotary_sizes(), hidden_size=20))
     else:
-        hf = GPT2LMHeadModel(
+        hf = build_gpt2(
             GPT2Config(
                 **ends,
                 n_positions=19,

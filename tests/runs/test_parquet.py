@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from saecircuits.edges.columns import (
     IN_CIRCUIT,
@@ -36,6 +36,7 @@ def edge_frame(rows: list[tuple]) -> pd.DataFrame:
 
 @settings(max_examples=60, deadline=None)
 @given(rows=EDGES)
+@example(rows=[("", "\0", 0.0, 0.0, 0.0, 0.0, 0.0, False)])  # pandas 2 drops it from some arrays
 def test_edges_come_back_as_they_were(rows: list[tuple]) -> None:
     frame = edge_frame(rows)
     back = from_parquet(to_parquet(frame, STORED_EDGES), STORED_EDGES, name="edges")
