@@ -8,17 +8,17 @@ would be missed by, and what an outsider would bring, all from one backward pass
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.nodes.ablation import ablate_nodes, keep_all, keep_none
+from saecircuits.nodes.ablation import ablate_nodes, keep_all, keep_none, masked_logits
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.experiment import Experiment
-from saecircuits.nodes.interventions import ERROR, Spot
-from saecircuits.splicing.section import WHOLE, Section
+from saecircuits.nodes.interventions import Spot
+from saecircuits.nodes.write import Asked, asked_about
 from saecircuits.torch_state import in_own_state
 
 Masks: TypeAlias = Float[Tensor, " n_node"]
@@ -65,7 +65,8 @@ class SoftAblation:
 
     def __init__(self, contrast: Contrast, spots: Sequence[Spot]) -> None:
         self._contrast = contrast
-        self._sites = [_Site(contrast, spots, index) for index in range(len(contrast.places) - 1)]
+        sites = [_asked(contrast, spots, index) for index in contrast.places[1:]]
+        self._asked, self._mask_of = zip(*sites, strict=True)
         n_unit = len(contrast.units)
         ends = [keep(contrast.model, n_unit) for keep in (keep_all, keep_none)]
         self._whole, self._empty = ablate_nodes(contrast, ends).mean(1)
@@ -83,67 +84,22 @@ class SoftAblation:
     @torch.enable_grad()
     def metric(self, masks: Masks) -> Float[Tensor, " batch"]:
         """The metric of the masked model."""
-        contrast, model = self._contrast, self._contrast.model
-
-        def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
-            return self._sites[index].written(read, write, masks)
-
-        section, behind = WHOLE, model.block_behind(0)
-        if behind is not None:
-            clean = contrast.clean.written(model, 0)
-            section = Section(behind, at_site(0, clean, clean))
-        logits = model.forward(
-            contrast.tokens,
-            at_site=at_site,
-            operator=contrast.operator,
-            section=section,
-            lengths=contrast.prompts.clean_lengths,
-        )
-        return contrast.metric(logits)[0]
+        shares = torch.cat([masks, masks.new_zeros(1)])
+        of_sites = [shares[mask_of][None] for mask_of in self._mask_of]
+        return self._contrast.metric(masked_logits(self._contrast, of_sites, self._asked))[0]
 
 
-class _Site:
-    """What one site writes under masks."""
+def _asked(
+    contrast: Contrast, spots: Sequence[Spot], index: int
+) -> tuple[Asked, Int[Tensor, "unit n_node"]]:
+    """The nodes of a site that have masks, and which mask is that of a unit's node.
 
-    def __init__(self, contrast: Contrast, spots: Sequence[Spot], index: int) -> None:
-        self._contrast, self._index = contrast, index
-        self._dictionary = contrast.model.splices[index].dictionary
-        device = contrast.tokens.device
-        here = [(number, spot) for number, spot in enumerate(spots) if spot.place == index]
-        features = sorted({spot.feature for _, spot in here} - {ERROR})
-        self._has_errors = any(spot.feature == ERROR for _, spot in here)
-        self._features = torch.tensor(features, dtype=torch.long, device=device)
-        columns = {feature: column for column, feature in enumerate([*features, ERROR])}
-        # Which mask is that of a unit's feature; the last, which is no node's, is always 0.
-        table = torch.full((len(contrast.units), len(columns)), len(spots), device=device)
-        for number, spot in here:
-            table[spot.unit, columns[spot.feature]] = number
-        inside = contrast.units.clean >= 0
-        self._rows = inside.flatten().nonzero()[:, 0]
-        self._mask_of = table[contrast.units.clean.flatten()[self._rows]]
-        base = contrast.baseline.sites[index]
-        self._acts = self._at(base.activations.of(self._features)) if features else None
-        self._error = self._at(base.error)
-        self._shared = self._at(base.activations.decode(self._dictionary.W_dec) + base.error)
-        self._shared = self._shared + self._dictionary.b_dec
-        self._directions = self._dictionary.W_dec[self._features]
-
-    def _at(self, values: Any) -> Tensor:
-        return values.flatten(0, 1)[self._rows]
-
-    def written(self, read: Tensor, write: Tensor, masks: Masks) -> Tensor:
-        """What is written when each node is between its baseline and what it now is."""
-        dictionary = self._dictionary
-        of_token = torch.cat([masks, masks.new_zeros(1)])[self._mask_of]
-        x = self._at(read)
-        out = self._shared + dictionary.skip(x)
-        if self._acts is not None:
-            acts = dictionary.encode_some(x, self._features)
-            out = out + (of_token[:, :-1] * (acts - self._acts)) @ self._directions
-        if self._has_errors:
-            error = self._at(write) - dictionary.reconstruct(x)
-            if self._contrast.error_policy == "hold":
-                error = self._at(self._contrast.clean.sites[self._index].error)
-            out = out + of_token[:, -1:] * (error - self._error)
-        written = write.flatten(0, 1).index_put((self._rows,), out)
-        return written.unflatten(0, write.shape[:2])
+    The mask behind the last, which is no node's, is always 0.
+    """
+    here = [(number, spot) for number, spot in enumerate(spots) if spot.place == index]
+    asked, columns = asked_about((spot.feature for _, spot in here), contrast.model.device)
+    n_unit, device = len(contrast.units), contrast.model.device
+    mask_of = torch.full((n_unit, asked.n_node), len(spots), device=device)
+    for number, spot in here:
+        mask_of[spot.unit, columns[spot.feature]] = number
+    return asked, mask_of

@@ -207,7 +207,7 @@ class _Walk:
         chosen = torch.tensor([s.feature for s in features], device=base.error.device).long()
         acts = base.error.new_zeros(*base.error.shape[:2], len(features))
         lost = contrast.clean.sites[place].error.repeat(len(errors), 1, 1, 1)
-        is_held = contrast.error_policy == "hold"
+        is_held = contrast.holds_errors
         for read, write, rows in self._arriving(place, features if is_held else members):
             length = read.shape[2]
             pairs = [
@@ -243,7 +243,7 @@ class _Walk:
         read, write, _ = self._run(place, [everything], contrast.tokens.shape[1])
         acts = dictionary.encode(read)
         error = write - dictionary.decode(acts) - dictionary.skip(read)
-        if contrast.error_policy == "hold":
+        if contrast.holds_errors:
             error = contrast.clean.sites[place].error
         change, lost = acts - base.features, error - base.error
         for spot in members:

@@ -13,12 +13,20 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import ERROR, Spot
+from saecircuits.nodes.write import (
+    EVERY,
+    Asked,
+    put,
+    shares_of_tokens,
+    tokens_where,
+    write_at,
+)
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.section import WHOLE, Section
 
@@ -92,10 +100,30 @@ def ablate_nodes(
 
 
 def _ablated(contrast: Contrast, kept: Sequence[Kept]) -> Float[Tensor, "many pos d_vocab"]:
-    model, times = contrast.model, len(kept)
+    masks = [torch.stack(of_site) for of_site in zip(*(each.masks for each in kept), strict=True)]
+    return masked_logits(contrast, masks)
+
+
+def masked_logits(
+    contrast: Contrast,
+    masks: Sequence[Shaped[Tensor, "n_set unit _"]],
+    asked: Sequence[Asked] | None = None,
+) -> Float[Tensor, "many pos d_vocab"]:
+    """The logits with every node at its mask's share, the batch laid once per set of masks.
+
+    Args:
+        masks: of every site, the share of each node that is asked about, the error node last.
+        asked: of every site, these nodes; every one if absent.
+    """
+    model, times = contrast.model, len(masks[0])
 
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
-        return _written(contrast, index, kept, read=read, write=write)
+        sets = (-1, len(contrast.prompts))
+        rows, nodes = _changeable_tokens(contrast, index), EVERY if asked is None else asked[index]
+        read, write = read.unflatten(0, sets), write.unflatten(0, sets)
+        can = write_at(contrast, index, rows, nodes, read=read, write=write)
+        out = can.of(shares_of_tokens(masks[index], contrast, rows))
+        return put(out, rows, into=write).flatten(0, 1)
 
     section, behind = WHOLE, model.block_behind(0)
     if behind is not None:
@@ -111,52 +139,13 @@ def _ablated(contrast: Contrast, kept: Sequence[Kept]) -> Float[Tensor, "many po
     )
 
 
-def _written(
-    contrast: Contrast,
-    index: int,
-    kept: Sequence[Kept],
-    *,
-    read: Float[Tensor, "many pos d_in"],
-    write: Float[Tensor, "many pos d_out"],
-) -> Float[Tensor, "many_kept pos d_out"]:
-    """What a site writes with every set of nodes kept, the batch laid once per set.
-
-    Args:
-        read: for every set, or once if it is the same for all.
-    """
-    rows = _changeable_tokens(contrast, index)
-    units = contrast.units.clean.flatten()[rows]
-    dictionary, base = contrast.model.splices[index].dictionary, contrast.baseline.sites[index]
-    masks = torch.stack([each.masks[index] for each in kept])
-    keeps_feature, keeps_error = masks[..., :-1][:, units], masks[..., -1:][:, units]
-
-    def by_set(values: Tensor) -> Float[Tensor, "n_set token width"]:
-        return values.unflatten(0, (-1, len(contrast.prompts))).flatten(1, 2)
-
-    x = by_set(read)[:, rows]
-    features = dictionary.encode(x)
-    rest = dictionary.b_dec + dictionary.skip(x)
-    acts = torch.where(keeps_feature, features, base.features.flatten(0, 1)[rows])
-    error = base.error.flatten(0, 1)[rows] + rest
-    if contrast.error_policy == "hold":
-        held = contrast.clean.sites[index].error.flatten(0, 1)[rows]
-        error = torch.where(keeps_error, held + rest, error)
-    else:
-        # A kept error is `write - features @ W_dec - rest`: one product serves it and the features.
-        error = torch.where(keeps_error, by_set(write)[:, rows], error)
-        acts = torch.addcmul(acts, features, keeps_error.to(acts), value=-1)
-    out = by_set(write).repeat(len(kept) // by_set(write).shape[0], 1, 1)
-    out[:, rows] = error + acts @ dictionary.W_dec
-    return out.flatten(0, 1).unflatten(0, (-1, write.shape[1]))
-
-
 def _changeable_tokens(contrast: Contrast, index: int) -> Int[Tensor, " token"]:
     """The tokens, counted through the batch, where what a site writes can change the metric."""
     inside = contrast.units.clean >= 0
     if contrast.model.block_behind(index) == contrast.model.n_layers:
         last = contrast.prompts.clean_lengths.to(inside.device) - 1
         inside = inside & (torch.arange(inside.shape[1], device=inside.device) == last[:, None])
-    return inside.flatten().nonzero()[:, 0]
+    return tokens_where(inside)
 
 
 def faithfulness(

@@ -52,6 +52,11 @@ class Contrast:
         return replace(self, operator=FULL)
 
     @property
+    def holds_errors(self) -> bool:
+        """Whether error nodes stay at their clean value whatever changes before them."""
+        return self.error_policy == "hold"
+
+    @property
     def places(self) -> range:
         """`TOKENS` and then the index of every spliced site, in forward order."""
         return range(TOKENS, len(self.model.splices))
@@ -102,7 +107,7 @@ class Contrast:
 
     def held_errors(self, times: int = 1) -> Sequence[Tensor] | None:
         """Clean errors for the policy `hold`, the batch laid `times` times; None to recompute."""
-        if self.error_policy == "recompute":
+        if not self.holds_errors:
             return None
         return [site.error.repeat(times, 1, 1) for site in self.clean.sites]
 

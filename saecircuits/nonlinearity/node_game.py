@@ -1,18 +1,14 @@
 """The game of nodes: features, error nodes and tokens, each clean or at its baseline.
 
-What a site writes for a set S of kept members is a sum of pieces made once from what it reads:
-
-    rest "baseline"    baseline of every node, plus the change of the members in S
-    rest "clean"       what the site writes of itself, less the change of the members not in S
-
-where the change of a member is its value in the stream as it now is, less its baseline. This is
-the ablation of `nodes.ablation`, made from the members' side; a test holds the two together. Where
-a site writes the whole stream, pieces are shared by all sets that agree on the members before it.
+What a site writes for a set S of kept members is `nodes.write` with the members in S at 1 and the
+others at 0; all other nodes are at their baseline (rest "baseline") or as they are (rest "clean").
+Where a site writes the whole stream, what it can write is made once for all sets that agree on the
+members before it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -21,14 +17,15 @@ from torch import Tensor
 
 from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.contrast import TOKENS, Contrast
-from saecircuits.nodes.interventions import ERROR, Spot, node_change
+from saecircuits.nodes.interventions import Spot, node_change
+from saecircuits.nodes.write import Asked, Write, asked_about, shares_of_tokens, write_at
 from saecircuits.nonlinearity.runs import Keep, read_out, run_stage
 from saecircuits.nonlinearity.walk import Stage
 from saecircuits.splicing.model import AtSite, AtTokens
 
 Rest: TypeAlias = Literal["baseline", "clean"]
-# What a site writes whatever its members do, and the change of every member there.
-Pieces: TypeAlias = tuple[Tensor, Sequence[Tensor]]
+# What a site can write at some tokens, what it writes of itself there, and which tokens they are.
+Can: TypeAlias = tuple[Write, Tensor, Tensor]
 
 
 def parse_rest(name: str) -> Rest:
@@ -94,23 +91,23 @@ def node_stages(contrast: Contrast, spots: Sequence[Spot], rest: Rest) -> list[S
 
 
 def _write_stage(writer: "_Writer", *, is_narrow: bool) -> Stage:
-    """What a site writes, given the stream there: pieces per state, then a sum per set.
+    """What a site writes, given the stream there: made once per state, then one for every set.
 
     Args:
         is_narrow: leave of every prompt its last token alone.
     """
-    contrast = writer.contrast
+    prompts = writer.contrast.prompts
+    n_pos = 1 if is_narrow else prompts.clean_tokens.shape[1]
 
-    def prepare(states: Tensor | None) -> Pieces:
+    def prepare(states: Tensor | None) -> Can:
         assert states is not None
-        return writer.pieces(states, states, is_narrow=is_narrow)
+        return writer.can(states, states, is_narrow=is_narrow)
 
-    def advance(pieces: Pieces, parent: Tensor, keep: Tensor) -> Tensor:
-        start, changes = pieces
-        return writer.added(start[parent], [change[parent] for change in changes], keep)
+    def advance(can: Can, parent: Tensor, keep: Tensor) -> Tensor:
+        write, passing, rows = can
+        return writer.written((write.of_states(parent), passing[parent], rows), keep)
 
-    tokens = len(contrast.prompts) if is_narrow else contrast.prompts.clean_tokens.numel()
-    return Stage(writer.columns, tokens, prepare, advance)
+    return Stage(writer.columns, len(prompts) * n_pos, prepare, advance)
 
 
 def _at_tokens(contrast: Contrast, spots: Sequence[Spot], keep: Keep) -> AtTokens:
@@ -141,63 +138,50 @@ class _Writer:
     @property
     def is_identity(self) -> bool:
         """Whether what is written is always what comes."""
-        passes = self.rest == "clean" and self.contrast.error_policy == "recompute"
+        passes = self.rest == "clean" and not self.contrast.holds_errors
         return passes and not self.columns
 
     def now(self, read: Tensor, write: Tensor, keep: Keep) -> Tensor:
         """What is written in a run, the batch laid once per set."""
         sets = (len(keep), len(self.contrast.prompts))
-        pieces = self.pieces(read.unflatten(0, sets), write.unflatten(0, sets), is_narrow=False)
-        return self.added(*pieces, keep).flatten(0, 1)
+        can = self.can(read.unflatten(0, sets), write.unflatten(0, sets))
+        return self.written(can, keep).flatten(0, 1)
 
-    def added(
-        self,
-        start: Float[Tensor, "n_set batch pos d_out"],
-        changes: Sequence[Float[Tensor, "n_set batch pos d_out"]],
-        keep: Keep,
-    ) -> Float[Tensor, "n_set batch pos d_out"]:
-        """The sum of the pieces, for every set."""
-        offset = 1 if self.rest == "clean" else 0
-        weights = keep[:, list(self.columns)].to(start) - offset
-        pairs = zip(weights.unbind(1), changes, strict=True)
-        return reduce(lambda total, one: total + one[0][:, None, None, None] * one[1], pairs, start)
+    @cached_property
+    def _asked(self) -> tuple[Asked, dict[int, int]]:
+        features = [self.spots[column].feature for column in self.columns]
+        return asked_about(features, self.contrast.model.device)
 
-    def pieces(self, read: Tensor, write: Tensor, *, is_narrow: bool) -> Pieces:
-        """The pieces of every state: `[state, batch, pos, d]`, with one position if narrow."""
-        contrast, index = self.contrast, self.index
-        dictionary = contrast.model.splices[index].dictionary
-        clean, base = contrast.clean.sites[index], contrast.baseline.sites[index]
-
-        def at(values: Tensor) -> Tensor:
-            return self._last(values) if is_narrow else values
-
+    def can(self, read: Tensor, write: Tensor, *, is_narrow: bool = False) -> Can:
+        """What can be written, given `[state, batch, pos, d]` of both tensors."""
+        contrast, n_pos = self.contrast, read.shape[-2]
+        rows = torch.arange(read.shape[-3] * n_pos, device=read.device)
         if is_narrow:
-            read, write = self._last(read), self._last(write)
-        holds = contrast.error_policy == "hold"
-        acts = dictionary.encode(read)
-        skip = dictionary.skip(read)
-        error = at(clean.error) if holds else write - dictionary.decode(acts) - skip
+            lengths = contrast.prompts.clean_lengths.to(rows)
+            rows = rows[::n_pos] + lengths - 1
+        can = write_at(contrast, self.index, rows, self._asked[0], read=read, write=write)
+        passing = write.flatten(-3, -2)[..., rows, :]
         if self.rest == "clean":
-            start = dictionary.decode(acts) + skip + error if holds else write
-        else:
-            other = base.activations.decode(dictionary.W_dec) + base.error + dictionary.b_dec
-            inside = at((contrast.units.clean >= 0)[..., None])
-            start = torch.where(inside, at(other) + skip, write)
-        changes = []
+            can = can.among(self._as_it_is(read, rows) if contrast.holds_errors else passing)
+        return can, passing, rows
+
+    def _as_it_is(self, read: Tensor, rows: Tensor) -> Tensor:
+        """What is written under held errors if nothing is at its baseline."""
+        error = self.contrast.clean.sites[self.index].error
+        dictionary = self.contrast.model.splices[self.index].dictionary
+        return (
+            dictionary.reconstruct(read.flatten(-3, -2)[..., rows, :]) + error.flatten(0, 1)[rows]
+        )
+
+    def written(self, can: Can, keep: Keep) -> Float[Tensor, "n_set batch _ d_out"]:
+        """What is written for every set; tokens of no unit pass."""
+        write, passing, rows = can
+        asked, columns = self._asked
+        n_unit = len(self.contrast.units)
+        shares = keep.new_full((len(keep), n_unit, asked.n_node), self.rest == "clean")
         for column in self.columns:
             spot = self.spots[column]
-            if spot.feature == ERROR:
-                change = error - at(base.error)
-            else:
-                feature = torch.tensor([spot.feature], device=read.device)
-                moved = acts[..., feature] - at(base.activations.of(feature))
-                change = moved * dictionary.W_dec[spot.feature]
-            inside = at((contrast.units.clean == spot.unit)[..., None])
-            changes.append(torch.where(inside, change, 0.0).expand_as(start))
-        return start, changes
-
-    def _last(self, values: Tensor) -> Tensor:
-        """Of `[..., batch, pos, d]` the last token of every prompt, as one position."""
-        lengths = self.contrast.prompts.clean_lengths.to(values.device)
-        rows = torch.arange(len(lengths), device=values.device)
-        return values[..., rows, lengths - 1, :].unsqueeze(-2)
+            shares[:, spot.unit, columns[spot.feature]] = keep[:, column]
+        inside = (self.contrast.units.clean.flatten()[rows] >= 0)[:, None]
+        out = write.of(shares_of_tokens(shares, self.contrast, rows))
+        return torch.where(inside, out, passing).unflatten(-2, (len(self.contrast.prompts), -1))
