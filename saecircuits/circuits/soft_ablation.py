@@ -77,9 +77,9 @@ class SoftAblation:
         return values.to(device=model.device, dtype=model.working_dtype).requires_grad_()
 
     def faithfulness(self, masks: Masks) -> Float[Tensor, ""]:
-        """Of the masked model; gradients flow back to the masks."""
+        """Of the masked model, on the masks' device; gradients flow back to them."""
         metric = self.metric(masks).mean()
-        return (metric - self._empty) / (self._whole - self._empty)
+        return ((metric - self._empty) / (self._whole - self._empty)).to(masks.device)
 
     @torch.enable_grad()
     def metric(self, masks: Masks) -> Float[Tensor, " batch"]:

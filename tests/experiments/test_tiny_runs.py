@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from experiments.baselines import run as baselines
 from experiments.circuits import run as circuits
@@ -33,6 +34,10 @@ from saecircuits.splicing.loading import load_model, read_manifest
 from saecircuits.splicing.manifests import check_files
 
 ROOT = Path(__file__).resolve().parents[2]
+
+trains = pytest.mark.skipif(
+    not hasattr(torch.optim, "Muon"), reason="training uses torch.optim.Muon, of torch 2.9"
+)
 
 
 def _check_chart(path: Path) -> str:
@@ -281,6 +286,7 @@ def _corpus(folder: Path) -> Path:
     return folder
 
 
+@trains
 @pytest.mark.slow
 def test_pretraining(tmp_path: Path) -> None:
     corpus, out = _corpus(tmp_path / "corpus"), tmp_path / "tiny"
@@ -295,6 +301,7 @@ def test_pretraining(tmp_path: Path) -> None:
     assert model.hooks == tuple(manifest["default_sites"])
 
 
+@trains
 @pytest.mark.slow
 def test_dictionaries_of_another_seed(tmp_path: Path) -> None:
     corpus = _corpus(tmp_path / "corpus")
@@ -316,6 +323,7 @@ def test_dictionaries_of_another_seed(tmp_path: Path) -> None:
     assert found["logit_difference"] == pytest.approx(loss["logit_difference"], rel=0.2)
 
 
+@trains
 @pytest.mark.slow
 def test_induction_pretraining(tmp_path: Path) -> None:
     out = tmp_path / "tiny"
