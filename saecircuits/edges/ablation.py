@@ -162,6 +162,7 @@ class _Walk:
         """Members whose values can reach the metric."""
         if self._is_cut:
             return set(self._wiring.members)
+        # Backwards from the metric along kept edges; what is not met is never computed.
         needed, pending = set[Spot](), list[Spot | None]([None])
         while pending:
             fresh = self._read_by(pending.pop()) - needed
@@ -175,7 +176,7 @@ class _Walk:
         if self._is_cut:
             named = frozenset(self._wiring.members) - named
         end = self._end(reader)
-        first = self._last_whole(end)
+        first = self._last_whole(end)  # what it writes takes the place of all before it
         return frozenset(spot for spot in named if first <= spot.place < end)
 
     def _end(self, reader: Spot | None) -> int:
@@ -228,6 +229,7 @@ class _Walk:
             acts = acts * member[..., [spot.unit for spot in features]]
         for number, spot in enumerate(errors):
             lost[number] = (lost[number] - base.error) * member[..., spot.unit, None]
+        # Skip weights are added where the site is run: they pass on what each reader's run brings.
         shared = base.activations.decode(dictionary.W_dec) + base.error + dictionary.b_dec
         if self._is_cut:
             shared = shared + self._others(place, members)

@@ -154,11 +154,13 @@ class EdgeCollector:
             else [len(self._number)],
             dtype=np.int32,
         )
+        # The mean over prompts comes from all batches at once, and intervals from every prompt.
         means = _total(_numpy(block.effects.sum(-1)) for block in blocks) / self._n_prompt
         moves = np.logical_or.reduce([_numpy((block.effects != 0).any(-1)) for block in blocks])
         self._out[sources] += means.sum(0)
         self._computed += int(moves.sum())
         self._size += float(np.abs(means).sum())
+        # Below the weakest of `max_edges` that are held, an edge can no longer come among them.
         strong = np.abs(means) >= self._floor
         row, column = np.nonzero(moves if self._file is not None else moves & strong)
         per_prompt = np.concatenate([_numpy(block.effects[row, column]) for block in blocks], 1)

@@ -148,6 +148,7 @@ class LinearGraphBuilder:
         """The cells and links of some prompts."""
         assert not self._is_split or len(contrast.prompts) == 1, "parts come prompt by prompt"
         found = self._find_cells(contrast)
+        # With every token a unit of its own the engine's edges are the links between cells.
         by_token = replace(contrast, units=_tokens_as_units(contrast.units))
         gradients = clean_gradients(by_token)
         effects = node_effects(by_token, gradients)
@@ -188,10 +189,12 @@ class LinearGraphBuilder:
             np.concatenate, zip(*self._cells, strict=True)
         )
         row, column, part, weight = map(np.concatenate, zip(*self._entries, strict=True))
+        # Cells come contrast by contrast; `pooled` wants those of one node side by side.
         order = np.argsort(node, kind="stable")
         place = np.empty(len(order), dtype=int)
         place[order] = np.arange(len(order))
         n_node, n_part = len(self._names), len(self._part_numbers)
+        # One number for (source, target, component): equal numbers are entries of one link.
         key = (node[column] * n_node + node[row]) * n_part + part
         links, entry_link = np.unique(key, return_inverse=True)
         by_link = np.argsort(entry_link, kind="stable")
@@ -273,6 +276,7 @@ class LinearGraphBuilder:
     ) -> None:
         if not is_error.any():
             return
+        # dm/de . de/da_u is the edge's effect per unit of what u changes by.
         effects = _numpy(block.effects) * (is_error[:, None] & (rows >= 0))[:, None]
         total = effects.sum(0)
         source, prompt = np.nonzero((columns >= 0) & (total != 0))
@@ -290,6 +294,8 @@ class LinearGraphBuilder:
         if not self._is_split:
             self._add_entries(row, column, _WHOLE, weight)
             return
+        # Components are told apart in effects, weight times change; in one prompt at one token the
+        # change is one number, so weights divide as effects do. Where it is 0 they cannot.
         effect = _numpy(block.effects)[target, source, prompt]
         is_known = effect != 0
         self._add_entries(row, column, UNSPLIT, np.where(is_known, 0.0, weight))

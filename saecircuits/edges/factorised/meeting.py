@@ -59,9 +59,11 @@ class _There:
         self, left: Float[Tensor, "way head n_left wide"], token: Int[Tensor, " n_left"]
     ) -> Float[Tensor, "way head n_left n_here"]:
         """Left sides, each at a token, times what each feature writes there."""
+        # y = x / s with s = sqrt(mean x^2 + eps): along d ds = (y . d) / n, dy = (d - y ds) / s.
         divided = left if self.scale is None else left / self.scale[token]
         products = divided @ self.directions.permute(1, 2, 0)
         if self.normal is not None and self.along is not None:
+            # `along` is ds of each feature, `normal` is y / s as the heads read it.
             share = (left * self.normal[token].transpose(0, 1)).sum(-1, keepdim=True)
             products.addcmul_(share, self.along[token], value=-1)
         return products
@@ -82,7 +84,7 @@ class Meeting:
 
     def __init__(self, rows: Rows, sources: Sources, *, n_part: int) -> None:
         self._rows, self._sources = rows, sources
-        # Rows of one target and prompt are neighbours.
+        # Rows of one target and prompt are neighbours: a cell is that target in that prompt.
         self._cells, self._cell = rows.cell.unique_consecutive(return_inverse=True)
         self._target = self._cells // rows.n_prompt
         n_source = len(sources.spots)
@@ -161,6 +163,7 @@ class Meeting:
         """Rows, and the tokens of the unit, by number, that they stand at or after."""
         rows = self._rows
         pos = rows.pos[:, None]
+        # Attention is causal: what a head gives at a token comes from there and from before.
         reached = pos == unit.pos if is_own else pos >= unit.pos
         row, token = (reached & (rows.prompt[:, None] == unit.prompt)).nonzero().unbind(1)
         return row, token
@@ -218,6 +221,7 @@ class Meeting:
             if unit.whole_column is not None:
                 whole = there.whole_products(side.left, side.token)
             for kind, weight in side.counts:
+                # An effect is weight times what the source changes by; a weight is per unit of it.
                 change = unit.change[side.token] if kind == EFFECT else None
                 if weight is not None:
                     change = weight[:, None] if change is None else change * weight[:, None]
@@ -266,6 +270,8 @@ class Meeting:
         """The rows as they are, or for each of the two sums those of one target added up."""
         rows, cell = self._rows, self._cell[row]
         weights = (rows.effect_weight[row], rows.plain_weight[row])
+        # Products are linear in the left side: of one cell at one token, one product of the sum.
+        # To sum costs about as much as a product, so it pays from three rows a key on.
         keys, place = (cell * n_token + token).unique(return_inverse=True)
         if len(row) <= 2 * len(keys):
             yield _Side(left, token, cell, tuple(enumerate(weights)))

@@ -209,12 +209,13 @@ class Walk:
             if state.crossing is not None and self._passes(station):
                 state = self._unfold(state)
             stream = state.stream
+            # Parallel blocks: the MLP's cotangent belongs to the stream, not to what attention adds.
             if station.kind == "attention" and state.beside is not None:
                 stream, state = state.beside, replace(state, beside=None)
             if place in self.sources and (stream or state.crossing is not None):
                 yield self._meet(self.sources[place], stream, state)
             if station.kind in ("stream", "tokens"):
-                return
+                return  # direct edges end at the nearest site that writes the whole stream
             if station.kind == "mlp" and self._passes(station):
                 state = self._through_mlp(station, state)
             elif station.kind == "attention" and place is None and stream:
@@ -266,6 +267,8 @@ class Walk:
         assert state.beside is None
         rows = state.rows
         attention = self._crossed(state)
+        # An origin is the row that a target began with. All its ways are added up here: what comes
+        # before is linear in the vector at each token, wherever that came from.
         n_origin = int(rows.origin.max()) + 1 if len(rows.origin) else 0
         n_pos = attention.pattern.shape[-1]
         dense = rows.effect_weight.new_zeros(n_origin, n_pos, attention.W_O.shape[-1])
