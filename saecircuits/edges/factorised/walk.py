@@ -209,7 +209,7 @@ class Walk:
             if state.crossing is not None and self._passes(station):
                 state = self._unfold(state)
             stream = state.stream
-            # Parallel blocks: the MLP's cotangent belongs to the stream, not to what attention adds.
+            # Parallel blocks: the MLP's cotangent belongs to the stream, not to what attention adds
             if station.kind == "attention" and state.beside is not None:
                 stream, state = state.beside, replace(state, beside=None)
             if place in self.sources and (stream or state.crossing is not None):
