@@ -15,7 +15,7 @@ from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.tasks import Prompts
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Circuit:
     """Kept nodes and edges of an attribution graph.
 
@@ -39,6 +39,12 @@ class Circuit:
     selection: Mapping[str, Any]
     summary: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return (
+            f"Circuit({self.size} of {len(self.candidates)} features and error nodes, "
+            f"{len(self.edges)} edges)"
+        )
 
     @property
     def members(self) -> tuple[str, ...]:

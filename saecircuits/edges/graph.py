@@ -1,7 +1,7 @@
 """The attribution graph: nodes and edges as tables, with everything they depend on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +29,7 @@ EDGE_COLUMNS: Final = names_of(EDGE_TABLE)
 PART_COLUMNS: Final = names_of(PART_TABLE)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AttributionGraph:
     """Nodes and edges of one task on one model.
 
@@ -55,7 +55,13 @@ class AttributionGraph:
     settings: AttributionSettings
     summary: Mapping[str, Any]
     provenance: Mapping[str, Any]
-    experiment: Experiment | None = field(default=None, repr=False)
+    experiment: Experiment | None = None
+
+    def __repr__(self) -> str:
+        prompts = self.summary.get("prompts", "?")
+        return (
+            f"AttributionGraph({len(self.nodes)} nodes, {len(self.edges)} edges, {prompts} prompts)"
+        )
 
     def on(self, model: SplicedModel, prompts: Prompts, **choices: Any) -> Experiment:
         """The experiment that the graph was computed in, made anew.

@@ -46,7 +46,7 @@ class Splice:
     dictionary: Dictionary
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SplicedModel:
     """A bridge with dictionaries at `splices`, in the order in which the model computes them.
 
@@ -60,6 +60,13 @@ class SplicedModel:
     splices: tuple[Splice, ...]
     name: str = "model"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        kept = str(self.dtype).removeprefix("torch.")
+        return (
+            f"SplicedModel({self.name!r}, {self.n_layers} blocks, {len(self.splices)} sites with "
+            f"dictionaries, {kept} on {self.device})"
+        )
 
     @property
     def tokenizer(self) -> Any:

@@ -24,7 +24,7 @@ from saecircuits.tasks.spans import Span, merged_names, partition, word_spans
 from saecircuits.tasks.tokens import Tokenizer, check_end, encode_answer, encode_prompt
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prompts:
     """Tokenised prompt pairs, padded on the right with token 0; BOS is at position 0.
 
@@ -61,6 +61,9 @@ class Prompts:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Prompts({len(self)} pairs of up to {self.clean_tokens.shape[1]} tokens)"
 
     @property
     def has_spans(self) -> bool:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+import saecircuits as sc
 from saecircuits.edges.graph import NODE_COLUMNS, metric_row, node_table
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.contrast import TOKENS
@@ -130,3 +131,13 @@ def test_graphs_do_not_change(toy: Toy) -> None:
     with pytest.raises(AttributeError):
         spot.unit = 2
     assert replace(spot, unit=2) == Spot(0, 2, 1)
+
+
+def test_what_is_printed_fits_on_a_line(toy: Toy) -> None:
+    graph = sc.attribute(toy.model, toy.prompts, max_nodes=12)
+    circuit = sc.prune(graph, nodes=3)
+    assert repr(graph).startswith(f"AttributionGraph({len(graph.nodes)} nodes")
+    assert repr(circuit).startswith(f"Circuit(3 of {len(circuit.candidates)} ")
+    for value in (toy.model, toy.prompts, graph, circuit, graph.experiment):
+        assert "\n" not in repr(value)
+        assert len(repr(value)) < 400

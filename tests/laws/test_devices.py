@@ -322,7 +322,7 @@ def test_an_index_that_an_engine_makes_on_the_cpu_is_caught(
         return torch.tensor(features, dtype=torch.long, device="cpu")
 
     monkeypatch.setattr(Dictionary, "indices", planted)
-    with cuda.inside(), pytest.raises(RuntimeError, match="cuda:0(,| and) cpu"):
+    with cuda.inside(), pytest.raises(RuntimeError, match=r"cuda:0(,| and) cpu"):
         sc.attribute(cuda.model, cuda.task.train, engine="reference", max_nodes=4)
 
 
