@@ -177,8 +177,8 @@ class _Writer:
         """What is written for every set; tokens of no unit pass."""
         write, passing, rows = can
         asked, columns = self._asked
-        n_unit = len(self.contrast.units)
-        shares = keep.new_full((len(keep), n_unit, asked.n_node), self.rest == "clean")
+        size, device = (len(keep), len(self.contrast.units), asked.n_node), passing.device
+        shares = torch.full(size, self.rest == "clean", device=device)
         for column in self.columns:
             spot = self.spots[column]
             shares[:, spot.unit, columns[spot.feature]] = keep[:, column]
