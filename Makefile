@@ -13,8 +13,8 @@ CPU_TORCH := torch==$(TORCH)+cpu
 PYTEST := $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
 # Tests that together call nearly every function that takes arrays: they run once more, with shapes,
 # dtypes and kinds of all arguments checked at every call, which takes three times as long.
-SHAPES := tests/nodes tests/theory tests/validation tests/edges/test_attribute.py \
-  tests/splicing/test_dictionary.py tests/splicing/test_anatomy.py
+SHAPES := tests/nodes tests/theory tests/edges/test_attribute.py tests/splicing/test_anatomy.py \
+  tests/splicing/test_dictionary.py tests/validation/test_validate.py tests/validation/test_calibration.py
 TABLE := python -m pip list --format=freeze | \
   grep -E '^(torch|transformers|transformer-lens|sae-lens|pandas|numpy)=='
 
