@@ -35,7 +35,7 @@ class Recipes:
 
     @classmethod
     def tiny(cls) -> Recipes:
-        """A recipe that runs every stage in well under a minute and teaches nothing."""
+        """A recipe that runs every stage in less than a minute and teaches nothing."""
         few = DictionaryRecipe(features=256, active=8, samples=20_000, batch=512)
         return cls(
             shape=Shape(layers=2, width=32, heads=2, hidden=64),

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.interventions import ERROR
 from saecircuits.nodes.write import (
-    Asked,
-    Write,
     asked_about,
     put,
     shares_of_tokens,
@@ -91,17 +90,34 @@ def test_truth_values_are_0_and_1(toy_mixed: Toy) -> None:
     assert torch.equal(can.of(kept), can.of(kept.double()))
 
 
-def test_with_all_others_as_they_are_nothing_is_lost(toy_mixed: Toy) -> None:
-    contrast = make_contrast(toy_mixed.model, toy_mixed.prompts, positions="span")
+@pytest.mark.parametrize("policy", POLICIES)
+def test_all_others_as_they_are_are_every_node_with_the_others_at_1(
+    toy_mixed: Toy, policy: str
+) -> None:
+    contrast = make_contrast(
+        toy_mixed.model, toy_mixed.prompts, positions="span", error_policy=policy
+    )
     rows = tokens_where(contrast.units.clean >= 0)
-    asked, _ = asked_about([5, 2, ERROR], contrast.model.device)
-    for index in range(len(contrast.model.splices)):
+    named = (5, 2, ERROR)
+    asked, columns = asked_about(named, contrast.model.device)
+    for index, splice in enumerate(contrast.model.splices):
         read, write = _streams(contrast, index, 2)
-        now = write.flatten(-3, -2)[:, rows]
-        can: Write = write_at(contrast, index, rows, asked, read=read, write=write).among(now)
-        ones = torch.ones(2, len(rows), asked.n_node, dtype=torch.bool)
-        torch.testing.assert_close(can.of(ones), now, **CLOSE)
+        every = write_at(contrast, index, rows, read=read, write=write)
+        shares = torch.ones(2, len(rows), splice.dictionary.d_sae + 1, dtype=torch.float64)
+        can = write_at(contrast, index, rows, asked, read=read, write=write).among(every.of(shares))
+        some = torch.rand(2, len(rows), asked.n_node, dtype=torch.float64)
+        for feature in named:
+            shares[..., feature] = some[..., columns[feature]]
+        torch.testing.assert_close(can.of(some), every.of(shares), **CLOSE)
         # Of a set that starts from the second stream.
-        again = can.of_states(torch.tensor([1])).of(ones[:1])
-        torch.testing.assert_close(again[0], now[1], **CLOSE)
-    assert isinstance(asked, Asked)
+        again = can.of_states(torch.tensor([1])).of(some[1:])
+        torch.testing.assert_close(again[0], every.of(shares)[1], **CLOSE)
+
+
+def test_shapes_are_checked_where_that_is_asked_for(pytestconfig: pytest.Config) -> None:
+    lacks_an_axis = torch.tensor([True, False, True])
+    if pytestconfig.getoption("jaxtyping_packages"):
+        with pytest.raises(TypeCheckError, match="batch pos"):
+            tokens_where(lacks_an_axis)
+    else:
+        assert tokens_where(lacks_an_axis).tolist() == [0, 2]
