@@ -122,6 +122,8 @@ def _check_tokenizer(bridge: Any) -> None:
 
 
 def _read_hook(given: Any, hook: str) -> str | None:
+    if isinstance(given, Dictionary):
+        return given.reads
     metadata = getattr(getattr(given, "cfg", None), "metadata", None)
     if metadata is None or "transcoder" not in given.cfg.architecture():
         return None

@@ -18,6 +18,13 @@ from saecircuits.kinds import described
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.gates import ARCHITECTURES
 
+# Kinds of sae_lens whose features are no affine function of what is read, and why.
+_NOT_AFFINE = {
+    "matching_pursuit": "it picks its features one by one, each by what those before it have left",
+    "temporal": "its features depend on the tokens before",
+    "batchtopk": "it is for training; save it with its save_inference_model(folder)",
+    "matryoshka_batchtopk": "it is for training; save it with its save_inference_model(folder)",
+}
 _BY_TOKEN = (
     "its features depend on the mean or the length of each token, which no folding takes away; use "
     "a dictionary with normalize_activations='none'"
@@ -77,7 +84,17 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
         shift=shift,
         W_skip=None if skip is None else skip.T.contiguous(),
         neuronpedia_id=sae.cfg.metadata.neuronpedia_id,
+        reads=sae.cfg.metadata.hook_name if "transcoder" in kind else None,
         **read,
+    )
+
+
+def not_affine(kind: str) -> str:
+    """Why a kind of sae_lens's cannot be used, as the end of a sentence about a dictionary."""
+    why = _NOT_AFFINE.get(kind, "no affine reading of it is known")
+    return (
+        f"is of kind {kind!r}, whose features are not an affine function of what is read: {why}; "
+        f"supported kinds: {', '.join(sorted(ARCHITECTURES))}"
     )
 
 
@@ -123,10 +140,7 @@ def _supported_kind(sae: Any, site: str) -> str:
     _check_is_sae(sae, site)
     kind = sae.cfg.architecture()
     if kind not in ARCHITECTURES:
-        raise DictionaryError(
-            f"dictionary for {site!r} is of kind {kind!r}, whose features are not an affine "
-            f"function of what is read; supported kinds: {', '.join(sorted(ARCHITECTURES))}"
-        )
+        raise DictionaryError(f"dictionary for {site!r} {not_affine(kind)}")
     normalisation = _normalisation(sae)
     if normalisation != "none":
         raise DictionaryError(

@@ -38,6 +38,7 @@ class Dictionary:
             and its bias, where features are measured in units of their decoder row's norm. Else
             None.
         b_gate: gated only: the bias of the gate path; `b_enc` is then the magnitude's bias.
+        reads: the hook point that it reads, where that is not the one that it writes.
     """
 
     kind: str | Gate
@@ -52,6 +53,7 @@ class Dictionary:
     magnitude: Float[Tensor, " d_sae"] | None = None
     W_skip: Float[Tensor, "d_in d_out"] | None = None
     neuronpedia_id: str | None = None
+    reads: str | None = None
 
     @property
     def gate(self) -> Gate:
