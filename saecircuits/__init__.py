@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from saecircuits.splicing import splice as splice
     from saecircuits.splicing.gates import Gate as Gate
     from saecircuits.splicing.loading import load_model as load_model
-    from saecircuits.splicing.loading import model_names as model_names
+    from saecircuits.splicing.manifest_writing import write_manifest as write_manifest
+    from saecircuits.splicing.shipped import model_names as model_names
     from saecircuits.tasks import Task as Task
     from saecircuits.tasks import load_task as load_task
     from saecircuits.tasks import task_names as task_names
@@ -114,7 +115,7 @@ _HOMES = {
     "linearity": "nonlinearity",
     "load_model": "splicing.loading",
     "load_task": "tasks",
-    "model_names": "splicing.loading",
+    "model_names": "splicing.shipped",
     "path_degrees": "circuits",
     "paths": "circuits",
     "prune": "circuits",
@@ -127,6 +128,7 @@ _HOMES = {
     "treeify": "expansion",
     "validate": "validation",
     "widget": "publication.notebook",
+    "write_manifest": "splicing.manifest_writing",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -16,7 +16,8 @@ from saecircuits.choices import name_of
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.nodes.units import Positions
 from saecircuits.splicing import Dictionary, SplicedModel, splice
-from saecircuits.splicing.loading import load_model, random_bridge
+from saecircuits.splicing.booting import random_bridge
+from saecircuits.splicing.loading import load_model
 from saecircuits.tasks import PromptPair, Prompts, load_task, tokenize
 
 SHIPPED: Final = "stories"

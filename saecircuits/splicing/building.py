@@ -10,6 +10,7 @@ from torch import Tensor
 from saecircuits.errors import ModelError, SiteError
 from saecircuits.kinds import described
 from saecircuits.splicing.convert import check_finite, check_widths, dictionary_from_sae
+from saecircuits.splicing.declared import check_unprocessed, declared_otherwise
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
 from saecircuits.splicing.reproduction import check_reproduction, check_weights
@@ -25,6 +26,7 @@ def splice(
     name: str = "model",
     provenance: Mapping[str, Any] | None = None,
     is_copied: bool = True,
+    insist: bool = False,
 ) -> SplicedModel:
     """A spliced model from a `TransformerBridge` and SAEs or transcoders by hook name.
 
@@ -35,25 +37,29 @@ def splice(
         name: what files call the model.
         is_copied: False for dictionaries that nobody else will change: their weights are then used
             where they are, so that of a mapped file the rows of active features alone are loaded.
+        insist: take dictionaries that say they are for another place or model; provenance then says
+            under `insisted` what they were taken for all the same.
 
     Raises:
         UnknownNameError: the model has no such hook point.
         SiteError: the hook point cannot carry a dictionary, or no dictionary was given.
-        DictionaryError: the dictionary's kind is unsupported, or its widths do not fit.
+        DictionaryError: the dictionary's kind is unsupported, its widths do not fit, or its
+            settings name another hook point or model.
         ModelError: what is no bridge; a bridge that was made inside `torch.inference_mode()`, does
-            not run, or whose logits are not those of the Hugging Face model that it wraps; a
-            tokenizer with tokens that the model has not.
+            not run, whose weights were processed, or whose logits are not those of the Hugging Face
+            model that it wraps; a tokenizer with tokens that the model has not.
     """
     _check_bridge(bridge)
     if not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
     _check_gradients_pass(bridge)
     _check_tokenizer(bridge)
+    check_unprocessed(bridge, name)
     check_weights(bridge, name)
     check_reproduction(bridge, name)
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
-    splices = []
+    splices, overruled = [], []
     for hook, given in dictionaries.items():
         site = make_site(hook, known, read_hook=_read_hook(given, hook))
         if bridge.hook_dict.get(hook) is not bridge.hook_dict[site.hook]:
@@ -65,10 +71,14 @@ def splice(
         dictionary = given
         if not isinstance(given, Dictionary):
             dictionary = dictionary_from_sae(given, site.hook, is_copied=is_copied)
+            overruled += declared_otherwise(given, site, name, insist=insist)
         check_finite(dictionary, site.hook)
         splices.append(Splice(site=site, dictionary=dictionary.to(like)))
     model = SplicedModel(
-        bridge=bridge, splices=in_order(splices), name=name, provenance=provenance or {}
+        bridge=bridge,
+        splices=in_order(splices),
+        name=name,
+        provenance={**(provenance or {}), **({"insisted": overruled} if overruled else {})},
     )
     _check_fit(model)
     return model

@@ -46,6 +46,22 @@ def read_dictionaries(folder: str | Path) -> Listing:
     )
 
 
+def dictionary_at(path: Path) -> FoundDictionary:
+    """The dictionary of one folder, or of a file beside others of its kind.
+
+    Raises:
+        DictionaryError: none is there, or it cannot be used; it says why.
+    """
+    listing = read_dictionaries(path if path.is_dir() else path.parent)
+    for one in listing.dictionaries:
+        if one.path == path:
+            return one
+    reasons = [one.reason for one in listing.unread if one.path == path]
+    raise DictionaryError(
+        f"{path} cannot be read as a dictionary: {reasons[0] if reasons else 'none is there'}"
+    )
+
+
 def _items(folder: Path, names: frozenset[str]) -> list[Item]:
     items: list[Item] = []
     for layout in _LAYOUTS:

@@ -120,6 +120,35 @@ def hook_of(layer: int, kind: SiteKind) -> str:
     return f"blocks.{layer}.{names[get_args(SiteKind).index(kind)]}"
 
 
+def kind_of_hook(hook: str) -> str:
+    """What tensor a hook point is, in one word: `resid_post`, `mlp_out`, `z`, `embed`, ..."""
+    return hook.rpartition("hook_")[2]
+
+
+def layer_of_hook(hook: str) -> int | None:
+    """The block of a hook point; None for one that is in none."""
+    match = _BLOCK_HOOK.fullmatch(hook)
+    return None if match is None else int(match["layer"])
+
+
+def is_same_tensor(hook: str, other: str) -> bool:
+    """Whether two hook points are one tensor under two names.
+
+    So are a canonical name and its alias, and what leaves a block and enters the next.
+    """
+    return _plain_name(hook) == _plain_name(other)
+
+
+def _plain_name(hook: str) -> str:
+    match = _BLOCK_HOOK.fullmatch(hook)
+    if match is None:
+        return hook
+    layer, kind = int(match["layer"]), _ALIASES.get(match["kind"], match["kind"])
+    if kind == "hook_resid_pre" and layer > 0:
+        layer, kind = layer - 1, "hook_resid_post"
+    return f"blocks.{layer}.{'attn.hook_z' if kind == 'hook_z' else kind}"
+
+
 def spliceable_hooks(known_hooks: Collection[str]) -> tuple[str, ...]:
     """The hook points of a model that can carry a dictionary."""
     return tuple(

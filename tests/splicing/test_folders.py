@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from tests.models import D_MODEL, D_SAE, Toy, random_sae
 AT = "blocks.1.hook_resid_post"
 
 
-def _saved(folder: Path, architecture: str = "jumprelu", **options: object) -> SAE:
+def _saved(folder: Path, architecture: str = "jumprelu", **options: Any) -> SAE:
     sae = random_sae(architecture, seed=4, **options)
     sae.save_model(folder)
     return sae

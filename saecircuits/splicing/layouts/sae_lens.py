@@ -49,6 +49,29 @@ def in_sae_lens_folder(folder: Path, names: frozenset[str]) -> tuple[list[Item],
         return [Unread(folder, _LAYOUT, str(error))], files
 
 
+def is_sae_lens_folder(path: Path) -> bool:
+    """Whether a folder is one of sae_lens's."""
+    return path.is_dir() and (path / _SETTINGS).is_file() and (path / _WEIGHTS).is_file()
+
+
+def load_sae(path: Path) -> Any:
+    """The SAE or transcoder of a folder of sae_lens.
+
+    Raises:
+        DictionaryError: sae_lens cannot read it.
+    """
+    from sae_lens import SAE
+
+    try:
+        return SAE.load_from_disk(path, device="cpu")
+    except Exception as error:
+        # sae_lens reports a broken folder in many ways; to the caller they are one.
+        raise DictionaryError(
+            f"{path} cannot be read as a sae_lens dictionary ({type(error).__name__}: "
+            f"{' '.join(str(error).split())})"
+        ) from error
+
+
 def _found(folder: Path, settings: Mapping[str, Any]) -> Item:
     where = folder / _SETTINGS
     about = {**settings, **(setting(settings, "metadata", dict, where) or {})}
@@ -96,7 +119,4 @@ def _normalisation(settings: Mapping[str, Any]) -> str:
 
 
 def _load(folder: Path, site: str) -> Dictionary:
-    from sae_lens import SAE
-
-    sae = SAE.load_from_disk(folder, device="cpu")
-    return dictionary_from_sae(sae, site, is_copied=False)
+    return dictionary_from_sae(load_sae(folder), site, is_copied=False)
