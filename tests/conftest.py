@@ -20,6 +20,7 @@ from tests.models import (
     build_llama,
     build_rotary_toy,
     build_toy,
+    build_unusual_toy,
     uneven_prompts,
 )
 
@@ -36,6 +37,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 def toy_mixed(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """The same with SAEs at every kind of site and a skip transcoder."""
     return build_toy(tmp_path_factory.mktemp("toy_mixed"), mixed=True)
+
+
+@pytest.fixture(scope="session")
+def toy_unusual(toy: Toy) -> Toy:
+    """The first toy's model with dictionaries that normalise, or whose features have signs."""
+    return build_unusual_toy(toy.model.bridge)
 
 
 @pytest.fixture(scope="session")

@@ -223,6 +223,26 @@ def spliced_toy(bridge: Any, *, mixed: bool = False) -> Toy:
     return Toy(model=splice(bridge, dictionaries, name="toy"), prompts=toy_prompts(bridge))
 
 
+def build_unusual_toy(bridge: Any) -> Toy:
+    """A GPT-2 whose dictionaries normalise every token, or have features with signs."""
+    norm: dict[str, Any] = {"normalize_activations": "layer_norm"}
+    length: dict[str, Any] = {"normalize_activations": "constant_norm_rescale"}
+    dictionaries = {
+        "blocks.0.hook_resid_pre": random_sae("jumprelu", seed=31, **norm),
+        "blocks.0.hook_mlp_out": random_sae(
+            "jumprelu_skip_transcoder",
+            seed=32,
+            metadata={"hook_name": "blocks.0.mlp.hook_in"},
+            **norm,
+        ),
+        "blocks.1.attn.hook_z": random_sae("abstopk", seed=33, k=7),
+        "blocks.1.hook_resid_post": random_sae("topk", seed=34, k=7, **length),
+        "blocks.2.hook_attn_out": random_sae("gated", seed=35, **norm),
+        "blocks.2.hook_resid_post": random_sae("abstopk", seed=36, k=7, **norm),
+    }
+    return Toy(model=splice(bridge, dictionaries, name="toy"), prompts=toy_prompts(bridge))
+
+
 def build_rotary_toy(bridge: Any, *, d_model: int, d_heads: int) -> Toy:
     """A Llama or Gemma 2 with a dictionary at every kind of site."""
     dictionaries = {

@@ -135,7 +135,8 @@ class ReferenceEdges:
         """
         contrast, place = self._readers, targets[0].place
         dictionary = contrast.model.splices[place].dictionary
-        active = contrast.clean.sites[place].features > 0
+        site = contrast.clean.sites[place]
+        active = site.features != 0
         stands = ~active if self._is_asleep else active
         direction = gradient.gradient if gradient is not None else None
         member = contrast.units.membership.to(dictionary.W_dec)
@@ -149,13 +150,18 @@ class ReferenceEdges:
             weight = where * stands[..., features].permute(2, 0, 1)
             if direction is not None:
                 weight = weight * (direction @ dictionary.W_dec[features].T).permute(2, 0, 1)
-            rows = dictionary.encoder_rows(features)
-            at_read[is_feature] = weight[..., None] * rows[:, None, None, :]
+            if site.read is None:
+                rows = dictionary.encoder_rows(features)[:, None, None]
+            else:  # every token has a row of its own
+                many = features.repeat_interleave(active.shape[0] * active.shape[1])
+                read = site.read.flatten(0, 1).repeat(len(features), 1)
+                rows = dictionary.rows_at(many, read).unflatten(0, weight.shape)
+            at_read[is_feature] = weight[..., None] * rows
         for row, spot in enumerate(targets):
             if spot.feature == ERROR and direction is not None and not self._is_asleep:
                 there = direction * member[..., spot.unit, None]
                 at_write[row] = there
-                at_read[row] -= dictionary.pull_back(there @ dictionary.W_dec.T, active)
+                at_read[row] -= dictionary.pull_back(there @ dictionary.W_dec.T, active, site.read)
                 if dictionary.W_skip is not None:
                     at_read[row] -= there @ dictionary.W_skip.T
         return at_read, at_write

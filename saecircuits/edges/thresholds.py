@@ -145,11 +145,12 @@ class _Gates:
         self._prompt, self._slice = prompt[has_gate], which[has_gate]
         at, mine = (self._prompt, pos[has_gate]), feature[self._slice]
         self._slope = (gradient[at] * dictionary.W_dec[mine]).sum(-1)
-        self._off_at = None if off_at is None else off_at[self._slice]
+        unit = dictionary.unit(read[at])
+        self._off_at = None if off_at is None else off_at[self._slice, None] * unit
         chosen, column = mine.unique(return_inverse=True)
         here = (*at, column)
         active = contrast.clean.sites[place].activations.of(chosen)[here]
-        self._value = torch.where(active > 0, active, dictionary.ungated(read, chosen)[here])
+        self._value = torch.where(active != 0, active, dictionary.ungated(read, chosen)[here])
 
     def gained(
         self,
@@ -175,7 +176,7 @@ class _Gates:
 
     def _gated(self, value: Float[Tensor, "n_standing n_source"]) -> Tensor:
         assert self._off_at is not None, "no gate to speak of"
-        return torch.where(value > self._off_at[:, None], value, 0.0)
+        return torch.where(value > self._off_at, value, 0.0)
 
 
 def _by_place(blocks: Iterable[EdgeBlock]) -> dict[int, EdgeBlock]:

@@ -84,8 +84,8 @@ def read_feature(
     terms = _terms_read(run, splice)
     dictionary = splice.dictionary
     chosen = dictionary.indices([feature])
-    row = dictionary.encoder_rows(chosen)[0]
-    value = (read[position] - dictionary.shift) @ row + dictionary.biases(chosen)[0]
+    row = dictionary.rows_at(chosen, read[[position]])[0]
+    value = dictionary.ungated(read[position], chosen)[0]
     found = terms[:, position] @ row
     name = f"feature {feature} of {splice.site.hook} at position {position}"
     return Readout(name, found, value - found.sum(), value)

@@ -99,9 +99,10 @@ def _dashboard(
 ) -> Dashboard:
     text = looked.firings[0]
     active = text.values[text.order]
-    largest = _digits(active[0]) if len(active) else 0.0
-    edges = np.linspace(0.0, largest or 1.0, _BINS + 1)
-    counts = np.histogram(np.minimum(active, edges[-1]), bins=edges)[0].tolist()
+    # Features with signs may be negative.
+    least, largest = (_digits(end(active, initial=0.0)) for end in (np.min, np.max))
+    edges = np.linspace(least, largest or (0.0 if least else 1.0), _BINS + 1)
+    counts = np.histogram(np.clip(active, edges[0], edges[-1]), bins=edges)[0].tolist()
     tokenizer = model.tokenizer
     dictionary = model.splices[model.index(looked.site)].dictionary
     page = dictionary.neuronpedia_id
@@ -113,7 +114,7 @@ def _dashboard(
         examples_quantiles=_quantiles(looked, tokenizer) if contexts.is_shown else (),
         top_logits=tuple(promoted),
         bottom_logits=tuple(suppressed),
-        act_min=0.0,
+        act_min=least,
         act_max=largest,
         quantile_values=tuple(
             _digits(value)

@@ -17,6 +17,12 @@ from saecircuits.errors import DictionaryError
 from saecircuits.kinds import described
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.gates import ARCHITECTURES
+from saecircuits.splicing.normalising import (
+    CONSTANT_NORM,
+    LAYER_NORM,
+    Normalisation,
+    normalisation,
+)
 
 # Kinds of sae_lens whose features are no affine function of what is read, and why.
 _NOT_AFFINE = {
@@ -25,15 +31,12 @@ _NOT_AFFINE = {
     "batchtopk": "it is for training; save it with its save_inference_model(folder)",
     "matryoshka_batchtopk": "it is for training; save it with its save_inference_model(folder)",
 }
-_BY_TOKEN = (
-    "its features depend on the mean or the length of each token, which no folding takes away; use "
-    "a dictionary with normalize_activations='none'"
-)
 # What has been tried with sae_lens 6.54 and gives the dictionary that was trained.
 _ADVICE = {
-    "layer_norm": _BY_TOKEN,
-    "constant_norm_rescale": _BY_TOKEN,
-    "of each token": f"its settings say 'none', but {_BY_TOKEN}",
+    "of each token": (
+        "its settings say 'none', since something was folded into it, but it goes on normalising, "
+        "and would not once it is saved and loaded; load it anew and fold nothing into it"
+    ),
     "expected_average_only_in": (
         "sae_lens applies the factor only where it is folded into the weights; call "
         "sae.fold_activation_norm_scaling_factor(factor) first, the factor being the square root "
@@ -53,7 +56,8 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
     Weights are detached and, if `is_copied`, copied, so that no change to the caller's object
     reaches the dictionary. A SAE whose registry entry says that it was trained on a centred stream
     (`center_writing_weights`) reads the stream with its mean over d_model removed; the mean itself
-    then stays in the error node.
+    then stays in the error node. So do mean and `b_dec` of a SAE that normalises every token, whose
+    features are given in the stream's units (`splicing.normalising`).
 
     Raises:
         DictionaryError: what is no such SAE; a kind or a normalisation that has no exact linear
@@ -77,11 +81,13 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
             from_shift = from_shift * read["magnitude"]
         read["b_enc"] = read["b_enc"] - from_shift
     skip = weights.get("W_skip")
+    by_token = _by_token(sae)
     return Dictionary(
         kind=gate.name,
         W_enc=W_enc,
-        b_dec=b_dec,
+        b_dec=torch.zeros_like(b_dec) if by_token is not None and by_token.is_undone else b_dec,
         shift=shift,
+        normalisation=by_token,
         W_skip=None if skip is None else skip.T.contiguous(),
         neuronpedia_id=sae.cfg.metadata.neuronpedia_id,
         reads=sae.cfg.metadata.hook_name if "transcoder" in kind else None,
@@ -141,11 +147,10 @@ def _supported_kind(sae: Any, site: str) -> str:
     kind = sae.cfg.architecture()
     if kind not in ARCHITECTURES:
         raise DictionaryError(f"dictionary for {site!r} {not_affine(kind)}")
-    normalisation = _normalisation(sae)
-    if normalisation != "none":
+    done = _normalisation(sae)
+    if done not in ("none", LAYER_NORM, CONSTANT_NORM):
         raise DictionaryError(
-            f"dictionary for {site!r} normalises what it reads ({normalisation!r}): "
-            f"{_ADVICE[normalisation]}"
+            f"dictionary for {site!r} normalises what it reads ({done!r}): {_ADVICE[done]}"
         )
     return kind
 
@@ -188,6 +193,17 @@ def _normalisation(sae: Any) -> str:
     for left in set(vars(sae)) - before:  # what decoding would have used up
         delattr(sae, left)
     return "of each token" if changed else said
+
+
+def _by_token(sae: Any) -> Normalisation | None:
+    name = sae.cfg.normalize_activations
+    if name == "none":
+        return None
+    return normalisation(
+        name,
+        is_transcoder="transcoder" in sae.cfg.architecture(),
+        takes_mean_off=name == LAYER_NORM or _reads_centred_stream(sae),
+    )
 
 
 def _reads_centred_stream(sae: Any) -> bool:

@@ -7,7 +7,8 @@ A dictionary turns what it reads, `x`, into features `a` and writes a reconstruc
     x'  = a @ W_dec + b_dec (+ x @ W_skip)         W_skip: skip transcoders only
 
 For a fixed set of active features every gate is affine in x, which is what gradients and the frozen
-operator use: `a_j = x . e_j + const` with encoder row `e_j` for active j, and 0 otherwise.
+operator use: `a_j = x . e_j + const` with encoder row `e_j` for active j, and 0 otherwise. Some
+dictionaries normalise x first (`splicing.normalising`): then rows are a token's own.
 
 Weights are in one dtype, but for a dictionary in bfloat16 or float16 beside a model in less than
 float32: it is encoded in its own dtype, as sae_lens does (rounding decides which features TopK
@@ -22,7 +23,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saecircuits.splicing.gates import GATES, Gate
+from saecircuits.splicing.gates import GATES, Gate, given
+from saecircuits.splicing.normalising import Normalisation
 
 _ENCODES = ("W_enc", "b_enc", "shift", "threshold", "b_gate", "magnitude")
 
@@ -38,6 +40,7 @@ class Dictionary:
             and its bias, where features are measured in units of their decoder row's norm. Else
             None.
         b_gate: gated only: the bias of the gate path; `b_enc` is then the magnitude's bias.
+        normalisation: what is done to every token before it is encoded; None in most.
         reads: the hook point that it reads, where that is not the one that it writes.
     """
 
@@ -52,6 +55,7 @@ class Dictionary:
     b_gate: Float[Tensor, " d_sae"] | None = None
     magnitude: Float[Tensor, " d_sae"] | None = None
     W_skip: Float[Tensor, "d_in d_out"] | None = None
+    normalisation: Normalisation | None = None
     neuronpedia_id: str | None = None
     reads: str | None = None
 
@@ -81,8 +85,12 @@ class Dictionary:
 
     def encode(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_sae"]:
         """Feature activations of `x`; differentiable with the set of active features held."""
-        shared = (x.to(self.W_enc) - self.shift) @ self.W_enc
-        return self.gate.activate(self, shared).to(self.W_dec)
+        x, size = x.to(self.W_enc), None
+        if self.normalisation is not None:
+            x, size = self.normalisation.apply(x)
+        acts = self.gate.activate(self, (x - self.shift) @ self.W_enc).to(self.W_dec)
+        is_turned_back = self.normalisation is not None and self.normalisation.is_undone
+        return acts * size.to(acts) if size is not None and is_turned_back else acts
 
     def encode_some(
         self, x: Float[Tensor, "*lead d_in"], features: Int[Tensor, " n_chosen"]
@@ -108,9 +116,25 @@ class Dictionary:
         return self.decode(self.encode(x)) + self.skip(x)
 
     def encoder_rows(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, "n_node d_in"]:
-        """`e_j`, the derivative of an active feature j with respect to what is read."""
+        """`e_j`, the derivative of an active feature j with respect to what is encoded: what is
+        read, but for dictionaries that normalise it.
+        """
         rows = self.W_enc.index_select(1, features).T.to(self.W_dec)
         return rows if self.magnitude is None else rows * self.magnitude[features, None]
+
+    def rows_at(
+        self, features: Int[Tensor, " n_row"], x: Float[Tensor, "n_row d_in"] | None
+    ) -> Float[Tensor, "n_row d_in"]:
+        """The derivative of features that are active, each at a token of its own.
+
+        Args:
+            x: what is read there; None will do for a dictionary that does not normalise.
+        """
+        rows = self.encoder_rows(features)
+        if self.normalisation is None:
+            return rows
+        constants = self.biases(features) - rows @ self.shift.to(rows)
+        return self.normalisation.pull_back(rows, constants[:, None], given(x))
 
     def biases(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, " n_node"]:
         """What an active feature is beside `(x - shift) . e_j`."""
@@ -120,10 +144,21 @@ class Dictionary:
         self, x: Float[Tensor, "*lead d_in"], features: Int[Tensor, " n_node"]
     ) -> Float[Tensor, "*lead n_node"]:
         """What features would be, negative values too, if nothing held them at 0."""
-        return (x - self.shift) @ self.encoder_rows(features).T + self.biases(features)
+        unit = self.unit(x)
+        if self.normalisation is not None:
+            x, _ = self.normalisation.apply(x)
+        ungated = (x - self.shift) @ self.encoder_rows(features).T + self.biases(features)
+        return ungated * unit
+
+    def unit(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead 1"] | float:
+        """What `off_at` is counted in at a token: 1, or its size where features have the stream's
+        units.
+        """
+        return 1.0 if self.normalisation is None else self.normalisation.unit(x)
 
     def off_at(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, " n_node"] | None:
-        """The `ungated` value at or below which a feature is 0, and above which it is that value.
+        """The `ungated` value at or below which a feature is 0, and above which it is that value,
+        in the token's `unit`.
 
         0 for ReLU, the threshold for JumpReLU; for gated dictionaries where the gate's path
         reaches 0. None for TopK, where it depends on all the other features.
@@ -132,13 +167,24 @@ class Dictionary:
         return None if least is None else least[features].clamp(min=0).to(self.W_dec)
 
     def pull_back(
-        self, cotangent: Float[Tensor, "*lead d_sae"], active: Bool[Tensor, "*lead d_sae"]
+        self,
+        cotangent: Float[Tensor, "*lead d_sae"],
+        active: Bool[Tensor, "*lead d_sae"],
+        x: Float[Tensor, "*lead d_in"] | None,
     ) -> Float[Tensor, "*lead d_in"]:
-        """Vector-Jacobian product of `encode`, the set of active features held."""
+        """Vector-Jacobian product of `encode`, the set of active features held.
+
+        Args:
+            x: what is read; None will do for a dictionary that does not normalise.
+        """
         through = cotangent * active
-        if self.magnitude is not None:
-            through = through * self.magnitude
-        return through @ self.W_enc.T.to(self.W_dec)
+        scaled = through if self.magnitude is None else through * self.magnitude
+        rows = scaled @ self.W_enc.T.to(self.W_dec)
+        if self.normalisation is None:
+            return rows
+        every = torch.arange(self.d_sae, device=through.device)
+        constants = through @ self.biases(every) - rows @ self.shift.to(rows)
+        return self.normalisation.pull_back(rows, constants[..., None], given(x))
 
     def to(self, like: Tensor) -> "Dictionary":
         """The same dictionary for a model whose tensors are like `like`: on its device, and in its
@@ -157,7 +203,10 @@ class Dictionary:
 
     def digest(self) -> str:
         """SHA-256 over kind and weights: two dictionaries with one digest are the same."""
-        sha = hashlib.sha256(f"{self.gate.name} {self.k}".encode())
+        kind = f"{self.gate.name} {self.k}"
+        if self.normalisation is not None:
+            kind += f" {self.normalisation}"
+        sha = hashlib.sha256(kind.encode())
         for name, value in sorted(vars(self).items()):
             if isinstance(value, Tensor):
                 sha.update(name.encode())

@@ -39,11 +39,14 @@ class SiteValues:
         activations: of every feature.
         error: what the dictionary leaves out of the written tensor.
         rest: the part of the written tensor that belongs to no node: `b_dec` and skip weights.
+        read: what the dictionary read, where its features' derivatives depend on it: where it
+            normalises every token.
     """
 
     activations: Activations
     error: Float[Tensor, "batch pos d_out"]
     rest: Float[Tensor, "*batch_pos d_out"]
+    read: Float[Tensor, "batch pos d_in"] | None = None
 
     @property
     def features(self) -> Float[Tensor, "batch pos d_sae"]:
@@ -82,7 +85,8 @@ def observe(model: SplicedModel, tokens: Int[Tensor, "batch pos"]) -> Observatio
         rest = dictionary.b_dec + dictionary.skip(read)
         error = write - activations.decode(dictionary.W_dec) - rest
         _check_finite(error, f"what is read and written at {model.hooks[index]}", model)
-        found.append(SiteValues(activations, error, rest))
+        is_own = dictionary.normalisation is not None
+        found.append(SiteValues(activations, error, rest, read if is_own else None))
 
     logits = model.forward(tokens, at_site=at_site, at_tokens=embeddings.append)
     _check_finite(torch.where(logits.isinf(), 0.0, logits), "the logits", model)

@@ -175,6 +175,17 @@ def test_in_every_family(bridges: Bridges, family: str, sites: str, how: str) ->
     _check(bridges, family, sites, "span", how, "recompute")
 
 
+def test_with_rows_of_every_token_s_own_and_features_with_signs(toy_unusual: Toy) -> None:
+    for positions, how in (("span", "full"), ("each", "frozen")):
+        contrast = make_contrast(
+            toy_unusual.model, toy_unusual.prompts, positions=positions, linearization=how
+        )
+        gradients, nodes = clean_gradients(contrast), _nodes(contrast)
+        expected = table_of(reference_blocks(contrast, gradients, nodes))
+        found = table_of(factorised_blocks(contrast, gradients, nodes))
+        assert_same(found, expected, TOLERANCE)
+
+
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("policy", POLICIES)
 def test_with_every_kind_of_site_at_once(each_family: Toy, policy: str) -> None:

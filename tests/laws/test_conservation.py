@@ -31,7 +31,7 @@ def _assert_conserved(toy: Toy, *, atol: float = 1e-11, **choices: Any) -> pd.Da
 
 
 @pytest.mark.parametrize("policy", ["recompute", "hold"])
-@pytest.mark.parametrize("fixture", ["toy", "toy_mixed"])
+@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_unusual"])
 def test_out_edges_add_up_to_the_node(
     request: pytest.FixtureRequest, fixture: str, policy: str
 ) -> None:

@@ -95,7 +95,7 @@ def _contrast(request: pytest.FixtureRequest, fixture: str, policy: str, baselin
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("baseline", ["corrupted", "resample"])
-@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_uneven"])
+@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_uneven", "toy_unusual"])
 def test_a_circuit_by_hand(
     request: pytest.FixtureRequest, fixture: str, policy: str, baseline: str
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from sae_lens import SAE
+from sae_lens.training.activation_scaler import ActivationScaler, ActivationWhitening
 
 from saecircuits.errors import DictionaryError
 from saecircuits.splicing import splice
@@ -119,3 +120,25 @@ def test_other_weights_are_named(tmp_path: Path) -> None:
     left = {one.path.name: one.reason for one in read_dictionaries(tmp_path).unread}
     assert left["model"] == "it is a model of Hugging Face, no dictionary"
     assert left["other"] == "it holds weights.pt in no layout that is known"
+
+
+def test_what_training_scaled_by_is_put_into_the_weights(tmp_path: Path) -> None:
+    about: dict[str, Any] = {"metadata": {"hook_name": AT}}
+    plain = dictionary_from_sae(random_sae("jumprelu", seed=4), AT)
+    scaler = ActivationScaler(scaling_factor=0.37)
+    folder = tmp_path / "scaled"
+    _saved(folder, normalize_activations="expected_average_only_in", **about)
+    with pytest.raises(DictionaryError, match="applies the factor only where it is folded"):
+        read_dictionaries(folder).dictionaries[0].load()
+    scaler.save(str(folder / "activation_scaler.json"))
+    x = torch.randn(7, D_MODEL, dtype=torch.float64)
+    scaled = read_dictionaries(folder).dictionaries[0].load()
+    torch.testing.assert_close(scaled.encode(x), plain.encode(0.37 * x))
+    torch.testing.assert_close(scaled.reconstruct(x), plain.reconstruct(0.37 * x) / 0.37)
+    folder = tmp_path / "whitened"
+    _saved(folder, normalize_activations="covariance_whitening", **about)
+    mean, matrix = torch.randn(D_MODEL).double(), torch.randn(D_MODEL, D_MODEL).double()
+    whitening = ActivationWhitening(mean, matrix, torch.linalg.inv(matrix))
+    ActivationScaler(whitening=whitening).save(str(folder / "activation_scaler.json"))
+    whitened = read_dictionaries(folder).dictionaries[0].load()
+    torch.testing.assert_close(whitened.encode(x), plain.encode((x - mean) @ matrix))

@@ -78,26 +78,29 @@ def target_rows(
     """
     place = targets[0].place
     dictionary = contrast.model.splices[place].dictionary
-    clean = contrast.clean.sites[place].activations
+    site = contrast.clean.sites[place]
+    clean = site.activations
     device = contrast.model.device
     units = torch.tensor([spot.unit for spot in targets], device=device)
     features = torch.tensor([spot.feature for spot in targets], device=device)
     is_error = features == ERROR
     inside = contrast.units.clean[..., None] == units  # [batch, pos, target]
-    active = clean.of(features.clamp(min=0)) > 0
+    active = clean.of(features.clamp(min=0)) != 0
     stands = ~(active | is_error) if is_asleep else active | is_error
     # Prompt by prompt and within it target by target: neighbours in memory.
     prompt, target, pos = (inside & stands).transpose(1, 2).nonzero().unbind(1)
     there = gradient.gradient[prompt, pos]
     feature, from_error = features.clamp(min=0)[target], is_error[target]
-    at_read = dictionary.encoder_rows(feature)
+    read = None if site.read is None else site.read[prompt, pos]
+    at_read = dictionary.rows_at(feature, read)
     at_write = torch.zeros_like(there)
     along = (there * dictionary.W_dec[feature]).sum(-1)
     if bool(from_error.any()):
         error = there[from_error]
         is_active = clean.active(prompt[from_error], pos[from_error])
         at_write[from_error] = error
-        at_read[from_error] = -dictionary.pull_back(error @ dictionary.W_dec.T, is_active)
+        read = None if read is None else read[from_error]
+        at_read[from_error] = -dictionary.pull_back(error @ dictionary.W_dec.T, is_active, read)
         if dictionary.W_skip is not None:
             at_read[from_error] -= error @ dictionary.W_skip.T
     rows = Rows(

@@ -1,13 +1,16 @@
 """sae_lens's folders: `cfg.json` and `sae_weights.safetensors`.
 
 Settings are flat up to sae_lens 5, and since 6 what says where a dictionary belongs is under
-`metadata`.
+`metadata`. What activations were scaled or whitened by in training lies beside the weights of its
+checkpoints, and sae_lens itself does not read it on loading.
 """
 
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from safetensors.torch import load_file
 
 from saecircuits.errors import DictionaryError
 from saecircuits.splicing.convert import dictionary_from_sae, not_affine
@@ -27,10 +30,12 @@ from saecircuits.splicing.layouts.found import (
 _LAYOUT: Final = "sae_lens"
 _SETTINGS: Final = "cfg.json"
 _WEIGHTS: Final = "sae_weights.safetensors"
+_SCALER: Final = "activation_scaler.json"
+_WHITENING: Final = "activation_whitening.safetensors"
 # What training leaves beside them.
 _BESIDE: Final = (
     "sparsity.safetensors",
-    "activation_whitening.safetensors",
+    _WHITENING,
     "activations_store_state.safetensors",
     "trainer_state.pt",
 )
@@ -55,7 +60,7 @@ def is_sae_lens_folder(path: Path) -> bool:
 
 
 def load_sae(path: Path) -> Any:
-    """The SAE or transcoder of a folder of sae_lens.
+    """The SAE or transcoder of a folder of sae_lens; what training normalised by is folded in.
 
     Raises:
         DictionaryError: sae_lens cannot read it.
@@ -63,7 +68,9 @@ def load_sae(path: Path) -> Any:
     from sae_lens import SAE
 
     try:
-        return SAE.load_from_disk(path, device="cpu")
+        sae = SAE.load_from_disk(path, device="cpu")
+        _fold(sae, path)
+        return sae
     except Exception as error:
         # sae_lens reports a broken folder in many ways; to the caller they are one.
         raise DictionaryError(
@@ -116,6 +123,25 @@ def _kind(settings: Mapping[str, Any], where: Path) -> str:
 def _normalisation(settings: Mapping[str, Any]) -> str:
     found = settings.get("normalize_activations") or "none"
     return "expected_average_only_in" if found is True else str(found)
+
+
+def _fold(sae: Any, folder: Path) -> None:
+    """Puts what training normalised by into the weights, where the folder has it."""
+    name = sae.cfg.normalize_activations
+    if name == "expected_average_only_in" and (factor := _factor(folder)) is not None:
+        sae.fold_activation_norm_scaling_factor(factor)
+    if name == "covariance_whitening" and (folder / _WHITENING).is_file():
+        found = load_file(folder / _WHITENING)
+        sae.fold_activation_whitening(found["mean"], found["matrix"], found["inverse_matrix"])
+
+
+def _factor(folder: Path) -> float | None:
+    for name, key in ((_SCALER, "scaling_factor"), (_SETTINGS, "norm_scaling_factor")):
+        if (folder / name).is_file():
+            factor = setting(read_json(folder / name), key, float, folder / name)
+            if factor is not None:
+                return factor
+    return None
 
 
 def _load(folder: Path, site: str) -> Dictionary:
