@@ -187,6 +187,26 @@ def random_sae(architecture: str, *, d_in: int = D_MODEL, seed: int = 0, **optio
     return sae
 
 
+@torch.no_grad()
+def fitted(sae: SAE, bridge: Any, hook: str, *, read_hook: str | None = None) -> SAE:
+    """The same SAE with the decoder that describes the model best: it explains some variance."""
+    bridge_tokens = torch.arange(1, 1 + 12 * 17) * 7 % WORDS
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor, hook: Any) -> None:
+        seen[hook.name] = tensor.detach()
+
+    names = {name: bridge.hook_dict[name].name for name in (hook, read_hook or hook)}
+    hooks = [(name, keep) for name in set(names.values())]
+    with bridge.hooks(fwd_hooks=hooks):
+        bridge(bridge_tokens.unflatten(0, (12, 17)))
+    read, written = (seen[names[name]].flatten(0, 1) for name in (read_hook or hook, hook))
+    acts = sae.encode(read.to(sae.W_enc))
+    decoder = torch.linalg.lstsq(acts.double(), (written - sae.b_dec).double(), driver="gelsd")
+    sae.W_dec.copy_(decoder.solution.to(sae.W_dec))
+    return sae
+
+
 def boot_again(folder: Path) -> Any:
     """The bridge over a saved model once more, in float32, as every device has it."""
     return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)

@@ -8,6 +8,7 @@ import pytest
 from saecircuits.runs.stored import read_run
 from tests.hub_cache import small_sae, write_gpt2
 from tests.model_folder import write_task
+from tests.models import boot_again, fitted
 from tests.test_cli import SMALL, call, check_one_line
 
 HOOKS = [f"blocks.{layer}.hook_resid_post" for layer in range(2)]
@@ -17,8 +18,10 @@ HOOKS = [f"blocks.{layer}.hook_resid_post" for layer in range(2)]
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model as Hugging Face saves it, dictionaries beside it, and a task."""
     write_gpt2(tmp_path / "mine", n_layer=2)
+    bridge = boot_again(tmp_path / "mine")
     for layer, hook in enumerate(HOOKS):
-        small_sae(hook, seed=layer).save_model(tmp_path / "saes" / f"layer_{layer}")
+        sae = fitted(small_sae(hook, seed=layer), bridge, hook)
+        sae.save_model(tmp_path / "saes" / f"layer_{layer}")
     write_task(tmp_path / "words.jsonl")
     monkeypatch.chdir(tmp_path)
     return tmp_path

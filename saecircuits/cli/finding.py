@@ -31,8 +31,10 @@ from saecircuits.cli.options import (
     with_run,
 )
 from saecircuits.cli.showing import (
+    print_fit,
     print_json,
     print_report,
+    print_run,
     print_table,
     say,
     shown_progress,
@@ -111,7 +113,7 @@ def discover(
     if as_json:
         print_json({"folder": str(run.folder), **run.report.to_json()})
     else:
-        print_report(run.report, title=f"{asked.name} in {spliced.name}")
+        print_run(run, title=f"{asked.name} in {spliced.name}")
         say(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
 
 
@@ -158,6 +160,7 @@ def attribute(
             }
         )
     else:
+        print_fit(graph.summary["fit"])
         print_table("Strongest nodes", graph.nodes.head(15), ["node", "token", "effect"])
         say(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
 

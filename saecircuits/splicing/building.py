@@ -78,7 +78,7 @@ def splice(
         bridge=bridge,
         splices=in_order(splices),
         name=name,
-        provenance={**(provenance or {}), **({"insisted": overruled} if overruled else {})},
+        provenance={**(provenance or {}), **({"insisted": overruled} if insist else {})},
     )
     _check_fit(model)
     return model

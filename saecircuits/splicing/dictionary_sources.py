@@ -7,7 +7,6 @@ is listed before any weights are read or fetched (`splicing.offers`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,13 @@ class Brought:
         hook: the hook point that it writes.
         dictionary: a SAE of sae_lens, or a `Dictionary`.
         declared: what its files say of its training.
-        name: what loads it and no other: `SOURCE:ID`.
+        offer: what it was before it was loaded.
     """
 
     hook: str
     dictionary: Any
     declared: Declared
-    name: str
+    offer: Offer
 
 
 def list_dictionaries(source: str | Path) -> tuple[Offer, ...]:
@@ -102,8 +101,8 @@ def parsed(word: str | Path) -> tuple[str, tuple[str, ...]]:
 def brought(offer: Offer) -> Brought:
     """The dictionary of an offer, read, and fetched where that is needed."""
     found = offer.load()
-    if isinstance(found, Brought):
-        return found
+    if isinstance(found, FoundDictionary):
+        return Brought(found.writes, found.load(), found.declared, offer)
     metadata = found.cfg.metadata
     hook = metadata.hook_name_out or metadata.hook_name
     if hook is None:
@@ -111,13 +110,12 @@ def brought(offer: Offer) -> Brought:
             f"the settings of {offer.name!r} do not say where it belongs; load it with sae_lens "
             "and give it to splice() by its hook point"
         )
-    return Brought(hook, found, declared_by(found), offer.name)
+    return Brought(hook, found, declared_by(found), offer)
 
 
 def public_name(one: Brought) -> str:
     """What loads a dictionary, as it may stand in a published file: no folders above its own."""
-    source, _, offer_id = one.name.rpartition(":")
-    return f"{public_path(source)}:{offer_id}"
+    return f"{public_path(one.offer.source)}:{one.offer.id}"
 
 
 def revisions_of(offers: Sequence[Offer]) -> dict[str, str]:
@@ -138,10 +136,9 @@ def _of_folder(folder: Path, source: str) -> tuple[Offer, ...]:
 
 def _offer(one: FoundDictionary, folder: Path, source: str) -> Offer:
     layer = layer_of_hook(one.writes)
-    offer_id = _id(one.path, folder)
     return Offer(
         source=source,
-        id=offer_id,
+        id=_id(one.path, folder),
         hook=one.writes,
         layer=layer,
         kind="transcoder" if one.reads != one.writes else kind_of_hook(one.writes),
@@ -149,12 +146,8 @@ def _offer(one: FoundDictionary, folder: Path, source: str) -> Offer:
         l0=None,
         variance_explained=None,
         model=one.declared.model,
-        load=partial(_read, one, f"{source}:{offer_id}"),
+        load=lambda: one,
     )
-
-
-def _read(one: FoundDictionary, name: str) -> Brought:
-    return Brought(one.writes, one.load(), one.declared, name)
 
 
 def _not_read(one: Unread, folder: Path, source: str) -> Offer:

@@ -103,6 +103,7 @@ def load_model(
         assert place.manifest is not None, "a folder without a manifest is refused without them"
         found = _of_manifest(place, sites)
         provenance["sites"] = sites if sites == "transcoder" else list(found)
+        provenance["stated"] = _stated(entries_of(place.manifest, sites))
         bridge = boot(place.model, dtype=kind, device=where)
     else:
         bridge = boot(place.model, dtype=kind, device=where)
@@ -110,6 +111,7 @@ def load_model(
         found = {one.hook: one.dictionary for one in taken}
         provenance["dictionaries_from"] = {one.hook: public_name(one) for one in taken}
         provenance["revisions"] = revisions_of(offers)
+        provenance["stated"] = {one.hook: said for one in taken if (said := one.offer.stated)}
         for one in taken if not insist else ():
             check_model(one.declared.model, place.name, one.hook)
     with refused(f"the model in {place.model} cannot be used"):
@@ -204,8 +206,8 @@ def _taken(offers: Sequence[Offer]) -> list[Brought]:
         one = brought(offer)
         if one.hook in found:
             raise InputError(
-                f"two dictionaries were asked for at {one.hook}: {found[one.hook].name!r} and "
-                f"{one.name!r}; a hook point has one, so leave one out"
+                f"two dictionaries were asked for at {one.hook}: {found[one.hook].offer.name!r} "
+                f"and {one.offer.name!r}; a hook point has one, so leave one out"
             )
         found[one.hook] = one
     return list(found.values())
@@ -253,3 +255,12 @@ def entries_of(
         if site not in named:
             raise UnknownNameError("site with a dictionary", site, named)
     return [named[site] for site in chosen]
+
+
+def _stated(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What a manifest says of its dictionaries, by hook point: variance explained and L0."""
+    keys = {"fraction_variance_explained": "variance_explained", "mean_l0": "l0"}
+    return {
+        entry["writes"]: {name: float(entry[key]) for key, name in keys.items() if key in entry}
+        for entry in entries
+    }

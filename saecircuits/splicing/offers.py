@@ -36,7 +36,7 @@ class Offer:
         variance_explained: the share of variance, as its source says; None if it does not.
         model: the model that it was made for, as its source says; None if it does not.
         refused: why it cannot be loaded; None if it can.
-        load: fetches and reads it: a SAE of sae_lens, or a `Dictionary` with what it declares.
+        load: fetches it: a SAE of sae_lens, or what was found in a folder.
     """
 
     source: str
@@ -57,6 +57,12 @@ class Offer:
         if self.hook is not None:
             return self.hook
         return None if self.layer is None else f"layer {self.layer} {self.kind or ''}".strip()
+
+    @property
+    def stated(self) -> dict[str, float]:
+        """What its source says of it, by figure; empty if it says nothing."""
+        found = {"variance_explained": self.variance_explained, "l0": self.l0}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def name(self) -> str:
