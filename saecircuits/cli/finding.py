@@ -31,6 +31,7 @@ from saecircuits.cli.options import (
     with_run,
 )
 from saecircuits.cli.showing import (
+    print_front,
     print_json,
     print_report,
     print_table,
@@ -111,7 +112,7 @@ def discover(
     if as_json:
         print_json({"folder": str(run.folder), **run.report.to_json()})
     else:
-        print_report(run.report, title=f"{asked.name} in {spliced.name}")
+        print_report(run.report, title=f"{asked.name} in {spliced.name}", about=run.graph)
         say(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
 
 
@@ -154,11 +155,13 @@ def attribute(
                 "folder": str(folder),
                 "nodes": len(graph.nodes),
                 "edges": len(graph.edges),
+                "prepended": asked.train.prepended.to_json(),
                 **graph.summary,
             }
         )
     else:
         print_table("Strongest nodes", graph.nodes.head(15), ["node", "token", "effect"])
+        print_front(graph)
         say(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
 
 
@@ -204,7 +207,7 @@ def validate(
     if as_json:
         print_json(report.to_json())
     else:
-        print_report(report, title=f"{run} on {asked.name}")
+        print_report(report, title=f"{run} on {asked.name}", about=stored.circuit)
 
 
 def compare(

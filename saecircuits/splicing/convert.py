@@ -77,6 +77,7 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
         shift=shift,
         W_skip=None if skip is None else skip.T.contiguous(),
         neuronpedia_id=sae.cfg.metadata.neuronpedia_id,
+        **_texts_of(sae.cfg.metadata),
         **read,
     )
 
@@ -174,6 +175,17 @@ def _normalisation(sae: Any) -> str:
     for left in set(vars(sae)) - before:  # what decoding would have used up
         delattr(sae, left)
     return "of each token" if changed else said
+
+
+def _texts_of(metadata: Any) -> dict[str, Any]:
+    """What it was trained on at the first and at special tokens, as far as it says so."""
+    front, left_out = metadata.prepend_bos, metadata.exclude_special_tokens
+    if isinstance(left_out, list | tuple):
+        left_out = tuple(one for one in left_out if isinstance(one, int))
+    return {
+        "prepend_bos": front if isinstance(front, bool) else None,
+        "exclude_special_tokens": left_out if isinstance(left_out, bool | tuple) else None,
+    }
 
 
 def _reads_centred_stream(sae: Any) -> bool:

@@ -38,6 +38,9 @@ class Dictionary:
             and its bias, where features are measured in units of their decoder row's norm. Else
             None.
         b_gate: gated only: the bias of the gate path; `b_enc` is then the magnitude's bias.
+        prepend_bos: whether a BOS stood in front of the texts of its training; None for not said.
+        exclude_special_tokens: whether activations at special tokens were left out of its training;
+            their ids where only some were.
     """
 
     kind: str | Gate
@@ -52,6 +55,8 @@ class Dictionary:
     magnitude: Float[Tensor, " d_sae"] | None = None
     W_skip: Float[Tensor, "d_in d_out"] | None = None
     neuronpedia_id: str | None = None
+    prepend_bos: bool | None = None
+    exclude_special_tokens: bool | tuple[int, ...] | None = None
 
     @property
     def gate(self) -> Gate:
