@@ -3,7 +3,7 @@
 Axes (two different axes never share a name):
 
     batch     prompts worked on together
-    pos       token positions, padded on the right; position 0 is the BOS token
+    pos       token positions, padded on the right; position 0 is what is prepended, if anything
     unit      what a node's place is counted in: a token position, a named span, or the whole prompt
     d_model   width of the residual stream
     d_head    width of one attention head

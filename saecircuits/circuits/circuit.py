@@ -10,6 +10,7 @@ from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
 from saecircuits.nodes.baselines import Baseline
 from saecircuits.nodes.experiment import Experiment, experiment_of
+from saecircuits.nodes.fitting import check_recorded_front
 from saecircuits.nodes.names import METRIC
 from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.tasks import Prompts
@@ -97,6 +98,7 @@ class Circuit:
             choices |= own | {"seed": seed}
         experiment = experiment_of(model, prompts, function=function, **choices)
         require_same_model(experiment.model, self.provenance, what="circuit")
+        check_recorded_front(self.provenance, experiment.prompts)
         if experiment.prompts.digest == self.provenance.get("prompts"):
             raise InputError(
                 f"{function} was given the prompts that chose the circuit; give held-out prompts, "

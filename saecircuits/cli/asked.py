@@ -29,10 +29,11 @@ class ModelSource:
     insist: bool = False
     device: str = "cpu"
     dtype: str = "float32"
+    prepend: str | None = None
 
     def load(self) -> Any:
         """The model, with dictionaries."""
-        return _load(
+        spliced = _load(
             self.model,
             sites=_sites_of(self.sites),
             dictionaries=self.dictionaries or None,
@@ -40,6 +41,7 @@ class ModelSource:
             device=self.device,
             dtype=self.dtype,
         )
+        return spliced.prepending(self.prepend)
 
     def load_with(self, task: str, progress: Progress, *, limit: int | None) -> tuple[Any, Any]:
         """The model, and this task for it; the task is looked at first."""
@@ -61,6 +63,7 @@ class RunSource:
     dictionaries: Sequence[str] | None = None
     device: str = "cpu"
     dtype: str | None = None
+    prepend: str | None = None
 
     def load(
         self, record: Any, folder: Path, progress: Progress, *, limit: int | None = None
@@ -81,6 +84,7 @@ class RunSource:
 
     def _load_model(self, record: Any, folder: Path) -> Any:
         from saecircuits.splicing import require_same_model
+        from saecircuits.tasks.prepending import prepend_of
 
         known = record.provenance
         named = self.model or known.get("source") or known.get("model")
@@ -101,6 +105,9 @@ class RunSource:
                 dtype=self.dtype or record.dtype,
             )
             require_same_model(spliced, known, what="circuit")
+            # Before it was recorded, the token that the libraries below call BOS was prepended.
+            front = self.prepend or prepend_of(known, spliced.tokenizer.bos_token)
+            spliced = spliced.prepending(front)
         except InputError as error:
             raise InputError(
                 f"{folder} is of the model {known.get('model')!r}, and {named!r} cannot be taken "

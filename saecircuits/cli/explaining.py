@@ -161,7 +161,7 @@ def expand(
         str | None,
         typer.Option(
             help="A prompt as long, token by token, that changes are measured from; without it, "
-            "token embeddings at zero, all but BOS."
+            "token embeddings at zero, all but of what is prepended."
         ),
     ] = None,
     answer: Annotated[
@@ -204,11 +204,11 @@ def expand(
 
 @with_model
 def attention(
-    prompt: Annotated[str, typer.Option(help="The text, without BOS.")],
+    prompt: Annotated[str, typer.Option(help="The text, without what is prepended.")],
     layer: Annotated[int, typer.Option(min=0, help="The layer of the head, from 0.")],
     head: Annotated[int, typer.Option(min=0, help="The head, from 0.")],
     query: Annotated[
-        int | None, typer.Option(help="Position that looks, BOS being 0; the last by default.")
+        int | None, typer.Option(help="Position that looks, from 0; the last by default.")
     ] = None,
     key: Annotated[
         int | None, typer.Option(help="Position looked at; by default the one looked at most.")

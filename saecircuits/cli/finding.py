@@ -32,6 +32,7 @@ from saecircuits.cli.options import (
 )
 from saecircuits.cli.showing import (
     print_fit,
+    print_front,
     print_json,
     print_report,
     print_run,
@@ -156,12 +157,14 @@ def attribute(
                 "folder": str(folder),
                 "nodes": len(graph.nodes),
                 "edges": len(graph.edges),
+                "prepended": asked.train.prepended.to_json(),
                 **graph.summary,
             }
         )
     else:
         print_fit(graph.summary["fit"])
         print_table("Strongest nodes", graph.nodes.head(15), ["node", "token", "effect"])
+        print_front(graph)
         say(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
 
 
@@ -207,7 +210,7 @@ def validate(
     if as_json:
         print_json(report.to_json())
     else:
-        print_report(report, title=f"{run} on {asked.name}")
+        print_report(report, title=f"{run} on {asked.name}", about=stored.circuit)
 
 
 def compare(

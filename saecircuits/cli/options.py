@@ -44,6 +44,18 @@ Insist = Annotated[
 ]
 
 
+Prepend = Annotated[
+    str | None,
+    typer.Option(
+        help="In front of every text: bos, none, or a token; by default the tokenizer's own BOS, "
+        "and nothing where it has none."
+    ),
+]
+RunPrepend = Annotated[
+    str | None, typer.Option("--prepend", help="As in `discover`; by default as in the run.")
+]
+
+
 def _known_device(given: str) -> str:
     # Before anything is loaded, and with nothing imported where nothing was asked for.
     if given != "cpu":
@@ -171,6 +183,7 @@ _MODEL: Final = (
     ("insist", Insist, False),
     ("device", Device, "cpu"),
     ("dtype", Dtype, "float32"),
+    ("prepend", Prepend, None),
 )
 _RUN: Final = (
     ("task", RunTask, None),
@@ -179,6 +192,7 @@ _RUN: Final = (
     ("dictionaries", Dictionaries, None),
     ("device", Device, "cpu"),
     ("dtype", RunDtype, None),
+    ("prepend", RunPrepend, None),
 )
 
 

@@ -67,7 +67,16 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(plain(value), allow_nan=False) + "\n")
 
 
-def print_report(report: Any, *, title: str) -> None:
+def print_front(about: Any) -> None:
+    """What stood in front of every prompt, and whether the dictionaries were trained otherwise."""
+    from saecircuits.tasks.prepending import recorded
+
+    front, differs = recorded(about.provenance), about.provenance.get("prepended_differs")
+    if front is not None:
+        say(f"In front of every prompt: {front}" + (f"; {differs}" if differs else ""))
+
+
+def print_report(report: Any, *, title: str, about: Any) -> None:
     table = Table(title=title, show_header=False)
     interval = f"[{report.faithfulness_low:.3f}, {report.faithfulness_high:.3f}]"
     rows = [
@@ -102,12 +111,13 @@ def print_report(report: Any, *, title: str) -> None:
     OUT.print(table)
     for warning in (report.calibration or {}).get("warnings", ()):
         OUT.print(warning["text"])
+    print_front(about)
 
 
 def print_run(run: Any, *, title: str) -> None:
     """How well the dictionaries fit, and the figures of the validation."""
     print_fit(run.graph.summary.get("fit", ()))
-    print_report(run.report, title=title)
+    print_report(run.report, title=title, about=run.graph)
 
 
 def print_fit(fits: Sequence[Mapping[str, Any]]) -> None:

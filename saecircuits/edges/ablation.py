@@ -5,8 +5,8 @@ run of the model of its own:
 
 1. every site before v writes, at every token, the baseline of all its nodes, plus the change of
    v's kept parents there: circuit value minus baseline, along the feature's direction (error nodes
-   and token embeddings: the change itself). What belongs to no node (`b_dec`, skip weights, BOS)
-   is as the run makes it;
+   and token embeddings: the change itself). What belongs to no node (`b_dec`, skip weights, what is
+   prepended) is as the run makes it;
 2. between the sites the model's own components run, so a parent reaches v along every way that
    meets no other node: the direct edge of THEORY 3, not linearised, and all parents together;
 3. what v reads in this run gives its circuit value: a feature's activation, by its dictionary; an

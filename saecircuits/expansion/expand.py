@@ -211,12 +211,12 @@ def expand(
     head as by layer; paths and the table of components are not.
 
     Args:
-        prompt: a text, or tokens with BOS first.
+        prompt: a text, or tokens with what is prepended first.
         operator: `secant` gates, phi(z)/z, or `frozen` for tangent gates, phi'(z), whose
             intercepts count as biases.
         by: whether an attention layer is one component or its heads are.
         corrupted: the baseline of the remainder, of equal length; by default the token embeddings
-            at zero, all but BOS.
+            at zero, all but of what is prepended.
         answer: of the metric, `logit(answer) - logit(wrong)`: one token, taken literally; by
             default the most likely next token; `wrong` by default the next most likely.
         at: the metric's position; by default the last.

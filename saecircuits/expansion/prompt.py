@@ -36,7 +36,7 @@ class Metric:
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """What the clean run is compared with: another prompt, or no tokens but BOS.
+    """What the clean run is compared with: another prompt, or no tokens but what is prepended.
 
     Attributes:
         at_tokens: what is put in the place of the token embeddings; None for another prompt.
@@ -48,14 +48,14 @@ class Baseline:
 
 
 def read_prompt(model: SplicedModel, prompt: Prompt) -> Int[Tensor, " pos"]:
-    """The prompt's tokens, BOS first.
+    """The prompt's tokens, behind what the model prepends.
 
     Raises:
-        TaskError: a text that is too long, or brings its own BOS.
+        TaskError: a text that is too long, or brings what is prepended itself.
         InputError: tokens that are none of the model's, or more than it reads.
     """
     if isinstance(prompt, str):
-        ids = encode_prompt(prompt, model.tokenizer, n_ctx=model.n_ctx)
+        ids = encode_prompt(prompt, model.tokenizer, n_ctx=model.n_ctx, front=model.prepended)
         return torch.tensor(ids, device=model.device)
     tokens = torch.as_tensor(prompt, device=model.device)
     d_vocab = int(model.bridge.cfg.d_vocab)
@@ -65,7 +65,7 @@ def read_prompt(model: SplicedModel, prompt: Prompt) -> Int[Tensor, " pos"]:
     if not is_right or int(tokens.min()) < 0 or int(tokens.max()) >= d_vocab:
         raise InputError(
             f"tokens {list(tokens.shape)} of {tokens.dtype} are no prompt; give between 1 and "
-            f"{model.n_ctx} token ids below {d_vocab} in one row, BOS first"
+            f"{model.n_ctx} token ids below {d_vocab} in one row"
         )
     return tokens
 
@@ -73,12 +73,15 @@ def read_prompt(model: SplicedModel, prompt: Prompt) -> Int[Tensor, " pos"]:
 def read_baseline(
     model: SplicedModel, tokens: Int[Tensor, " pos"], corrupted: Prompt | None
 ) -> Baseline:
-    """What the run is compared with; without a corrupted prompt, all token embeddings but BOS at 0.
+    """What the run is compared with; without a corrupted prompt, all token embeddings at 0 but of
+    what the model prepends.
 
     Raises:
         InputError: the corrupted prompt has another number of tokens.
     """
     if corrupted is None:
+        if not model.prepended.width:
+            return Baseline("token embeddings at zero", tokens, torch.zeros_like)
         return Baseline("token embeddings at zero, all but the first", tokens, _only_first)
     other = read_prompt(model, corrupted)
     if len(other) != len(tokens):

@@ -195,7 +195,7 @@ def treeify(
 
     Args:
         corrupted: the baseline, of equal length; by default the token embeddings at zero, all but
-            BOS.
+            of what is prepended.
         by, answer, wrong, at: as in `expand`.
 
     Raises:

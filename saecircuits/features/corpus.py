@@ -1,6 +1,7 @@
 """Activations of a few features over a corpus, kept sparse.
 
-A corpus is token ids with a mask of the tokens to look at: BOS and padding are never looked at.
+A corpus is token ids with a mask of the tokens to look at: what is prepended and padding are never
+looked at.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,8 @@ class Corpus:
     """Texts of one origin.
 
     Attributes:
-        tokens: ids, BOS first.
-        looked_at: False for BOS and padding.
+        tokens: ids, what is prepended first.
+        looked_at: False for what is prepended and for padding.
     """
 
     tokens: Int[Tensor, "text pos"]
@@ -40,10 +41,16 @@ class Corpus:
 
 
 def corpus_of_text(text: Int[Tensor, "text pos"], *, bos: int | None) -> Corpus:
-    """Texts without padding; a later `bos` ends one text and starts the next."""
-    looked_at = torch.ones_like(text, dtype=torch.bool) if bos is None else text != bos
-    looked_at[:, 0] = False
-    return Corpus(tokens=text, looked_at=looked_at, origin="text")
+    """Texts behind `bos`, which may end one and start the next; or, without, whole rows of text.
+
+    Args:
+        text: token ids; negative ones are padding.
+    """
+    looked_at = text >= 0
+    if bos is not None:
+        looked_at &= text != bos
+        looked_at[:, 0] = False
+    return Corpus(tokens=text.clamp(min=0), looked_at=looked_at, origin="text")
 
 
 def corpus_of_prompts(prompts: Prompts) -> Corpus:
@@ -57,7 +64,7 @@ def corpus_of_prompts(prompts: Prompts) -> Corpus:
     )
     lengths = torch.cat([prompts.clean_lengths, prompts.corrupted_lengths])
     position = torch.arange(width, device=lengths.device)
-    looked_at = (position >= 1) & (position < lengths[:, None])
+    looked_at = (position >= prompts.first) & (position < lengths[:, None])
     return Corpus(tokens=tokens, looked_at=looked_at, origin="task")
 
 

@@ -73,21 +73,23 @@ def look_at_features(
 ) -> Iterator[Looked]:
     """The circuit's features, by site in forward order and by index.
 
-    BOS (position 0, and between two texts) is left out: features fire there that mean nothing
-    elsewhere.
+    What is prepended (position 0, and between two texts) is left out: features fire there that mean
+    nothing elsewhere. Where nothing is, position 0 is a token of the text, and looked at.
 
     Args:
-        text: token ids, BOS first, no padding; no rows for no text.
+        text: token ids behind what the model prepends; negative ones are padding; no rows for no
+            text.
         prompts: the task's.
 
     Raises:
         InputError: text that leaves no token to look at.
         UnknownNameError: a site that is not spliced.
     """
-    corpora = [corpus_of_text(text, bos=model.tokenizer.bos_token_id)]
+    corpora = [corpus_of_text(text, bos=model.prepended.id)]
     if len(text) and corpora[0].size == 0:
         raise InputError(
-            f"a text of shape {list(text.shape)} has no token behind BOS; give longer text"
+            f"a text of shape {list(text.shape)} has no token behind {model.prepended.name}; give "
+            "longer text"
         )
     if prompts is not None:
         corpora.append(corpus_of_prompts(prompts))
@@ -155,7 +157,7 @@ def decoded(tokenizer: Any, token: int) -> str:
 
 
 def _within_text(looked_at: Sequence[bool], peak: int, before: int, after: int) -> tuple[int, int]:
-    """First and behind the last token around one, up to BOS, padding or another text."""
+    """First and behind the last token around one, up to padding or another text."""
     start, stop = peak, peak + 1
     while start > peak - before and start > 0 and looked_at[start - 1]:
         start -= 1

@@ -93,7 +93,7 @@ def label_features(
     """Labels of the circuit's features, by site in forward order and by index.
 
     Args:
-        text: token ids, BOS first, no padding; `generate_text` makes some.
+        text: token ids behind what the model prepends; `generate_text` makes some.
         prompts: the task's, for contexts beside those in the text.
 
     Raises:

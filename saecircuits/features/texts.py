@@ -35,7 +35,8 @@ class Contexts:
     """Text to look at features on.
 
     Attributes:
-        text: token ids, BOS first and wherever a text begins.
+        text: token ids, what the model prepends first and wherever a text begins; -1 behind the end
+            of a text where it prepends nothing.
         source: where it comes from, in words.
         licence: under which verbatim pieces of it may be shown.
         is_shown: False to publish figures about it, and none of its words: no contexts, and labels
@@ -50,9 +51,10 @@ class Contexts:
 
 def generated_contexts(model: SplicedModel, *, seed: int = 0) -> Contexts:
     """Samples of the model itself; see `generate_text`."""
+    begun = "" if model.prepended.width else ", each text from a token drawn at random"
     return Contexts(
         text=generate_text(model, seed=seed),
-        source=f"sampled from the model itself at temperature 1, seed {seed}",
+        source=f"sampled from the model itself at temperature 1, seed {seed}{begun}",
         licence="none needed: written by the model",
     )
 
@@ -77,13 +79,11 @@ def read_contexts(
     """A text file, UTF-8; a blank line ends a text. The first 65,536 tokens are looked at.
 
     Raises:
-        InputError: no such file, no text in it, other bytes than UTF-8, or a tokenizer without BOS.
+        InputError: no such file, no text in it, or other bytes than UTF-8.
     """
-    place, bos = Path(path), model.tokenizer.bos_token_id
-    if bos is None:
-        raise InputError("the tokenizer has no BOS token to start a text from; set `bos_token`")
+    place, front = Path(path), [*model.prepended.ids]
     content = read_text(place)
-    length = min(model.n_ctx, SAMPLE_LENGTH) - 1
+    length = min(model.n_ctx, SAMPLE_LENGTH) - len(front)
     rows: list[list[int]] = []
     left = _MOST_TOKENS
     for text in (part.strip() for part in content.split("\n\n")):
@@ -94,8 +94,9 @@ def read_contexts(
             break
     if not rows:
         raise _no_text(place)
-    # Behind the end of a text stands BOS, which is never looked at.
-    padded = [[bos, *row, *[bos] * (length - len(row))] for row in rows]
+    # Behind the end of a text stands what is prepended, or no token: neither is looked at.
+    behind = front or [-1]
+    padded = [[*front, *row, *behind * (length - len(row))] for row in rows]
     return Contexts(
         text=torch.tensor(padded, dtype=torch.long, device="cpu"),
         source=f"the file {place.name}",
@@ -130,34 +131,47 @@ def _no_text(path: Path) -> InputError:
 def generate_text(
     model: SplicedModel, *, n_tokens: int = 8192, seed: int = 0
 ) -> Int[Tensor, "text pos"]:
-    """Samples of the model at temperature 1, each starting from BOS, as token ids.
+    """Samples of the model at temperature 1, each starting from what it prepends, as token ids.
 
-    Texts have 64 tokens, or as many as the model reads if that is less. A model that ends a text
-    by its BOS token goes on with another one behind it.
+    Where it prepends nothing, the first token of every text is drawn from the vocabulary, each that
+    is not a special one with equal chance, and the model goes on from there. Texts have 64 tokens,
+    or as many as the model reads if that is less. A model that ends a text by its BOS token goes on
+    with another one behind it.
 
     Args:
-        n_tokens: at least this many tokens in all, BOS not counted.
+        n_tokens: at least this many tokens in all, what is prepended not counted.
         seed: of the sampling; the same seed on the same machine gives the same text.
 
     Raises:
-        InputError: no BOS token to start from, or `n_tokens` below 1.
+        InputError: `n_tokens` below 1.
     """
-    bos = model.tokenizer.bos_token_id
-    if bos is None:
-        raise InputError("the tokenizer has no BOS token to start a text from; set `bos_token`")
+    front = model.prepended
     if n_tokens < 1:
         raise InputError(f"generate_text was asked for {n_tokens} tokens; ask for at least 1")
     length = min(model.n_ctx, SAMPLE_LENGTH)
-    n_texts = -(-n_tokens // (length - 1))
-    start = torch.full((1, 1), bos, dtype=torch.long, device=model.device)
+    n_texts = -(-n_tokens // (length - front.width))
     generator = torch.Generator().manual_seed(seed)
+    starts = _starts(model, n_texts, generator)
     batches = [
         generate(
             model,
-            start.repeat(min(_TEXTS_AT_ONCE, n_texts - first), 1),
+            starts[first : first + _TEXTS_AT_ONCE],
             length=length,
             generator=generator,
         )
         for first in range(0, n_texts, _TEXTS_AT_ONCE)
     ]
     return torch.cat(batches).cpu()
+
+
+def _starts(model: SplicedModel, count: int, generator: torch.Generator) -> Int[Tensor, "text one"]:
+    """The first token of every text."""
+    if model.prepended.id is not None:
+        return torch.full((count, 1), model.prepended.id, dtype=torch.long, device=model.device)
+    is_text = torch.ones(int(model.bridge.cfg.d_vocab), dtype=torch.bool, device="cpu")
+    special = [one for one in model.tokenizer.all_special_ids if one < len(is_text)]
+    is_text[special] = False
+    is_text[len(model.tokenizer) :] = False  # embeddings without a token
+    known = is_text.nonzero()
+    drawn = torch.randint(len(known), (count,), generator=generator, device="cpu")
+    return known[drawn].to(model.device)

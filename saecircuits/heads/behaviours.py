@@ -1,7 +1,7 @@
 """What heads are known for, measured on random tokens said twice.
 
-On rows "BOS, then n random tokens, then the same n again" attention is averaged over prompts and
-positions (Olsson et al. 2022, "In-context Learning and Induction Heads"):
+On rows "what is prepended, then n random tokens, then the same n again" attention is averaged over
+prompts and positions (Olsson et al. 2022, "In-context Learning and Induction Heads"):
 
     previous     to the token before
     induction    from the second time to the token after the one that stood here the first time
@@ -25,27 +25,31 @@ from saecircuits.torch_state import in_own_state
 def repeated_tokens(
     model: SplicedModel, *, prompts: int = 32, length: int | None = None, seed: int = 0
 ) -> Int[Tensor, "prompts pos"]:
-    """Rows of BOS and `length` random tokens, twice; by default as long as the model reads.
+    """Rows of what is prepended and `length` random tokens, twice; by default as long as the model
+    reads.
 
-    No token occurs twice in one half, and none is BOS, so that one place alone is the answer.
+    No token occurs twice in one half, and none is prepended, so that one place alone is the answer.
 
     Raises:
         InputError: a length that the model or its vocabulary has no room for.
     """
-    d_vocab, room = int(model.bridge.cfg.d_vocab), (model.n_ctx - 1) // 2
-    length = min(room, 48, d_vocab - 1) if length is None else length
-    if not 2 <= length <= min(room, d_vocab - 1):
-        raise InputError(f"length {length} was asked for; it can be 2 to {min(room, d_vocab - 1)}")
-    bos = int(model.tokenizer.bos_token_id)
+    front = model.prepended
+    others = torch.arange(int(model.bridge.cfg.d_vocab), device="cpu")
+    if front.id is not None:
+        others = others[others != front.id]
+    longest = min((model.n_ctx - front.width) // 2, len(others))
+    length = min(longest, 48) if length is None else length
+    if not 2 <= length <= longest:
+        raise InputError(f"length {length} was asked for; it can be 2 to {longest}")
     generator = torch.Generator().manual_seed(seed)
-    others = torch.tensor([token for token in range(d_vocab) if token != bos], device="cpu")
     drawn = torch.stack(
         [
             others[torch.randperm(len(others), generator=generator, device="cpu")[:length]]
             for _ in range(prompts)
         ]
     )
-    return torch.cat([drawn.new_full((prompts, 1), bos), drawn, drawn], 1).to(model.device)
+    before = drawn.new_tensor([front.ids] * prompts).reshape(prompts, front.width)
+    return torch.cat([before, drawn, drawn], 1).to(model.device)
 
 
 @in_own_state
@@ -59,7 +63,8 @@ def behaviours(
     the tokens of each half; the second time's first token, which nothing foretells, is left out.
     """
     tokens = repeated_tokens(model, prompts=prompts, length=length, seed=seed)
-    length = (tokens.shape[1] - 1) // 2
+    first = model.prepended.width
+    length = (tokens.shape[1] - first) // 2
     rows = []
     for layer, block in enumerate(take_apart(model, tokens, FULL).blocks):
         pattern = block.attention.pattern
@@ -69,19 +74,19 @@ def behaviours(
             diagonal = pattern.diagonal(-offset, 2, 3)[..., start - offset :]
             return diagonal.mean((0, 2)).tolist()
 
-        second = length + 1
+        second = first + length
         found = {
-            "previous": back(1, 2),
+            "previous": back(1, first + 1),
             "induction": back(length - 1, second),
             "duplicate": back(length, second),
-            "first": pattern[:, :, 2:, 0].mean((0, 2)).tolist(),
-            "itself": back(0, 1),
+            "first": pattern[:, :, first + 1 :, 0].mean((0, 2)).tolist(),
+            "itself": back(0, first),
         }
         for head in range(pattern.shape[1]):
             row = {name: values[head] for name, values in found.items()}
             rows.append({"layer": layer, "head": head, **row})
     table = pd.DataFrame(rows)
     losses = -model.forward(tokens)[:, :-1].log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
-    table.attrs["first_time"] = float(losses[:, :length].mean())
-    table.attrs["second_time"] = float(losses[:, length + 1 :].mean())
+    table.attrs["first_time"] = float(losses[:, : second - 1].mean())
+    table.attrs["second_time"] = float(losses[:, second:].mean())
     return table

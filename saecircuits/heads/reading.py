@@ -19,12 +19,13 @@ Side: TypeAlias = Literal["query", "key"]
 
 
 def read_prompt(model: SplicedModel, prompt: Prompt) -> Int[Tensor, "1 pos"]:
-    """Token ids of a text, BOS in front; ids are taken as they are, with BOS if it is wanted."""
+    """Token ids of a text behind what the model prepends; ids are taken as they are."""
     if isinstance(prompt, str):
-        prompt = encode_prompt(prompt, model.tokenizer, n_ctx=model.n_ctx)
+        front = model.prepended
+        prompt = encode_prompt(prompt, model.tokenizer, n_ctx=model.n_ctx, front=front)
     if len(prompt) < 2:
         raise InputError(
-            f"the prompt has {len(prompt)} token(s) with BOS; give at least one word of text"
+            f"the prompt has {len(prompt)} token(s), what is prepended included; give at least two"
         )
     return torch.tensor([list(prompt)], device=model.device)
 

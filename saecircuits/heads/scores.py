@@ -27,7 +27,7 @@ class HeadScores:
     """One query of one head, its scores taken apart.
 
     Attributes:
-        tokens: the text of every token, BOS included.
+        tokens: the text of every token, what is prepended included.
         key: the key that `pairs` is about.
         keys: one row per key that the query sees: `key`, `token`, `pattern` (the model's own
             attention), `score` (the sum of all pairs, before a soft-cap), `contrast` (the score
@@ -99,7 +99,8 @@ def attention(
 
     Args:
         prompt: text, without BOS; or token ids, taken as they are.
-        query: position of the query; the last token by default. Position 0 is BOS.
+        query: position of the query; the last token by default. Position 0 is what the model
+            prepends, if it prepends anything.
         key: position of the key; by default the one attended to most.
         by: `features` of the dictionary spliced at the stream that the layer reads, or
             `components` (tokens, positions, every earlier head and MLP).
@@ -214,7 +215,5 @@ def _strongest_first(table: pd.DataFrame) -> pd.DataFrame:
 
 def _checked(what: str, position: int, n_pos: int) -> int:
     if not -n_pos <= position < n_pos:
-        raise InputError(
-            f"{what} {position} was asked for; the prompt has tokens 0 (BOS) to {n_pos - 1}"
-        )
+        raise InputError(f"{what} {position} was asked for; the prompt has tokens 0 to {n_pos - 1}")
     return position % n_pos

@@ -75,7 +75,7 @@ class VirtualHead:
         pattern: `A2 A1` at the prompt.
         writes: `[source, next]`, the logits that a source token brings through both.
         size: norm of what the pair adds to the stream, over the norm of what the second adds, at
-            the prompt; norm scales as they are there.
+            the prompt's tokens but what is prepended; norm scales as they are there.
     """
 
     pattern: Float[Tensor, "pos pos_key"]
@@ -105,13 +105,13 @@ def virtual_head(
     added = patterns[0] @ before.v[0, :, one] @ before.W_O[one]
     through = after.norm.push(added) / after.norm.scale[0] @ after.W_V[two] @ after.W_O[two]
     whole = patterns[1] @ after.v[0, :, two] @ after.W_O[two]
-    written = _embedded(model, anatomy)
+    written, front = _embedded(model, anatomy), model.prepended.width
     for attention, head in heads:
         written = attention.norm.push(written) @ attention.W_V[head] @ attention.W_O[head]
     return VirtualHead(
         virtual_pattern(patterns[1], patterns[0]),
         _logits(anatomy, written),
-        float((patterns[1] @ through)[1:].norm() / whole[1:].norm()),
+        float((patterns[1] @ through)[front:].norm() / whole[front:].norm()),
     )
 
 

@@ -18,9 +18,11 @@ from saecircuits.runs.phrases import faithfulness_phrase, pair_phrase
 from saecircuits.runs.storage import plain, to_json
 from saecircuits.runs.writing import version_of
 from saecircuits.shown_text import visible
+from saecircuits.tasks.prepending import recorded
 
 Viewer: TypeAlias = Literal["neuronpedia", "circuit-tracer"]
 BOS: Final = "<bos>"
+NOTHING: Final = "(nothing)"
 LOGIT: Final = "logit"
 FEATURE_TYPES: Final = {
     "feature": "cross layer transcoder",
@@ -35,8 +37,8 @@ _UNKNOWN_TOKEN: Final = "\u2026"
 _LOST: Final = (
     "Layers are numbers of dictionaries in forward order, from 1, because several may sit in one "
     "block; `layers` names their sites.",
-    "Columns are BOS and the units of the circuit (spans or positions), each with its commonest "
-    "text.",
+    "Columns are what is prepended (BOS, if it is not said) and the units of the circuit (spans or "
+    "positions), each with its commonest text.",
     "All features are typed as of transcoders and all error nodes as of MLPs, whatever they read.",
     "The metric stands as one logit node; its p is sigmoid(metric on the clean prompts), the "
     "probability of the answer against the wrong one alone.",
@@ -133,7 +135,7 @@ def uncantor(number: int) -> tuple[int, int]:
 
 
 def _viewer_id(row: Mapping[str, Any], layers: Mapping[str, int]) -> str:
-    position = row["position"] + 1  # BOS is the first token
+    position = row["position"] + 1  # what is prepended is the first column
     match row["kind"]:
         case "feature":
             return f"{layers[row['site']]}_{row['feature']}_{position}"
@@ -231,7 +233,9 @@ def _tokens(graph: GraphFile) -> list[str]:
     nodes = graph.circuit.nodes
     texts = dict(zip(nodes["position"].tolist(), nodes["token"].tolist(), strict=True))
     count = max(texts, default=-1) + 1
-    return [BOS, *(texts.get(position) or _UNKNOWN_TOKEN for position in range(count))]
+    front = recorded(graph.circuit.provenance)
+    first = BOS if front is None or front.is_own else front.token or NOTHING
+    return [first, *(texts.get(position) or _UNKNOWN_TOKEN for position in range(count))]
 
 
 def _quoted(token: str) -> str:

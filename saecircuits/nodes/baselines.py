@@ -1,8 +1,8 @@
 """The baseline of every node: what it is set to when it is taken out.
 
 Features, errors and (except for `zero`) token embeddings have baselines of their own; the classes
-below say which. `b_dec` and skip weights belong to no node and have none. Outside every unit (BOS,
-padding) the baseline is the clean value itself.
+below say which. `b_dec` and skip weights belong to no node and have none. Outside every unit (what
+is prepended, padding) the baseline is the clean value itself.
 
 A baseline of your own is a class with a name and `values`, an object of which is given in the place
 of a name: `attribute(model, prompts, baseline=Halved())`.

@@ -22,12 +22,14 @@ from saecircuits.errors import InputError, UnknownNameError, check_seed
 from saecircuits.nodes.ablation import Kept, ablate_nodes, faithfulness, keep_all, keep_spots
 from saecircuits.nodes.baselines import Baseline, Reference, baseline_of, make_baseline
 from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.fitting import check_same_front, check_tokens
 from saecircuits.nodes.interventions import Spot
 from saecircuits.nodes.names import METRIC, parse_node_id
 from saecircuits.nodes.units import Positions, Units, make_units
 from saecircuits.splicing import ErrorPolicy, Linearization, SplicedModel, observe
 from saecircuits.splicing.observation import check_error_policy
 from saecircuits.splicing.operators import record_operator
+from saecircuits.splicing.training import front_differs, trained_with
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
 
@@ -56,7 +58,8 @@ class Experiment:
     Raises:
         UnknownNameError: a choice that does not exist.
         TaskError: prompts that do not suit `positions` (when they are looked at).
-        InputError: a seed or a batch size out of range.
+        InputError: a seed or a batch size out of range; prompts with tokens that the model has not,
+            or behind another token than the reference set.
     """
 
     model: SplicedModel
@@ -77,12 +80,31 @@ class Experiment:
         check_seed(self.seed)
         if self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; it must be at least 1")
+        known = [self.prompts] if self.reference is None else [self.prompts, self.reference]
+        for prompts in known:
+            check_tokens(self.model, prompts)
+        check_same_front("the prompts", self.prompts, "the reference set", known[-1])
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Model, dictionaries and prompts by digest; the reference set too, where it is another."""
+        """Model, dictionaries and prompts by digest; the reference set too, where it is another.
+
+        What stands in front of the prompts, what the dictionaries had there in training, and where
+        the two differ.
+        """
+        front = self.prompts.prepended
+        told = {
+            "trained_with": trained_with(self.model),
+            "prepended_differs": front_differs(self.model, front),
+        }
         supplied = {} if self.reference is None else {"reference": self.reference.digest}
-        return {**self.model.describe(), "prompts": self.prompts.digest, **supplied}
+        return {
+            **self.model.describe(),
+            "prompts": self.prompts.digest,
+            **supplied,
+            "prepended": front.to_json(),
+            **{name: value for name, value in told.items() if value},
+        }
 
     @cached_property
     def units(self) -> Units:

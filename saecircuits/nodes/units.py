@@ -2,7 +2,8 @@
 
 Nodes of several prompts can only be one node if their places correspond. `positions="each"` takes
 the token position (all prompts equally long), `"span"` the task's named spans (any lengths), and
-`"sum"` the prompt as a whole. BOS and padding are in no unit: nothing can change them.
+`"sum"` the prompt as a whole. What is prepended and padding are in no unit: nothing can change
+them. Where nothing is prepended, position 0 is a token of the text like any other.
 """
 
 from dataclasses import dataclass
@@ -26,9 +27,10 @@ class Units:
     """Which unit each token of each prompt belongs to.
 
     Attributes:
-        names: one per unit, in the order of the prompt.
+        names: one per unit, in the order of the prompt; of `each`, the token position.
         tokens: what stands there: the token, or the commonest text of the span.
-        clean: index into `names` per token of the clean prompts; -1 for BOS and padding.
+        clean: index into `names` per token of the clean prompts; -1 for what is prepended and
+            padding.
         corrupted: the same for the corrupted prompts.
     """
 
@@ -103,8 +105,8 @@ def make_units(prompts: Prompts, positions: Positions, *, tokenizer: Any) -> Uni
             clean, corrupted = prompts.clean_spans, prompts.corrupted_spans
             names = prompts.span_names
         case "sum":
-            clean = _inside(prompts.clean_tokens, prompts.clean_lengths)
-            corrupted = _inside(prompts.corrupted_tokens, prompts.corrupted_lengths)
+            clean = _inside(prompts.clean_tokens, prompts.clean_lengths, prompts.first)
+            corrupted = _inside(prompts.corrupted_tokens, prompts.corrupted_lengths, prompts.first)
             names = ("prompt",)
         case _:
             raise UnknownNameError("positions", positions, get_args(Positions))
@@ -120,14 +122,16 @@ def _each(prompts: Prompts) -> tuple[Tensor, Tensor, tuple[str, ...]]:
             f"positions='each' needs prompts of one length, found {shortest} to {longest} tokens; "
             "use positions='span' with named spans, or positions='sum'"
         )
-    index = torch.arange(longest, device=prompts.clean_tokens.device) - 1  # BOS becomes NO_UNIT
+    first = prompts.first
+    # What is prepended becomes NO_UNIT.
+    index = torch.arange(longest, device=prompts.clean_tokens.device) - first
     clean = index.expand(len(prompts), -1).clone()
-    return clean, clean.clone(), tuple(str(position) for position in range(1, longest))
+    return clean, clean.clone(), tuple(str(position) for position in range(first, longest))
 
 
-def _inside(tokens: Tensor, lengths: Tensor) -> Tensor:
+def _inside(tokens: Tensor, lengths: Tensor, first: int) -> Tensor:
     position = torch.arange(tokens.shape[1], device=tokens.device)[None]
-    is_inside = (position >= 1) & (position < lengths[:, None])
+    is_inside = (position >= first) & (position < lengths[:, None])
     return torch.where(is_inside, 0, NO_UNIT)
 
 

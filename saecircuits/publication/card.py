@@ -5,7 +5,7 @@ comes from models and task files is escaped, so that a token such as `|` or `<b>
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -44,11 +44,20 @@ from saecircuits.runs.phrases import decimal, effect_number, interval, pair_phra
 from saecircuits.runs.records import CircuitRecord
 from saecircuits.shown_text import shown_token, visible
 from saecircuits.splicing.sites import make_site
+from saecircuits.tasks.prepending import recorded
 from saecircuits.validation import ValidationReport
 
 _LISTED: Final = 15
 # What of the provenance has rows of its own.
-_TOLD_APART: Final = ("dictionaries", "dictionaries_from", "revisions", "stated", "insisted")
+_TOLD_APART: Final = (
+    "dictionaries",
+    "dictionaries_from",
+    "revisions",
+    "stated",
+    "insisted",
+    "trained_with",
+    "prepended",
+)
 _EFFECT: Final = ("effect (logits)", "95% interval", "sign held")
 
 
@@ -251,11 +260,13 @@ def _made(
         if (key, value) != ("by", "effect")
     )
     task = "the_task" if record.task is None else repr(visible(record.task.name))
+    front = recorded(record.provenance)
+    prepend = "" if front is None or front.is_own else f", prepend={front.choice!r}"
     lines = [
         "import saecircuits as sc",
         "",
         "# `model` is the one named below, with the dictionaries named below spliced in",
-        f"task = sc.load_task({task}, model)",
+        f"task = sc.load_task({task}, model{prepend})",
         f"graph = sc.attribute(model, task.train, {settings})",
         f"circuit = sc.prune(graph, {choices})",
     ]
@@ -293,10 +304,21 @@ def _sources(record: CircuitRecord) -> list[tuple[str, str]]:
         for key, value in known.items()
         if key not in _TOLD_APART
     ]
+    rows += [
+        (literal(f"texts that {hook} was trained on"), code(_pairs(said)))
+        for hook, said in known.get("trained_with", {}).items()
+    ]
+    front = recorded(known)
+    if front is not None:
+        rows.append(("in front of every prompt", code(visible(str(front)))))
     if record.task is not None:
         rows.append(("task, both halves", code(record.task.digest)))
     rows += [(name.replace("_", " "), code(version)) for name, version in record.versions]
     return rows
+
+
+def _pairs(said: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in said.items())
 
 
 def _texts_used(corpus: CorpusRecord | None, licence: str | None) -> list[tuple[str, str]]:

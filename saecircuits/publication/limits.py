@@ -3,6 +3,7 @@
 from saecircuits.circuits import Circuit
 from saecircuits.nodes.baselines import told
 from saecircuits.publication.words import KEPT_ERRORS, POSITION_LIMITS
+from saecircuits.tasks.prepending import recorded
 from saecircuits.validation import ValidationReport
 
 
@@ -19,6 +20,13 @@ def _edges(report: ValidationReport | None) -> list[str]:
     ]
 
 
+def _in_front(circuit: Circuit) -> str:
+    front = recorded(circuit.provenance)
+    if front is None or front.is_own:
+        return "BOS and "
+    return f"the {front.name} in front of every prompt and " if front.width else ""
+
+
 def limit_points(
     circuit: Circuit, report: ValidationReport | None, *, has_labels: bool
 ) -> list[str]:
@@ -33,7 +41,8 @@ def limit_points(
         POSITION_LIMITS[settings.positions],
         "Nodes are ranked one by one, by their estimated effect on the training prompts. Nodes "
         "that matter only together, or that stand in for each other, can be missed.",
-        "Tokens stay clean in every ablation, and BOS and the dictionaries' biases are no nodes.",
+        "Tokens stay clean in every ablation, and "
+        f"{_in_front(circuit)}the dictionaries' biases are no nodes.",
         *_edges(report),
         "Faithfulness was measured on prompts like those that chose the circuit; it says nothing "
         "about other text.",

@@ -22,6 +22,7 @@ from saecircuits.runs.records import describe_task, read_record
 from saecircuits.runs.writing import circuit_digest, write_circuit, write_paths, write_report
 from saecircuits.splicing import SplicedModel, require_same_model
 from saecircuits.tasks import Task
+from saecircuits.tasks.prepending import prepend_of
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation import ValidationReport
 
@@ -75,6 +76,9 @@ def publish(
         require_same_model(model, circuit.provenance, what="circuit")
     if task is not None and model is None:
         raise InputError("publish was given a task but no model to spell it out; give model too")
+    if model is not None:
+        # Texts are read as the circuit's prompts were.
+        model = model.prepending(prepend_of(circuit.provenance, model.prepend))
     about = describe_task(task, model) if task is not None and model is not None else None
     name = about.name if about is not None else None
     # What cannot be drawn is refused before anything is written.

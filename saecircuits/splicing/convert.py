@@ -91,6 +91,7 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
         W_skip=None if skip is None else skip.T.contiguous(),
         neuronpedia_id=sae.cfg.metadata.neuronpedia_id,
         reads=sae.cfg.metadata.hook_name if "transcoder" in kind else None,
+        **_texts_of(sae.cfg.metadata),
         **read,
     )
 
@@ -204,6 +205,17 @@ def _by_token(sae: Any) -> Normalisation | None:
         is_transcoder="transcoder" in sae.cfg.architecture(),
         takes_mean_off=name == LAYER_NORM or _reads_centred_stream(sae),
     )
+
+
+def _texts_of(metadata: Any) -> dict[str, Any]:
+    """What it was trained on at the first and at special tokens, as far as it says so."""
+    front, left_out = metadata.prepend_bos, metadata.exclude_special_tokens
+    if isinstance(left_out, list | tuple):
+        left_out = tuple(one for one in left_out if isinstance(one, int))
+    return {
+        "prepend_bos": front if isinstance(front, bool) else None,
+        "exclude_special_tokens": left_out if isinstance(left_out, bool | tuple) else None,
+    }
 
 
 def _reads_centred_stream(sae: Any) -> bool:

@@ -42,6 +42,9 @@ class Dictionary:
         b_gate: gated only: the bias of the gate path; `b_enc` is then the magnitude's bias.
         normalisation: what is done to every token before it is encoded; None in most.
         reads: the hook point that it reads, where that is not the one that it writes.
+        prepend_bos: whether a BOS stood in front of the texts of its training; None for not said.
+        exclude_special_tokens: whether activations at special tokens were left out of its training;
+            their ids where only some were.
     """
 
     kind: str | Gate
@@ -58,6 +61,8 @@ class Dictionary:
     normalisation: Normalisation | None = None
     neuronpedia_id: str | None = None
     reads: str | None = None
+    prepend_bos: bool | None = None
+    exclude_special_tokens: bool | tuple[int, ...] | None = None
 
     @property
     def gate(self) -> Gate:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.errors import ModelError, SiteError, UnknownNameError
+from saecircuits.errors import ModelError, SiteError, TaskError, UnknownNameError
 from saecircuits.splicing.convert import flatten_heads
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.hooking import Hook, attached, recording, remember
@@ -32,6 +32,7 @@ from saecircuits.splicing.section import (
     without_blocks,
 )
 from saecircuits.splicing.sites import TOKEN_HOOK, Site
+from saecircuits.tasks.prepending import Prepended, prepended
 
 # (index of the splice, tensor read, tensor written) -> the written tensor's replacement, or None.
 AtSite: TypeAlias = Callable[[int, Tensor, Tensor], Tensor | None]
@@ -54,12 +55,15 @@ class SplicedModel:
         bridge: any `TransformerBridge`; never changed.
         name: what files call the model.
         provenance: what is known of where the weights come from, written into every file.
+        prepend: what is put in front of every text that it reads: `bos`, `none`, or a token as the
+            tokenizer writes it; None for the tokenizer's own BOS if it has one, otherwise nothing.
     """
 
     bridge: Any
     splices: tuple[Splice, ...]
     name: str = "model"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    prepend: str | None = None
 
     def __repr__(self) -> str:
         kept = str(self.dtype).removeprefix("torch.")
@@ -82,6 +86,26 @@ class SplicedModel:
             )
         return self.bridge.tokenizer
 
+    @cached_property
+    def prepended(self) -> Prepended:
+        """What stands in front of every text, and why; TaskError if `prepend` is no such token."""
+        return prepended(self.tokenizer, self.prepend)
+
+    def prepending(self, prepend: str | None) -> "SplicedModel":
+        """The same model, which reads texts behind another token, or behind none.
+
+        Raises:
+            TaskError: `bos` of a tokenizer that has none, or what is not exactly one token.
+        """
+        changed = replace(self, prepend=prepend)
+        front = changed.prepended
+        if front.id is not None and front.id >= int(self.bridge.cfg.d_vocab):
+            raise TaskError(
+                f"{front.name} is token {front.id}, and the model has embeddings of "
+                f"{int(self.bridge.cfg.d_vocab):,}; give 'none', or a token that it knows"
+            )
+        return changed
+
     @property
     def n_layers(self) -> int:
         """How many blocks there are."""
@@ -89,7 +113,7 @@ class SplicedModel:
 
     @property
     def n_ctx(self) -> int:
-        """The longest prompt that the model takes, BOS included."""
+        """The longest prompt that the model takes, what is prepended included."""
         return int(self.bridge.cfg.n_ctx)
 
     @property

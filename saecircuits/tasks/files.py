@@ -3,7 +3,8 @@
 Our own keys are `clean`, `corrupted`, `answer`, `wrong` (a string or a list of strings, one token
 each) and, optionally, `id`, `split` ("train" or "test") and `spans`. `spans` is one of
 
-- `{"subject": [2, 4]}`: token ranges that hold for both prompts, BOS = 0, the stop excluded;
+- `{"subject": [2, 4]}`: token ranges that hold for both prompts, the text's first token being 1
+  whatever stands before it, the stop excluded;
 - `{"clean": {"subject": [2, 4]}, "corrupted": {"subject": [2, 5]}}`: ranges for each prompt;
 - `"words"`: every white-space word is a span.
 
@@ -198,7 +199,7 @@ def _spans(ranges: dict[str, Any], number: int) -> tuple[Span, ...]:
             case _:
                 raise TaskError(
                     f"line {number}: span {name!r} is {_shown(value)}; give [start, stop] as "
-                    "token positions, BOS = 0"
+                    "tokens of the text, the first being 1"
                 )
     return tuple(spans)
 

@@ -61,7 +61,13 @@ def task_names() -> tuple[str, ...]:
 
 
 @in_own_state
-def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = None) -> Task:
+def load_task(
+    name_or_path: str | Path,
+    reader: Reader,
+    *,
+    limit: int | None = None,
+    prepend: str | None = None,
+) -> Task:
     """A shipped task, or the task of a JSON lines file, tokenised for a model.
 
     Args:
@@ -69,6 +75,9 @@ def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = N
             or .json or contains a separator).
         reader: the model that is to read the prompts.
         limit: at most this many pairs in each half, the first ones; for a quick look.
+        prepend: what is put in front of every prompt: `bos`, `none`, or a token as the tokenizer
+            writes it; None for what the reader puts there, which by default is the tokenizer's own
+            BOS if it has one, and nothing otherwise.
 
     Raises:
         UnknownNameError: no shipped task has this name.
@@ -80,7 +89,8 @@ def load_task(name_or_path: str | Path, reader: Reader, *, limit: int | None = N
     try:
         pairs = FAMILIES[name].make_pairs(reader.tokenizer) if path is None else read
         # All pairs: a file is refused for any of its lines, and all limits share the spans.
-        prompts = tokenize(pairs, reader.tokenizer, n_ctx=reader.n_ctx)
+        front = getattr(reader, "prepend", None) if prepend is None else prepend
+        prompts = tokenize(pairs, reader.tokenizer, n_ctx=reader.n_ctx, prepend=front)
         train, test = _halves(pairs, _read(prompts))
         _check_enough(train, test)
     except TaskError as error:

@@ -15,7 +15,7 @@ def last_position_logits(
     Args:
         logits: next-token logits at every position of right-padded prompts, or, with one
             position, at the last alone.
-        lengths: tokens of each prompt, BOS included, padding not.
+        lengths: tokens of each prompt, what is prepended included, padding not.
     """
     if logits.shape[1] == 1:
         return logits[:, 0]

@@ -24,7 +24,7 @@ class PromptPair:
         wrong: what would be wrong there.
         id: unique in its task.
         split: "train", "test", or None if the pair has not been assigned.
-        clean_spans: named token ranges, BOS = position 0, so the text starts at 1.
+        clean_spans: named token ranges of the text, whose first token is 1.
         corrupted_spans: the same names on the corrupted prompt.
         by_word: cut both prompts into white-space words instead of giving spans.
         line: where the pair stood in its file, for messages; not part of its identity.

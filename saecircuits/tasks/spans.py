@@ -1,7 +1,9 @@
 """Named token ranges, so that prompts of different lengths have places in common.
 
-A span is `(name, start, stop)`: tokens `start` to `stop - 1`, counted from BOS = 0. In prompts
-that use spans they are a partition: every token after BOS belongs to exactly one.
+A span is `(name, start, stop)`: tokens `start` to `stop - 1` of the text, counted from 1 whether or
+not BOS stands before it as 0, so that a file names the same tokens for every model that cuts its
+texts alike. In prompts that use spans they are a partition: every token of a text belongs to
+exactly one.
 
 1. Named ranges come from the task.
 2. What lies between them gets a name from its neighbours: the tokens before the first span X are
@@ -21,13 +23,13 @@ Span: TypeAlias = tuple[str, int, int]
 
 
 def check_spans(spans: Sequence[Span]) -> None:
-    """Refuse empty or overlapping ranges, a name used twice, and a range that takes in BOS.
+    """Refuse empty or overlapping ranges, a name used twice, and one that begins before the text.
 
     Raises:
         TaskError: the first fault found, with the range.
     """
     names: set[str] = set()
-    previous: Span = ("BOS", 0, 1)
+    previous: Span = ("what is prepended", 0, 1)
     for name, start, stop in sorted(spans, key=lambda span: span[1:]):
         if not name:
             raise TaskError(f"the span [{start}, {stop}] has no name; give it one")
@@ -38,7 +40,7 @@ def check_spans(spans: Sequence[Span]) -> None:
         if start < previous[2]:
             raise TaskError(
                 f"span {name!r} starts at {start}, inside {previous[0]!r} "
-                f"[{previous[1]}, {previous[2]}]; spans must not overlap, and BOS is position 0"
+                f"[{previous[1]}, {previous[2]}]; spans must not overlap, and a text begins at 1"
             )
         names.add(name)
         previous = (name, start, stop)
@@ -49,7 +51,7 @@ def partition(named: Sequence[Span], length: int) -> tuple[Span, ...]:
 
     Args:
         named: ranges that do not overlap, in any order; at least one.
-        length: tokens of the prompt, BOS included.
+        length: one more than the text has tokens.
 
     Raises:
         TaskError: a range that ends after the prompt, or a name that a gap needs.
@@ -59,7 +61,8 @@ def partition(named: Sequence[Span], length: int) -> tuple[Span, ...]:
     for name, start, stop in sorted(named, key=lambda span: span[1]):
         if stop > length:
             raise TaskError(
-                f"span {name!r} is [{start}, {stop}], but the prompt has {length} tokens with BOS"
+                f"span {name!r} is [{start}, {stop}], but the text has tokens 1 to {length - 1}; "
+                "a stop is one more than the last token"
             )
         if start > end:
             gap = f"after {complete[-1][0]}" if complete else f"before {name}"
@@ -82,24 +85,24 @@ def word_spans(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> tuple[Spa
 
     Args:
         text: the prompt.
-        ids: its tokens, BOS first.
+        ids: its tokens, nothing prepended.
         tokenizer: the tokenizer that made them.
 
     Raises:
         TaskError: a token reaches across the end of a word.
     """
     spans: list[Span] = []
-    start = 1
+    start = 0
     # Each word takes the white space before it; what trails the text goes to the last word.
     for number, match in enumerate(re.finditer(r"\s*\S+(?:\s+\Z)?", text), start=1):
         stop = start
-        while stop < len(ids) and tokenizer.decode(list(ids[1:stop])) != text[: match.end()]:
+        while stop < len(ids) and tokenizer.decode(list(ids[:stop])) != text[: match.end()]:
             stop += 1
-        if tokenizer.decode(list(ids[1:stop])) != text[: match.end()]:
+        if tokenizer.decode(list(ids[:stop])) != text[: match.end()]:
             raise TaskError(
                 f"no token ends where word {number} of {text!r} ends; give token ranges as 'spans'"
             )
-        spans.append((f"word {number}", start, stop))
+        spans.append((f"word {number}", start + 1, stop + 1))
         start = stop
     return tuple(spans)
 

@@ -1,14 +1,15 @@
 """What a task needs from a tokenizer, and how one text becomes token ids.
 
 The tokenizer comes in from above (a Hugging Face fast tokenizer has all of it), so nothing here
-loads a model. BOS is prepended in `encode_prompt` and nowhere else: a doubled BOS shifts every
-position by one and goes unnoticed.
+loads a model. What stands in front of a text (`tasks.prepending`) is put there in `encode_prompt`
+and nowhere else: a doubled BOS shifts every position by one and goes unnoticed.
 """
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from saecircuits.errors import TaskError
+from saecircuits.tasks.prepending import Prepended, prepended
 
 
 @runtime_checkable
@@ -28,7 +29,10 @@ class Tokenizer(Protocol):
 
 @runtime_checkable
 class Reader(Protocol):
-    """What reads prompts: a spliced model, or anything with a tokenizer and a context length."""
+    """What reads prompts: a spliced model, or anything with a tokenizer and a context length.
+
+    It may have a `prepend` too: what it puts in front of every text, see `tasks.prepending`.
+    """
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -37,7 +41,7 @@ class Reader(Protocol):
 
     @property
     def n_ctx(self) -> int:
-        """The longest sequence that can be read, BOS included."""
+        """The longest sequence that can be read, what is prepended included."""
         ...
 
 
@@ -46,31 +50,39 @@ def encode_text(text: str, tokenizer: Tokenizer) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
-def encode_prompt(text: str, tokenizer: Tokenizer, *, n_ctx: int) -> list[int]:
-    """BOS followed by the tokens of the text, so the first token of the text is at position 1.
+def encode_prompt(
+    text: str, tokenizer: Tokenizer, *, n_ctx: int, front: Prepended | None = None
+) -> list[int]:
+    """The tokens of the text behind what is prepended, at position 1, or 0 behind nothing.
 
     Args:
         text: the prompt as the model is to read it, without BOS.
         tokenizer: the model's own tokenizer.
-        n_ctx: the longest sequence the model reads, BOS included.
+        n_ctx: the longest sequence the model reads, what is prepended included.
+        front: what is prepended; by default the tokenizer's own BOS, if it has one.
 
     Raises:
-        TaskError: no BOS token, a text that brings its own, or a prompt longer than `n_ctx`.
+        TaskError: a text that brings what is prepended itself, or a prompt longer than `n_ctx`.
     """
-    bos = tokenizer.bos_token_id
-    if bos is None:
-        raise TaskError("the tokenizer has no BOS token; position 0 needs one, so set `bos_token`")
+    front = prepended(tokenizer) if front is None else front
     ids = encode_text(text, tokenizer)
-    if ids[:1] == [bos]:
+    if front.width and ids[:1] == [*front.ids]:
         raise TaskError(
-            f"the prompt {_shortened(text)} already starts with BOS; leave it out, it is prepended"
+            f"the prompt {_shortened(text)} already starts {front.counted}; leave it out, it is "
+            "prepended"
         )
-    if len(ids) + 1 > n_ctx:
+    length = len(ids) + front.width
+    if length > n_ctx:
         raise TaskError(
-            f"the prompt {_shortened(text)} has {len(ids) + 1} tokens with BOS, but the model "
-            f"reads {n_ctx}; shorten it"
+            f"the prompt {_shortened(text)} has {length} {tokens_with(front)}, but the model reads "
+            f"{n_ctx}; shorten it"
         )
-    return [bos, *ids]
+    return [*front.ids, *ids]
+
+
+def tokens_with(front: Prepended) -> str:
+    """`tokens with BOS`, behind a number that takes in what is prepended."""
+    return f"tokens {front.counted}".strip()
 
 
 def encode_answer(text: str, tokenizer: Tokenizer) -> int:

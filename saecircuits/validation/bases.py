@@ -29,7 +29,8 @@ def respliced(model: SplicedModel, prompts: Prompts, basis: Basis, *, seed: int)
     """The same model with other dictionaries at its sites.
 
     Args:
-        prompts: whose clean tokens, BOS left out, say what components and thresholds are.
+        prompts: whose clean tokens, what is prepended left out, say what components and thresholds
+            are.
     """
     makers: Mapping[Basis, Callable[[Tensor, Dictionary, int], Dictionary]] = {
         "coordinates": lambda x, own, seed: complete_dictionary(x, _identity(x)),
@@ -46,12 +47,12 @@ def respliced(model: SplicedModel, prompts: Prompts, basis: Basis, *, seed: int)
 
 @torch.no_grad()
 def site_values(model: SplicedModel, prompts: Prompts) -> list[Float[Tensor, "token d_out"]]:
-    """What is written at every site, over the tokens of the clean prompts behind BOS."""
+    """What is written at every site, over the tokens of the clean texts."""
     found: dict[int, Tensor] = {}
     tokens = prompts.clean_tokens.to(model.device)
     lengths = prompts.clean_lengths.to(model.device)
     place = torch.arange(tokens.shape[1], device=model.device)
-    is_inside = (place >= 1) & (place < lengths[:, None])
+    is_inside = (place >= prompts.first) & (place < lengths[:, None])
 
     def keep(index: int, read: Tensor, write: Tensor) -> None:
         found[index] = write[is_inside]

@@ -337,6 +337,7 @@ def test_summary_and_provenance(graph: AttributionGraph, toy_uneven: Toy) -> Non
     assert graph.provenance == {
         **toy_uneven.model.describe(),
         "prompts": toy_uneven.prompts.digest,
+        "prepended": {"token": "<|endoftext|>", "id": 0, "why": "the tokenizer's own BOS"},
     }
     sizes = graph.nodes["effect"][1:].abs()
     tokens = (graph.nodes["kind"][1:] == "token").to_numpy()

@@ -79,7 +79,7 @@ def test_labels_are_the_same_each_time(found: Found) -> None:
 
 
 def test_text_without_a_token_behind_bos_is_refused(found: Found) -> None:
-    with pytest.raises(InputError, match="no token behind BOS"):
+    with pytest.raises(InputError, match=r"no token behind '<.endoftext.>'"):
         label_features(found.model, found.circuit, torch.zeros(3, 1, dtype=torch.long))
 
 

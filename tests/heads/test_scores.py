@@ -58,10 +58,10 @@ def test_ids_and_negative_positions_are_taken(toy: Toy) -> None:
     [
         ({"layer": 3}, "layers 0 to 2"),
         ({"head": 2}, "heads 0 to 1"),
-        ({"query": 6}, "query 6 .* 0 .BOS. to 5"),
+        ({"query": 6}, "query 6 .* tokens 0 to 5"),
         ({"query": 2, "key": 4}, "behind the mask"),
         ({"layer": 0}, "no dictionary .* layer 0 reads; .* blocks.0.hook_resid_pre"),
-        ({"prompt": [0]}, "at least one word"),
+        ({"prompt": [0]}, "at least two"),
     ],
 )
 def test_what_is_not_there_is_refused(toy: Toy, given: dict[str, object], message: str) -> None:

@@ -127,11 +127,12 @@ def test_spans_for_both_prompts_or_for_each(tmp_path: Path) -> None:
         ({**ROW, "spans": [1, 2]},
          "'spans' is [1, 2]; give names with token ranges, or 'words'"),
         ({**ROW, "spans": {"s": [1, 2.5]}},
-         "span 's' is [1, 2.5]; give [start, stop] as token positions, BOS = 0"),
+         "span 's' is [1, 2.5]; give [start, stop] as tokens of the text, the first being 1"),
         ({**ROW, "spans": {"s": [True, 2]}},
-         "span 's' is [true, 2]; give [start, stop] as token positions, BOS = 0"),
-        ({**ROW, "spans": {"s": [0, 2]}}, "span 's' starts at 0, inside 'BOS' [0, 1]; spans must "
-         "not overlap, and BOS is position 0"),
+         "span 's' is [true, 2]; give [start, stop] as tokens of the text, the first being 1"),
+        ({**ROW, "spans": {"s": [0, 2]}},
+         "span 's' starts at 0, inside 'what is prepended' [0, 1]; spans must not overlap, and a "
+         "text begins at 1"),
         ('{"clean": "a", "clean": "b"}', "key 'clean' is given twice; keep one"),
         ('["The dog"]', "found a JSON list; each line holds one JSON object"),
         ('{"clean": "The dog"', "broken JSON at column 20 (Expecting ',' delimiter); each line "

@@ -118,7 +118,8 @@ def test_unequal_lengths_are_never_aligned(letters: Tokenizer) -> None:
         ([pair("ab", "ba", by_word=True), pair("ab", "bb", line=2)],
          "line 2: no spans, but other pairs have them; add 'spans'"),
         ([pair("ab", "ba", clean_spans=(("s", 1, 4),), corrupted_spans=(("s", 1, 2),))],
-         "pair 'ab-ba': span 's' is [1, 4], but the prompt has 3 tokens with BOS"),
+         "pair 'ab-ba': span 's' is [1, 4], but the text has tokens 1 to 2; a stop is one more "
+         "than the last token"),
         ([], "there are 0 prompt pairs; a task needs at least one"),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from saecircuits.errors import TaskError
 from saecircuits.tasks.spans import Span, check_spans, merged_names, partition, word_spans
-from saecircuits.tasks.tokens import Tokenizer, encode_prompt
+from saecircuits.tasks.tokens import Tokenizer, encode_text
 
 
 @st.composite
@@ -51,10 +51,10 @@ def test_gap_names_agree_when_lengths_differ() -> None:
 @pytest.mark.parametrize(
     ("spans", "message"),
     [
-        ([("a", 0, 2)], "span 'a' starts at 0, inside 'BOS' [0, 1]; spans must not overlap, and "
-         "BOS is position 0"),
+        ([("a", 0, 2)], "span 'a' starts at 0, inside 'what is prepended' [0, 1]; spans must not "
+         "overlap, and a text begins at 1"),
         ([("b", 3, 5), ("a", 2, 4)], "span 'b' starts at 3, inside 'a' [2, 4]; spans must not "
-         "overlap, and BOS is position 0"),
+         "overlap, and a text begins at 1"),
         ([("a", 2, 2)], "span 'a' is [2, 2]; its stop must be above its start"),
         ([("a", 5, 2)], "span 'a' is [5, 2]; its stop must be above its start"),
         ([("a", 1, 2), ("a", 3, 4)], "two spans are called 'a'; a name stands for one range"),
@@ -70,7 +70,9 @@ def test_faulty_spans_are_refused(spans: list[Span], message: str) -> None:
 def test_a_span_past_the_end_is_refused() -> None:
     with pytest.raises(TaskError) as caught:
         partition([("a", 2, 5)], 4)
-    assert str(caught.value) == "span 'a' is [2, 5], but the prompt has 4 tokens with BOS"
+    assert str(caught.value) == (
+        "span 'a' is [2, 5], but the text has tokens 1 to 3; a stop is one more than the last token"
+    )
 
 
 def test_a_name_that_a_gap_needs_is_refused() -> None:
@@ -80,7 +82,7 @@ def test_a_name_that_a_gap_needs_is_refused() -> None:
 
 def test_words_take_all_their_tokens(letters: Tokenizer) -> None:
     text = "a bc\n d "  # the trailing space belongs to the last word
-    assert word_spans(text, encode_prompt(text, letters, n_ctx=32), letters) == (
+    assert word_spans(text, encode_text(text, letters), letters) == (
         ("word 1", 1, 2),
         ("word 2", 2, 5),
         ("word 3", 5, 9),
@@ -89,7 +91,7 @@ def test_words_take_all_their_tokens(letters: Tokenizer) -> None:
 
 def test_words_with_several_bytes_a_letter(letters: Tokenizer) -> None:
     text = "é ü"
-    assert word_spans(text, encode_prompt(text, letters, n_ctx=32), letters) == (
+    assert word_spans(text, encode_text(text, letters), letters) == (
         ("word 1", 1, 3),
         ("word 2", 3, 6),
     )
@@ -114,7 +116,7 @@ class WholeTextTokenizer:
 
 def test_a_token_across_two_words_is_refused() -> None:
     with pytest.raises(TaskError) as caught:
-        word_spans("New York", [0, 1], WholeTextTokenizer("New York"))
+        word_spans("New York", [1], WholeTextTokenizer("New York"))
     assert str(caught.value) == (
         "no token ends where word 1 of 'New York' ends; give token ranges as 'spans'"
     )

@@ -21,10 +21,9 @@ def test_a_text_with_its_own_bos_is_refused(tokenizer: Tokenizer) -> None:
         encode_prompt("<|endoftext|>The dog", tokenizer, n_ctx=16)
 
 
-def test_a_tokenizer_without_bos_is_refused(tokenizer: Any) -> None:
+def test_a_tokenizer_without_bos_prepends_nothing(tokenizer: Any) -> None:
     without: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
-    with pytest.raises(TaskError, match=r"no BOS token; .* set `bos_token`"):
-        encode_prompt("The dog", without, n_ctx=16)
+    assert encode_prompt("The dog", without, n_ctx=2) == encode_text("The dog", tokenizer)
 
 
 def test_the_context_counts_bos(letters: Tokenizer) -> None:
