@@ -73,13 +73,19 @@ class CrossingEdges:
             for rank in range(self._finest)
         )
         awake = _by_place(self._linear.into(slices))
-        asleep = _by_place(self._asleep.into(slices))
-        read = self._read(targets[0].place)
+        place = targets[0].place
+        # Where gates are held, nobody asks what a feature that is off would read.
+        asleep = _by_place(self._asleep.into(slices)) if self._has_gates(place) else {}
+        read = self._read(place)
         gates = _Gates(self._contrast, self._readers, self._gradients, slices, read)
-        for place, block in awake.items():
-            where_off = asleep[place].effects if place in asleep else 0.0
+        for source_place, block in awake.items():
+            where_off = asleep[source_place].effects if source_place in asleep else 0.0
             more = gates.gained(block.effects, block.effects + where_off)
             yield self._pooled(targets, block, more.unflatten(0, (-1, self._finest)).sum(1))
+
+    def _has_gates(self, place: int) -> bool:
+        dictionary = self._contrast.model.splices[place].dictionary
+        return dictionary.gate.off_at(dictionary) is not None
 
     def _read(self, place: int) -> Float[Tensor, "batch pos d_in"]:
         """What the dictionary at a place reads in the clean run."""

@@ -11,6 +11,7 @@ Error nodes and token embeddings write a vector of their own at every token.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -56,6 +57,15 @@ class Sources:
     directions: Float[Tensor, "n_source d_out"]
     whole: Float[Tensor, "batch pos d_out"]
     units: tuple[UnitSources, ...]
+
+    @cached_property
+    def first(self) -> Int[Tensor, " batch"]:
+        """The first token of every prompt that any of them is at; one too far where none is."""
+        n_prompt, n_pos = self.whole.shape[:2]
+        first = torch.full((n_prompt,), n_pos, device=self.whole.device)
+        for unit in self.units:
+            first.scatter_reduce_(0, unit.prompt, unit.pos, "amin")
+        return first
 
 
 def read_sources(contrast: Contrast, spots: Sequence[Spot], *, token_scale: float) -> Sources:
