@@ -12,7 +12,7 @@ from torch import Tensor
 
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.splicing import splice
-from saecircuits.splicing.cross_layer import CrossLayerTranscoder, cross_layer
+from saecircuits.splicing.cross_layer import CrossLayerTranscoder
 from tests.by_hand import hand_metric
 from tests.models import Toy, toy_prompts
 
@@ -32,7 +32,7 @@ class Weights:
 
     def transcoder(self, reads: str) -> CrossLayerTranscoder:
         """As the package takes it."""
-        return cross_layer(reads, kind="jumprelu", **vars(self))
+        return CrossLayerTranscoder.from_weights(reads, **vars(self))
 
 
 def draw_weights(n_layers: int, d_model: int, *, seed: int = 0) -> Weights:

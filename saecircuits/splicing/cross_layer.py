@@ -18,7 +18,6 @@ from torch import Tensor
 
 from saecircuits.errors import DictionaryError
 from saecircuits.splicing.dictionary import Dictionary
-from saecircuits.splicing.gates import Gate
 from saecircuits.splicing.later import Later
 from saecircuits.splicing.sites import hook_of
 
@@ -38,47 +37,35 @@ class CrossLayerTranscoder:
     reads: str
     layers: tuple[Dictionary, ...]
 
-    def at(self, layer: int) -> tuple[str, str]:
-        """The hook points that a layer reads, and writes first."""
-        return f"blocks.{layer}.{self.reads}", hook_of(layer, "mlp_out")
+    @classmethod
+    def from_weights(
+        cls,
+        reads: str,
+        *,
+        W_enc: Sequence[Float[Tensor, "d_in d_sae"]],
+        b_enc: Sequence[Float[Tensor, " d_sae"]],
+        W_dec: Sequence[Float[Tensor, "d_sae n_written d_out"]],
+        b_dec: Sequence[Float[Tensor, " d_out"]],
+        threshold: Sequence[Float[Tensor, " d_sae"]] | None = None,
+    ) -> "CrossLayerTranscoder":
+        """A cross-layer transcoder from its weights, one entry a layer.
 
+        Args:
+            reads: as the attribute.
+            W_dec: of every feature a row for its own layer and for each later one. Left where it
+                is: of a mapped file the rows of active features alone are read.
+            b_dec: of the outputs: that of layer t is added to what all features write there.
+            threshold: the gate is then JumpReLU, `relu(pre) [pre > threshold]`; else ReLU.
 
-def cross_layer(
-    reads: str,
-    *,
-    kind: str | Gate,
-    W_enc: Sequence[Float[Tensor, "d_in d_sae"]],
-    b_enc: Sequence[Float[Tensor, " d_sae"]],
-    W_dec: Sequence[Float[Tensor, "d_sae n_written d_out"]],
-    b_dec: Sequence[Float[Tensor, " d_out"]],
-    threshold: Sequence[Float[Tensor, " d_sae"]] | None = None,
-) -> CrossLayerTranscoder:
-    """A cross-layer transcoder from its weights, one entry a layer.
-
-    Args:
-        reads: as `CrossLayerTranscoder.reads`.
-        kind: the gate, `relu` or `jumprelu`, or one of your own.
-        W_dec: of every feature a row for its own layer and for each later one. Left where it is:
-            of a mapped file the rows of active features alone are read.
-        b_dec: of the outputs: that of layer t is added to what all features write there.
-
-    Raises:
-        DictionaryError: numbers of layers that do not fit together.
-    """
-    n_layers = len(W_enc)
-    for layer, decoder in enumerate(W_dec):
-        if decoder.shape[1] != n_layers - layer:
-            raise DictionaryError(
-                f"the decoder of layer {layer} writes at {decoder.shape[1]} layers; in a cross-"
-                f"layer transcoder of {n_layers} layers it has {n_layers - layer}, its own and all "
-                "later ones"
-            )
-    layers = []
-    for layer in range(n_layers):
-        hooks = tuple(hook_of(later, "mlp_out") for later in range(layer + 1, n_layers))
-        layers.append(
-            Dictionary(
-                kind=kind,
+        Raises:
+            DictionaryError: numbers of layers that do not fit together.
+        """
+        _check_layers(W_enc, W_dec)
+        layers, n_layers = [], len(W_enc)
+        for layer in range(n_layers):
+            hooks = tuple(hook_of(later, "mlp_out") for later in range(layer + 1, n_layers))
+            one = Dictionary(
+                kind="relu" if threshold is None else "jumprelu",
                 W_enc=W_enc[layer],
                 b_enc=b_enc[layer],
                 W_dec=W_dec[layer][:, 0],
@@ -87,5 +74,21 @@ def cross_layer(
                 threshold=None if threshold is None else threshold[layer],
                 later=Later(hooks, W_dec[layer][:, 1:]) if hooks else None,
             )
-        )
-    return CrossLayerTranscoder(reads, tuple(layers))
+            layers.append(one)
+        return cls(reads, tuple(layers))
+
+    def at(self, layer: int) -> tuple[str, str]:
+        """The hook points that a layer reads, and writes first."""
+        return f"blocks.{layer}.{self.reads}", hook_of(layer, "mlp_out")
+
+
+def _check_layers(W_enc: Sequence[Tensor], W_dec: Sequence[Tensor]) -> None:
+    n_layers = len(W_enc)
+    for layer, (encoder, decoder) in enumerate(zip(W_enc, W_dec, strict=True)):
+        if decoder.shape[:2] != (encoder.shape[1], n_layers - layer):
+            raise DictionaryError(
+                f"the decoder of layer {layer} has {decoder.shape[0]} features that write at "
+                f"{decoder.shape[1]} layers; with {encoder.shape[1]} features in the encoder and "
+                f"{n_layers} layers these are {encoder.shape[1]} and {n_layers - layer}, the "
+                "layer's own and all later ones"
+            )
