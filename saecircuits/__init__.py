@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from saecircuits.runs.stored import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
     from saecircuits.splicing import splice as splice
+    from saecircuits.splicing.cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
+    from saecircuits.splicing.cross_layer_folder import read_cross_layer as read_cross_layer
     from saecircuits.splicing.gates import Gate as Gate
     from saecircuits.splicing.loading import load_model as load_model
     from saecircuits.splicing.manifest_writing import write_manifest as write_manifest
@@ -81,6 +83,7 @@ _HOMES = {
     "Baselines": "validation",
     "Circuit": "circuits",
     "Comparison": "circuits",
+    "CrossLayerTranscoder": "splicing.cross_layer",
     "Expansion": "expansion",
     "Engine": "edges.engines",
     "Estimator": "edges.estimators",
@@ -120,6 +123,7 @@ _HOMES = {
     "paths": "circuits",
     "prune": "circuits",
     "publish": "publication.publish",
+    "read_cross_layer": "splicing.cross_layer_folder",
     "read_graph_file": "interchange.exporting",
     "read_run": "runs.stored",
     "show": "publication.notebook",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cross_layer import cross_layer_toy
 from tests.found import found as found
 from tests.model_folder import write_model_folder, write_task
 from tests.models import (
@@ -49,6 +50,12 @@ def toy_unusual(toy: Toy) -> Toy:
 def toy_uneven(toy: Toy) -> Toy:
     """The first toy's model with prompts of unequal lengths and spans."""
     return Toy(model=toy.model, prompts=uneven_prompts(toy.model.bridge))
+
+
+@pytest.fixture(scope="session")
+def toy_crossing(toy: Toy) -> Toy:
+    """The first toy's model with a cross-layer transcoder."""
+    return cross_layer_toy(toy.model.bridge, "ln2.hook_in", seed=9)
 
 
 @pytest.fixture(scope="session")

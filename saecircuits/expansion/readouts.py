@@ -109,6 +109,8 @@ def _terms_read(run: AffineRun, splice: Splice) -> Float[Tensor, "degree pos d_i
     terms = degree_spectrum(run.source, run.steps[:mlp_step])[:, None]
     if not site.is_transcoder:
         return _written(block.mlp.push(terms), run.recording[site.hook])
+    if site.reads_before_norm:
+        return terms[:, 0]
     norm = block.mlp.norm
     if site.read_hook == hooks.ln2.normalized:
         norm = replace(norm, weight=torch.ones_like(norm.weight))

@@ -1,15 +1,16 @@
 """From a bridge and dictionaries to a spliced model, with everything checked that can be wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from saecircuits.errors import ModelError, SiteError
+from saecircuits.errors import DictionaryError, ModelError, SiteError
 from saecircuits.kinds import described
 from saecircuits.splicing.convert import check_finite, check_widths, dictionary_from_sae
+from saecircuits.splicing.cross_layer import CrossLayerTranscoder
 from saecircuits.splicing.declared import check_unprocessed, declared_otherwise
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
@@ -21,7 +22,7 @@ from saecircuits.torch_state import in_own_state
 @in_own_state
 def splice(
     bridge: Any,
-    dictionaries: Mapping[str, Any],
+    dictionaries: Mapping[str, Any] | CrossLayerTranscoder,
     *,
     name: str = "model",
     provenance: Mapping[str, Any] | None = None,
@@ -33,7 +34,8 @@ def splice(
     Args:
         bridge: a `TransformerBridge`, weights unprocessed. It is not changed.
         dictionaries: hook name of what is written (`blocks.1.hook_resid_post`) to a sae_lens SAE
-            or transcoder, or to a `Dictionary`. A transcoder's metadata says what it reads.
+            or transcoder, or to a `Dictionary`. A transcoder's metadata says what it reads. Or a
+            cross-layer transcoder, which replaces every MLP: `splice(bridge, cross_layer)`.
         name: what files call the model.
         is_copied: False for dictionaries that nobody else will change: their weights are then used
             where they are, so that of a mapped file the rows of active features alone are loaded.
@@ -50,7 +52,7 @@ def splice(
             model that it wraps; a tokenizer with tokens that the model has not.
     """
     _check_bridge(bridge)
-    if not dictionaries:
+    if not isinstance(dictionaries, CrossLayerTranscoder) and not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
     _check_gradients_pass(bridge)
     _check_tokenizer(bridge)
@@ -60,8 +62,8 @@ def splice(
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
     splices, overruled = [], []
-    for hook, given in dictionaries.items():
-        site = make_site(hook, known, read_hook=_read_hook(given, hook))
+    for hook, read_hook, given in _each(bridge, dictionaries):
+        site = make_site(hook, known, read_hook=read_hook)
         if bridge.hook_dict.get(hook) is not bridge.hook_dict[site.hook]:
             # A norm follows the block in some models: then these are two tensors, not two names.
             raise SiteError(
@@ -80,8 +82,28 @@ def splice(
         name=name,
         provenance={**(provenance or {}), **({"insisted": overruled} if insist else {})},
     )
+    _check_reach(model)
     _check_fit(model)
     return model
+
+
+def _each(
+    bridge: Any, dictionaries: Mapping[str, Any] | CrossLayerTranscoder
+) -> Iterator[tuple[str, str | None, Any]]:
+    """What is written, what is read if that is another tensor, and the dictionary."""
+    if not isinstance(dictionaries, CrossLayerTranscoder):
+        for hook, given in dictionaries.items():
+            yield hook, _read_hook(given, hook), given
+        return
+    found, n_layers = len(dictionaries.layers), len(bridge.blocks)
+    if found != n_layers:
+        raise DictionaryError(
+            f"the cross-layer transcoder has {found} layers, but the model has {n_layers} blocks; "
+            "give one that was trained on this model, with all of its layers"
+        )
+    for layer, dictionary in enumerate(dictionaries.layers):
+        read_hook, hook = dictionaries.at(layer)
+        yield hook, read_hook, dictionary
 
 
 def _check_bridge(bridge: Any) -> None:
@@ -143,6 +165,30 @@ def _read_hook(given: Any, hook: str) -> str | None:
             f"hook_name={metadata.hook_name!r}; set it to the hook point of the MLP's input"
         )
     return metadata.hook_name
+
+
+def _check_reach(model: SplicedModel) -> None:
+    """Where features write further on there is a dictionary, and no site cuts the stream before.
+
+    Raises:
+        SiteError: one of these is not so.
+    """
+    reaching = [s for s in model.splices if s.dictionary.later is not None]
+    for splice in reaching:
+        hooks = splice.dictionary.later.hooks if splice.dictionary.later else ()
+        sites = [model.splices[model.index(hook)].site for hook in hooks]
+        if sites != sorted(sites) or any(site <= splice.site for site in sites):
+            raise SiteError(
+                f"the dictionary at {splice.site.hook!r} also writes at {', '.join(hooks)}; it can "
+                "write at later sites alone, in the model's order"
+            )
+    whole = [s.site.hook for s in model.splices if s.site.kind in ("resid_pre", "resid_post")]
+    if reaching and whole:
+        raise SiteError(
+            f"a dictionary at {whole[0]!r} takes the place of the whole stream, past which "
+            f"features at {reaching[0].site.hook!r} write; splice the cross-layer transcoder "
+            "without it"
+        )
 
 
 def _check_fit(model: SplicedModel) -> None:

@@ -50,7 +50,10 @@ def declared_otherwise(sae: Any, site: Site, name: str, *, insist: bool) -> list
 
 def _check_hook(sae: Any, site: Site) -> None:
     metadata = sae.cfg.metadata
-    trained_at = metadata.hook_name_out or metadata.hook_name
+    # Of a transcoder `hook_name` is what it reads, which the site was made from.
+    trained_at = metadata.hook_name_out
+    if not site.is_transcoder:
+        trained_at = trained_at or metadata.hook_name
     if trained_at is not None and not is_same_tensor(trained_at, site.hook):
         raise DictionaryError(
             f"the dictionary for {site.hook!r} says that it was trained at {trained_at!r}; splice "

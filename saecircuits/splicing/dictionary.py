@@ -6,6 +6,9 @@ A dictionary turns what it reads, `x`, into features `a` and writes a reconstruc
     a   = gate(pre)                                one of `splicing.gates`
     x'  = a @ W_dec + b_dec (+ x @ W_skip)         W_skip: skip transcoders only
 
+Those of a cross-layer transcoder write at later places too, each along directions of its own
+(`later`); `x'` is then what is written at the dictionary's own place.
+
 For a fixed set of active features every gate is affine in x, which is what gradients and the frozen
 operator use: `a_j = x . e_j + const` with encoder row `e_j` for active j, and 0 otherwise. Some
 dictionaries normalise x first (`splicing.normalising`): then rows are a token's own.
@@ -24,6 +27,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saecircuits.splicing.gates import GATES, Gate, given
+from saecircuits.splicing.later import Later
 from saecircuits.splicing.normalising import Normalisation
 
 _ENCODES = ("W_enc", "b_enc", "shift", "threshold", "b_gate", "magnitude")
@@ -39,6 +43,7 @@ class Dictionary:
         magnitude: gated: multiplies the shared pre-activation (`exp(r_mag)`). TopK: multiplies it
             and its bias, where features are measured in units of their decoder row's norm. Else
             None.
+        later: where features write beside their own place; None for all but cross-layer ones.
         b_gate: gated only: the bias of the gate path; `b_enc` is then the magnitude's bias.
         normalisation: what is done to every token before it is encoded; None in most.
         reads: the hook point that it reads, where that is not the one that it writes.
@@ -63,6 +68,7 @@ class Dictionary:
     reads: str | None = None
     prepend_bos: bool | None = None
     exclude_special_tokens: bool | tuple[int, ...] | None = None
+    later: Later | None = None
 
     @property
     def gate(self) -> Gate:
@@ -83,6 +89,30 @@ class Dictionary:
     def d_sae(self) -> int:
         """Number of features."""
         return self.W_enc.shape[1]
+
+    @property
+    def n_written(self) -> int:
+        """Number of places that features write at, their own included."""
+        return 1 if self.later is None else 1 + len(self.later.hooks)
+
+    @property
+    def width(self) -> int:
+        """Width of all that is written, place beside place."""
+        return self.n_written * self.d_out
+
+    def directions(
+        self, features: Int[Tensor, "*lead"], at: int | None = None
+    ) -> Float[Tensor, "*lead _"]:
+        """What a unit of some features writes: rows of the decoders.
+
+        Args:
+            at: at which of the places, their own being 0; None for all of them side by side.
+        """
+        if at == 0 or self.later is None:
+            return self.W_dec[features]
+        if at is not None:
+            return self.later.rows(features, at - 1).to(self.W_dec)
+        return torch.cat([self.directions(features, at) for at in range(self.n_written)], dim=-1)
 
     def indices(self, features: Sequence[int]) -> Int[Tensor, " n_node"]:
         """Features by number as an index of the weights, where these are."""
@@ -106,11 +136,16 @@ class Dictionary:
         names = ("b_enc", "W_dec", "threshold", "b_gate", "magnitude")
         there = {name: getattr(self, name) for name in names}
         rows = {name: value[features] for name, value in there.items() if value is not None}
-        return replace(self, W_enc=self.W_enc.index_select(1, features), **rows).encode(x)
+        W_enc = self.W_enc.index_select(1, features)
+        return replace(self, W_enc=W_enc, later=None, **rows).encode(x)
 
     def decode(self, acts: Float[Tensor, "*lead d_sae"]) -> Float[Tensor, "*lead d_out"]:
         """The part of the reconstruction that the features write, `b_dec` included."""
-        return acts @ self.W_dec + self.b_dec
+        if self.later is None:
+            return acts @ self.W_dec + self.b_dec
+        # Of decoders that may be left in a file, the rows of active features alone are read.
+        used = active_in(acts)
+        return acts[..., used] @ self.W_dec[used] + self.b_dec
 
     def skip(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_out"] | float:
         """What a skip transcoder writes beside its features; 0.0 for every other kind."""
@@ -218,4 +253,11 @@ class Dictionary:
                 # As bytes: numpy has no bfloat16.
                 raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
                 sha.update(raw.numpy().tobytes())
+        if self.later is not None:
+            self.later.add_to(sha)
         return sha.hexdigest()
+
+
+def active_in(acts: Float[Tensor, "*lead n_feature"]) -> Int[Tensor, " n_active"]:
+    """Which columns are not zero throughout."""
+    return acts.detach().flatten(0, -2).any(0).nonzero()[:, 0]

@@ -151,6 +151,29 @@ class SplicedModel:
             raise UnknownNameError("spliced site", hook, self.hooks)
         return self.hooks.index(hook)
 
+    def reach(self, index: int) -> tuple[int, ...]:
+        """The sites at which the features of a site write: their own and, of a cross-layer
+        transcoder, later ones.
+        """
+        return self._reach[index]
+
+    def writers(self, index: int) -> tuple[tuple[int, int], ...]:
+        """The sites whose features write at a site, itself first, each with its `at` for it."""
+        later = (
+            (place, reach.index(index))
+            for place, reach in enumerate(self._reach)
+            if index in reach[1:]
+        )
+        return ((index, 0), *later)
+
+    @cached_property
+    def _reach(self) -> tuple[tuple[int, ...], ...]:
+        found = []
+        for index, splice in enumerate(self.splices):
+            later = splice.dictionary.later
+            found.append((index, *map(self.index, () if later is None else later.hooks)))
+        return tuple(found)
+
     def describe(self) -> dict[str, Any]:
         """Name, provenance, and SHA-256 of the model's and every dictionary's weights."""
         return {
@@ -175,8 +198,21 @@ class SplicedModel:
         return sha.hexdigest()
 
     def at(self, hooks: tuple[str, ...]) -> "SplicedModel":
-        """The same model with only these of its dictionaries spliced in."""
+        """The same model with only these of its dictionaries spliced in.
+
+        Raises:
+            UnknownNameError: no dictionary is spliced at one of them.
+            SiteError: features at one of them also write at a site that is not among them.
+        """
         kept = [self.splices[self.index(hook)] for hook in hooks]
+        for splice in kept:
+            later = splice.dictionary.later
+            missing = [hook for hook in (later.hooks if later else ()) if hook not in hooks]
+            if missing:
+                raise SiteError(
+                    f"features at {splice.site.hook!r} also write at {missing[0]!r}, which is not "
+                    "among the sites asked for; ask for all of the cross-layer transcoder's"
+                )
         return replace(self, splices=in_order(kept))
 
     def forward(

@@ -33,8 +33,9 @@ _ALIASES: Final = {
     "mlp.hook_out": "hook_mlp_out",
     "hook_out": "hook_resid_post",
 }
-# What a transcoder may read: the MLP's input before or after the norm's weight and bias.
-_TRANSCODER_READS: Final = ("ln2.hook_normalized", "mlp.hook_in")
+# What a transcoder may read: the MLP's input before or after the norm's weight and bias, or the
+# stream before the norm.
+_TRANSCODER_READS: Final = ("ln2.hook_normalized", "mlp.hook_in", "ln2.hook_in")
 
 
 @dataclass(frozen=True, order=True)
@@ -67,6 +68,11 @@ class Site:
     def reads_before_weight(self) -> bool:
         """True for a transcoder that reads the norm's result before its weight and bias."""
         return self.read_hook.endswith("hook_normalized")
+
+    @property
+    def reads_before_norm(self) -> bool:
+        """True for a transcoder that reads the stream, before the norm."""
+        return self.read_hook.endswith("ln2.hook_in")
 
     @property
     def is_in_stream(self) -> bool:

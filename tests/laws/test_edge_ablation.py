@@ -113,7 +113,7 @@ def test_a_circuit_by_hand(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("baseline", BASELINES)
-@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_uneven"])
+@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_uneven", "toy_crossing"])
 def test_all_edges_are_node_ablation_and_the_ends_are_the_ends(
     request: pytest.FixtureRequest, fixture: str, policy: str, baseline: str
 ) -> None:
@@ -131,7 +131,7 @@ def test_all_edges_are_node_ablation_and_the_ends_are_the_ends(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("fixture", ["toy", "toy_mixed"])
+@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_crossing"])
 def test_all_other_edges_by_naming_them(
     request: pytest.FixtureRequest, fixture: str, policy: str
 ) -> None:
