@@ -1,4 +1,4 @@
-"""A cross-layer transcoder all the way: from the graph to a folder, and back on the model."""
+"""The whole way with a cross-layer transcoder: from the graph to a folder and back."""
 
 from pathlib import Path
 
