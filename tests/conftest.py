@@ -18,6 +18,7 @@ from tests.models import (
     Toy,
     build_gemma2,
     build_llama,
+    build_places_toy,
     build_rotary_toy,
     build_toy,
     build_unusual_toy,
@@ -43,6 +44,12 @@ def toy_mixed(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 def toy_unusual(toy: Toy) -> Toy:
     """The first toy's model with dictionaries that normalise, or whose features have signs."""
     return build_unusual_toy(toy.model.bridge)
+
+
+@pytest.fixture(scope="session")
+def toy_places(toy: Toy) -> Toy:
+    """The first toy's model with dictionaries of embeddings and of streams before MLPs."""
+    return build_places_toy(toy.model.bridge)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,11 @@ from saecircuits.errors import ModelError, SiteError
 from saecircuits.kinds import described
 from saecircuits.splicing.convert import check_finite, check_widths, dictionary_from_sae
 from saecircuits.splicing.dictionary import Dictionary
+from saecircuits.splicing.middle import check_middle
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
+from saecircuits.splicing.placing import of_embeddings, read_hook
 from saecircuits.splicing.reproduction import check_reproduction, check_weights
-from saecircuits.splicing.sites import make_site
+from saecircuits.splicing.sites import Site, make_site
 from saecircuits.torch_state import in_own_state
 
 
@@ -55,23 +57,38 @@ def splice(
     like = next(bridge.parameters())
     splices = []
     for hook, given in dictionaries.items():
-        site = make_site(hook, known, read_hook=_read_hook(given, hook))
-        if bridge.hook_dict.get(hook) is not bridge.hook_dict[site.hook]:
-            # A norm follows the block in some models: then these are two tensors, not two names.
-            raise SiteError(
-                f"cannot splice at {hook!r}: this model changes it before it is added to the "
-                f"stream; splice at {site.hook!r}"
-            )
         dictionary = given
         if not isinstance(given, Dictionary):
-            dictionary = dictionary_from_sae(given, site.hook, is_copied=is_copied)
+            dictionary = dictionary_from_sae(given, hook, is_copied=is_copied)
+        site = _site(bridge, hook, known, dictionary, given)
         check_finite(dictionary, site.hook)
+        if site.kind == "embed":
+            dictionary = of_embeddings(bridge, dictionary)
         splices.append(Splice(site=site, dictionary=dictionary.to(like)))
     model = SplicedModel(
         bridge=bridge, splices=in_order(splices), name=name, provenance=provenance or {}
     )
     _check_fit(model)
     return model
+
+
+def _site(bridge: Any, hook: str, known: set[str], dictionary: Dictionary, given: Any) -> Site:
+    """The site of a dictionary, checked against the bridge."""
+    reads = _said_read(dictionary, given, hook)
+    if reads is not None and hook in known:
+        metadata = getattr(getattr(given, "cfg", None), "metadata", None)
+        hf_name = getattr(metadata, "hf_hook_name", None)
+        reads = read_hook(bridge, reads, hook, dictionary, hf_name=hf_name)
+    check_middle(bridge, hook)
+    site = make_site(hook, known, read_hook=reads)
+    if bridge.hook_dict.get(hook) is not bridge.hook_dict[site.point]:
+        # A norm follows the block in some models: then these are two tensors, not two names.
+        raise SiteError(
+            f"cannot splice at {hook!r}: this model changes it before it is added to the "
+            f"stream; splice at {site.point!r}"
+        )
+    check_middle(bridge, site.read_hook)
+    return site
 
 
 def _check_bridge(bridge: Any) -> None:
@@ -121,18 +138,14 @@ def _check_tokenizer(bridge: Any) -> None:
         )
 
 
-def _read_hook(given: Any, hook: str) -> str | None:
-    if isinstance(given, Dictionary):
-        return given.reads
-    metadata = getattr(getattr(given, "cfg", None), "metadata", None)
-    if metadata is None or "transcoder" not in given.cfg.architecture():
-        return None
-    if metadata.hook_name in (None, hook):
+def _said_read(dictionary: Dictionary, given: Any, hook: str) -> str | None:
+    is_transcoder = not isinstance(given, Dictionary) and "transcoder" in given.cfg.architecture()
+    if is_transcoder and dictionary.reads in (None, hook):
         raise SiteError(
             f"the transcoder for {hook!r} does not say what it reads: its metadata has "
-            f"hook_name={metadata.hook_name!r}; set it to the hook point of the MLP's input"
+            f"hook_name={dictionary.reads!r}; set it to the hook point of the MLP's input"
         )
-    return metadata.hook_name
+    return dictionary.reads
 
 
 def _check_fit(model: SplicedModel) -> None:
