@@ -19,6 +19,7 @@ from tests.models import (
     Toy,
     build_gemma2,
     build_llama,
+    build_places_toy,
     build_rotary_toy,
     build_toy,
     build_unusual_toy,
@@ -47,6 +48,12 @@ def toy_unusual(toy: Toy) -> Toy:
 
 
 @pytest.fixture(scope="session")
+def toy_places(toy: Toy) -> Toy:
+    """The first toy's model with dictionaries of embeddings and of streams before MLPs."""
+    return build_places_toy(toy.model.bridge)
+
+
+@pytest.fixture(scope="session")
 def toy_uneven(toy: Toy) -> Toy:
     """The first toy's model with prompts of unequal lengths and spans."""
     return Toy(model=toy.model, prompts=uneven_prompts(toy.model.bridge))
@@ -55,7 +62,7 @@ def toy_uneven(toy: Toy) -> Toy:
 @pytest.fixture(scope="session")
 def toy_crossing(toy: Toy) -> Toy:
     """The first toy's model with a cross-layer transcoder."""
-    return cross_layer_toy(toy.model.bridge, "ln2.hook_in", seed=9)
+    return cross_layer_toy(toy.model.bridge, "hook_resid_mid", seed=9)
 
 
 @pytest.fixture(scope="session")

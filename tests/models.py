@@ -263,6 +263,20 @@ def build_unusual_toy(bridge: Any) -> Toy:
     return Toy(model=splice(bridge, dictionaries, name="toy"), prompts=toy_prompts(bridge))
 
 
+def build_places_toy(bridge: Any) -> Toy:
+    """A GPT-2 with dictionaries of its embeddings and of the streams before its MLPs."""
+    reads = {"hook_name": "blocks.1.hook_resid_mid", "hook_name_out": "blocks.1.hook_mlp_out"}
+    dictionaries = {
+        "hook_embed": random_sae("jumprelu", seed=41),
+        "blocks.0.hook_resid_mid": random_sae("gated", seed=42),
+        "blocks.1.hook_attn_out": random_sae("standard", seed=43),
+        "blocks.1.hook_resid_mid": random_sae("jumprelu", seed=44),
+        "blocks.1.hook_mlp_out": random_sae("skip_transcoder", seed=45, metadata=reads),
+        "blocks.2.hook_mlp_out": random_sae("topk", seed=46, k=7),
+    }
+    return Toy(model=splice(bridge, dictionaries, name="toy"), prompts=toy_prompts(bridge))
+
+
 def build_rotary_toy(bridge: Any, *, d_model: int, d_heads: int) -> Toy:
     """A Llama or Gemma 2 with a dictionary at every kind of site."""
     dictionaries = {

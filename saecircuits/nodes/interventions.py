@@ -150,7 +150,7 @@ def section_from(
     Args:
         less: what is taken away at the place, per copy of the batch.
     """
-    if place == TOKENS:
+    if place == TOKENS or contrast.model.splices[place].site.kind == "embed":
         return WHOLE
     times = len(less) // len(contrast.prompts)
     behind = contrast.model.block_behind(place)

@@ -13,9 +13,11 @@ from saecircuits.splicing.convert import check_finite, check_widths, dictionary_
 from saecircuits.splicing.cross_layer import CrossLayerTranscoder
 from saecircuits.splicing.declared import check_unprocessed, declared_otherwise
 from saecircuits.splicing.dictionary import Dictionary
+from saecircuits.splicing.middle import check_middle
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
+from saecircuits.splicing.placing import of_embeddings, read_hook
 from saecircuits.splicing.reproduction import check_reproduction, check_weights
-from saecircuits.splicing.sites import make_site
+from saecircuits.splicing.sites import Site, make_site
 from saecircuits.torch_state import in_own_state
 
 
@@ -62,19 +64,16 @@ def splice(
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
     splices, overruled = [], []
-    for hook, read_hook, given in _each(bridge, dictionaries):
-        site = make_site(hook, known, read_hook=read_hook)
-        if bridge.hook_dict.get(hook) is not bridge.hook_dict[site.hook]:
-            # A norm follows the block in some models: then these are two tensors, not two names.
-            raise SiteError(
-                f"cannot splice at {hook!r}: this model changes it before it is added to the "
-                f"stream; splice at {site.hook!r}"
-            )
+    for hook, reads, given in _each(bridge, dictionaries):
         dictionary = given
         if not isinstance(given, Dictionary):
-            dictionary = dictionary_from_sae(given, site.hook, is_copied=is_copied)
+            dictionary = dictionary_from_sae(given, hook, is_copied=is_copied)
+        site = _site(bridge, hook, known, reads, (dictionary, given))
+        if not isinstance(given, Dictionary):
             overruled += declared_otherwise(given, site, name, insist=insist)
         check_finite(dictionary, site.hook)
+        if site.kind == "embed":
+            dictionary = of_embeddings(bridge, dictionary)
         splices.append(Splice(site=site, dictionary=dictionary.to(like)))
     model = SplicedModel(
         bridge=bridge,
@@ -90,10 +89,10 @@ def splice(
 def _each(
     bridge: Any, dictionaries: Mapping[str, Any] | CrossLayerTranscoder
 ) -> Iterator[tuple[str, str | None, Any]]:
-    """What is written, what is read if that is another tensor, and the dictionary."""
+    """What is written, what is read where the dictionary itself does not say it, and it."""
     if not isinstance(dictionaries, CrossLayerTranscoder):
         for hook, given in dictionaries.items():
-            yield hook, _read_hook(given, hook), given
+            yield hook, None, given
         return
     found, n_layers = len(dictionaries.layers), len(bridge.blocks)
     if found != n_layers:
@@ -102,8 +101,35 @@ def _each(
             "give one that was trained on this model, with all of its layers"
         )
     for layer, dictionary in enumerate(dictionaries.layers):
-        read_hook, hook = dictionaries.at(layer)
-        yield hook, read_hook, dictionary
+        reads, hook = dictionaries.at(layer)
+        yield hook, reads, dictionary
+
+
+def _site(
+    bridge: Any, hook: str, known: set[str], reads: str | None, what: tuple[Dictionary, Any]
+) -> Site:
+    """The site of a dictionary, checked against the bridge.
+
+    Args:
+        reads: what it reads, if that is told beside it.
+        what: the dictionary, and what it was made from.
+    """
+    dictionary, given = what
+    reads = reads or _said_read(dictionary, given, hook)
+    if reads is not None and hook in known:
+        metadata = getattr(getattr(given, "cfg", None), "metadata", None)
+        hf_name = getattr(metadata, "hf_hook_name", None)
+        reads = read_hook(bridge, reads, hook, dictionary, hf_name=hf_name)
+    check_middle(bridge, hook)
+    site = make_site(hook, known, read_hook=reads)
+    if bridge.hook_dict.get(hook) is not bridge.hook_dict[site.point]:
+        # A norm follows the block in some models: then these are two tensors, not two names.
+        raise SiteError(
+            f"cannot splice at {hook!r}: this model changes it before it is added to the "
+            f"stream; splice at {site.point!r}"
+        )
+    check_middle(bridge, site.read_hook)
+    return site
 
 
 def _check_bridge(bridge: Any) -> None:
@@ -153,18 +179,14 @@ def _check_tokenizer(bridge: Any) -> None:
         )
 
 
-def _read_hook(given: Any, hook: str) -> str | None:
-    if isinstance(given, Dictionary):
-        return given.reads
-    metadata = getattr(getattr(given, "cfg", None), "metadata", None)
-    if metadata is None or "transcoder" not in given.cfg.architecture():
-        return None
-    if metadata.hook_name in (None, hook):
+def _said_read(dictionary: Dictionary, given: Any, hook: str) -> str | None:
+    is_transcoder = not isinstance(given, Dictionary) and "transcoder" in given.cfg.architecture()
+    if is_transcoder and dictionary.reads in (None, hook):
         raise SiteError(
             f"the transcoder for {hook!r} does not say what it reads: its metadata has "
-            f"hook_name={metadata.hook_name!r}; set it to the hook point of the MLP's input"
+            f"hook_name={dictionary.reads!r}; set it to the hook point of the MLP's input"
         )
-    return metadata.hook_name
+    return dictionary.reads
 
 
 def _check_reach(model: SplicedModel) -> None:

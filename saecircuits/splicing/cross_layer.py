@@ -27,9 +27,8 @@ class CrossLayerTranscoder:
     """A cross-layer transcoder of a model with as many blocks as there are `layers`.
 
     Attributes:
-        reads: what of its block each layer reads, after `blocks.<layer>.`: `ln2.hook_in` (the
-            stream before the MLP's norm, elsewhere called `hook_resid_mid`),
-            `ln2.hook_normalized` or `mlp.hook_in`.
+        reads: what of its block each layer reads, after `blocks.<layer>.`: `hook_resid_mid`
+            (the stream before the MLP's norm), `ln2.hook_normalized` or `mlp.hook_in`.
         layers: of every layer, encoder, the decoder into its own MLP's output with that output's
             bias, and the decoders into later ones (`Dictionary.later`).
     """

@@ -23,12 +23,8 @@ from saecircuits.splicing.cross_layer import CrossLayerTranscoder
 _CONFIG: Final = "config.yaml"
 _MOST_BYTES: Final = 1_000_000
 _KIND: Final = "cross_layer_transcoder"
-# What circuit-tracer calls the tensors that features read, in the names of the bridge.
-_READS: Final = {
-    "hook_resid_mid": "ln2.hook_in",
-    "ln2.hook_normalized": "ln2.hook_normalized",
-    "mlp.hook_in": "mlp.hook_in",
-}
+# Tensors that features may read, by the names that circuit-tracer and the bridge share.
+_READS: Final = ("hook_resid_mid", "ln2.hook_normalized", "mlp.hook_in")
 _ENCODER: Final = re.compile(r"W_enc_(\d+)\.safetensors")
 
 
@@ -61,7 +57,7 @@ def read_cross_layer(folder: str | Path) -> CrossLayerTranscoder:
         )
     names = ("b_enc", "b_dec", "W_dec", *(("threshold",) if with_threshold else ()))
     return CrossLayerTranscoder.from_weights(
-        _READS[reads],
+        reads,
         W_enc=[found["W_enc"].T for found in layers],
         **{name: [found[name] for found in layers] for name in names},
     )

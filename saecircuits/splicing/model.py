@@ -21,6 +21,7 @@ from saecircuits.splicing.convert import flatten_heads
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.hooking import Hook, attached, recording, remember
 from saecircuits.splicing.inference import inference_settings, logits_in_float32
+from saecircuits.splicing.middle import middle_hooks
 from saecircuits.splicing.operators import FULL, Operator
 from saecircuits.splicing.section import (
     WHOLE,
@@ -288,7 +289,7 @@ class SplicedModel:
         """
         site = self.splices[index].site
         behind = site.layer + 1
-        is_output = self.hook_points[site.hook] is self.bridge.blocks[site.layer].hook_out
+        is_output = self.hook_points[site.point] is self.bridge.blocks[site.layer].hook_out
         return behind if is_output and behind < len(self.stream_hooks) else None
 
     @cached_property
@@ -298,14 +299,23 @@ class SplicedModel:
 
     def _site_hooks(self, at_site: AtSite, section: Section) -> list[Hook]:
         hooks: list[Hook] = []
+        behind: list[Hook] = []  # of a site before the MLP, to come behind those at its output
         for index, splice in enumerate(self.splices):
-            if not section.contains(splice.site.layer):
+            site = splice.site
+            if not section.contains(site.layer):
                 continue
+            if site.kind != "mlp_out":
+                hooks, behind = [*hooks, *behind], []
             read: list[Tensor] = []
-            if splice.site.is_transcoder:
-                hooks.append((splice.site.read_hook, remember(read)))
-            hooks.append((splice.site.hook, _call(at_site, index, splice.site, read)))
-        return hooks
+            if site.is_transcoder:
+                hooks.append((site.read_hook, remember(read)))
+            write = _call(at_site, index, site, read)
+            if site.kind == "resid_mid":
+                own, behind = middle_hooks(site, self.hook_points, write)
+                hooks.extend(own)
+            else:
+                hooks.append((site.point, write))
+        return [*hooks, *behind]
 
 
 def in_order(splices: list[Splice]) -> tuple[Splice, ...]:

@@ -23,8 +23,8 @@ CASES = [
     ("toy_mixed", "each", "frozen", "recompute"),
     ("toy", "sum", "full", "hold"),
     ("toy_uneven", "span", "full", "recompute"),
-    ("toy_unusual", "span", "full", "recompute"),
     ("toy_unusual", "each", "frozen", "hold"),
+    ("toy_places", "span", "full", "recompute"),
 ]
 
 

@@ -31,7 +31,7 @@ def _assert_conserved(toy: Toy, *, atol: float = 1e-11, **choices: Any) -> pd.Da
 
 
 @pytest.mark.parametrize("policy", ["recompute", "hold"])
-@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_unusual"])
+@pytest.mark.parametrize("fixture", ["toy", "toy_mixed"])
 def test_out_edges_add_up_to_the_node(
     request: pytest.FixtureRequest, fixture: str, policy: str
 ) -> None:
@@ -56,6 +56,11 @@ def test_whatever_is_chosen_beside(
     request: pytest.FixtureRequest, fixture: str, choices: dict[str, Any]
 ) -> None:
     _assert_conserved(request.getfixturevalue(fixture), **choices)
+
+
+@pytest.mark.parametrize("fixture", ["toy_unusual", "toy_places"])
+def test_with_unusual_dictionaries(request: pytest.FixtureRequest, fixture: str) -> None:
+    _assert_conserved(request.getfixturevalue(fixture), positions="span")
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "neox"])

@@ -28,7 +28,7 @@ from tests.tolerance import Tolerance
 
 CLOSE: Tolerance = {"rtol": 0, "atol": 1e-9}
 POLICIES = ["recompute", "hold"]
-FAMILIES = {"gpt2": "ln2.hook_in", "llama": "mlp.hook_in", "gemma2": "ln2.hook_in"}
+FAMILIES = {"gpt2": "hook_resid_mid", "llama": "mlp.hook_in", "gemma2": "hook_resid_mid"}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

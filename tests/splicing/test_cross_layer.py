@@ -147,7 +147,7 @@ def test_what_does_not_fit_the_model_is_refused(toy_crossing: CrossLayerToy) -> 
         splice(bridge, draw_weights(2, D_MODEL).transcoder("mlp.hook_in"))
     with pytest.raises(DictionaryError, match="width 13"):
         splice(bridge, draw_weights(3, 13).transcoder("mlp.hook_in"))
-    with pytest.raises(SiteError, match=r"reads 'blocks\.0\.hook_in'"):
+    with pytest.raises(SiteError, match=r"reads 'blocks\.0\.hook_resid_pre'"):
         splice(bridge, draw_weights(3, D_MODEL).transcoder("hook_in"))
 
 
@@ -160,7 +160,7 @@ def test_what_is_not_followed_is_refused_by_name(toy_crossing: CrossLayerToy) ->
     nodes = [f"blocks.0.hook_mlp_out.f{feature}@subject" for feature in range(3)]
     with pytest.raises(InputError, match="games of nodes do not follow"):
         interactions(model, prompts, nodes)
-    layers = toy_crossing.weights.transcoder("ln2.hook_in").layers
+    layers = toy_crossing.weights.transcoder("hook_resid_mid").layers
     given = {hook: layer for hook, layer in zip(model.hooks, layers, strict=True)}
     with pytest.raises(SiteError, match="takes the place of the whole stream"):
         splice(model.bridge, {**given, "blocks.0.hook_resid_post": random_sae("standard")})

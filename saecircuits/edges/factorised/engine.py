@@ -44,8 +44,6 @@ def covers(model: SplicedModel) -> str | None:
     for index, hook in enumerate(model.hooks):
         if len(model.reach(index)) > 1:
             return f"features at {hook} write at later sites too"
-        if model.splices[index].site.reads_before_norm:
-            return f"the transcoder at {hook} reads the stream before its norm"
     size = min(7, model.n_ctx)
     tokens = torch.arange(2 * size, device=model.device) % int(model.bridge.cfg.d_vocab)
     try:

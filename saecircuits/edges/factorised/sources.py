@@ -69,7 +69,7 @@ class Sources:
 
 
 def read_sources(contrast: Contrast, spots: Sequence[Spot], *, token_scale: float) -> Sources:
-    """What the nodes of one place write; embeddings as they enter the stream."""
+    """What the nodes of one place write; embeddings and their features as they enter the stream."""
     spots = tuple(sorted(spots))
     place, device = spots[0].place, contrast.model.device
     features = torch.tensor(
@@ -79,8 +79,10 @@ def read_sources(contrast: Contrast, spots: Sequence[Spot], *, token_scale: floa
         whole = contrast.change(TOKENS) * token_scale
         directions = whole.new_zeros(0, whole.shape[-1])
     else:
-        whole = contrast.error_change(place)
-        directions = contrast.model.splices[place].dictionary.W_dec[features]
+        splice = contrast.model.splices[place]
+        scale = token_scale if splice.site.kind == "embed" else 1.0
+        whole = contrast.error_change(place) * scale
+        directions = splice.dictionary.W_dec[features] * scale
     return Sources(spots, directions, whole, tuple(_units(contrast, spots, like=whole)))
 
 

@@ -235,7 +235,10 @@ class Walk:
         """
         place, (at_read, at_write) = targets[0].place, vectors
         if station.kind == "stream":
-            return State(rows, {"": at_read + at_write})
+            at_stream = at_read + at_write
+            # Tokens stand as they enter the stream.
+            scale = self.run.token_scale if station.is_scaled else 1.0
+            return State(rows, {"": at_stream / scale})
         block = self.run.blocks[station.layer]
         if station.kind == "attention" and place == station.heads:
             attention = block.attention
@@ -296,6 +299,8 @@ class Walk:
 
     def _read(self, station: Station, vectors: Tensor, rows: Rows) -> Tensor:
         """From what a transcoder reads back to the stream."""
+        if station.reads_stream:
+            return vectors
         with_weight = not station.reads_before_weight
         norm = self.run.blocks[station.layer].mlp.norm
         return norm.pull_back(vectors, rows.prompt, rows.pos, with_weight=with_weight)
