@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from saecircuits.errors import ModelError, SiteError
 from saecircuits.kinds import described
-from saecircuits.splicing.convert import check_finite, check_widths, dictionary_from_sae
+from saecircuits.splicing.convert import check_finite, dictionary_from_sae
 from saecircuits.splicing.dictionary import Dictionary
+from saecircuits.splicing.fit import check_fit
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
 from saecircuits.splicing.reproduction import check_reproduction, check_weights
 from saecircuits.splicing.sites import make_site
@@ -45,6 +43,7 @@ def splice(
             tokenizer with tokens that the model has not.
     """
     _check_bridge(bridge)
+    _check_blocks(bridge, name)
     if not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
     _check_gradients_pass(bridge)
@@ -70,7 +69,7 @@ def splice(
     model = SplicedModel(
         bridge=bridge, splices=in_order(splices), name=name, provenance=provenance or {}
     )
-    _check_fit(model)
+    check_fit(model)
     return model
 
 
@@ -94,6 +93,22 @@ def _check_bridge(bridge: Any) -> None:
     raise ModelError(
         f"splice was given {described(bridge)} as bridge; it takes a TransformerBridge of "
         f"transformer_lens: {advice}"
+    )
+
+
+def _check_blocks(bridge: Any, name: str) -> None:
+    """Refuses encoders with decoders, and what else is no single stack of blocks.
+
+    Raises:
+        ModelError: naming the stacks that there are.
+    """
+    if hasattr(bridge, "blocks"):
+        return
+    stacks = [part for part, _ in bridge.named_children() if part.endswith("blocks")]
+    raise ModelError(
+        f"model {name!r} ({type(bridge.original_model).__name__}) is no single stack of blocks "
+        f"({', '.join(stacks) or 'it has none'}); circuits here are of decoders alone, which read "
+        "and write one text from left to right"
     )
 
 
@@ -131,27 +146,3 @@ def _read_hook(given: Any, hook: str) -> str | None:
             f"hook_name={metadata.hook_name!r}; set it to the hook point of the MLP's input"
         )
     return metadata.hook_name
-
-
-def _check_fit(model: SplicedModel) -> None:
-    """One forward pass of one token: every site fires, and its widths are the dictionary's."""
-    fired: list[int] = []
-
-    def check(index: int, read: Tensor, write: Tensor) -> None:
-        splice = model.splices[index]
-        check_widths(
-            splice.dictionary,
-            splice.site.hook,
-            d_read=read.shape[-1],
-            d_write=write.shape[-1],
-        )
-        fired.append(index)
-
-    with torch.no_grad():
-        model.forward(torch.zeros(1, 1, dtype=torch.long, device=model.device), at_site=check)
-    silent = [hook for index, hook in enumerate(model.hooks) if index not in fired]
-    if silent:
-        raise SiteError(
-            f"hook point {silent[0]!r} exists but did not fire in a forward pass; splice at "
-            "hook_resid_post, hook_attn_out or hook_mlp_out of that block instead"
-        )

@@ -98,7 +98,7 @@ def load_model(
         entry["writes"]: _load_dictionary(folder / entry["path"], manifest["name"])
         for entry in entries_of(manifest, sites)
     }
-    bridge = _boot(str(folder / "model"), dtype=kind, device=where)
+    bridge = boot(str(folder / "model"), dtype=kind, device=where)
     provenance = {
         "source": public_path(name_or_folder),
         "sites": sites if sites == "transcoder" else list(dictionaries),
@@ -138,7 +138,7 @@ def random_bridge(
         model.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         placed = model.eval().to(device=where, dtype=kind)
-        return _boot(folder, dtype=kind, device=where, hf_model=placed)
+        return boot(folder, dtype=kind, device=where, hf_model=placed)
 
 
 def _shipped_folders() -> list[Path]:
@@ -218,7 +218,15 @@ def _load_dictionary(folder: Path, model_name: str) -> Any:
     return sae
 
 
-def _boot(name: str, *, dtype: torch.dtype, device: torch.device, **given: Any) -> Any:
+def boot(name: str, *, dtype: torch.dtype, device: torch.device, **given: Any) -> Any:
+    """The bridge over the model of a folder or hub name, its checkpoint whole.
+
+    Args:
+        given: further arguments of `TransformerBridge.boot_transformers`.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
     hint = "; give a shipped name, an absolute folder, or a hub model that is cached or in reach"
     if "hf_model" not in given:
         given["model_class"] = WholeCheckpoint()
@@ -275,7 +283,7 @@ def _from_release(
             ) from error
         hook = sae.cfg.metadata.hook_name_out or sae.cfg.metadata.hook_name
         dictionaries[hook] = sae
-    bridge = _boot(name, dtype=dtype, device=device)
+    bridge = boot(name, dtype=dtype, device=device)
     provenance = {"source": public_path(name), "release": release, "sites": list(chosen)}
     return splice(bridge, dictionaries, name=name, provenance=provenance, is_copied=False)
 

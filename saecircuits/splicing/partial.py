@@ -61,7 +61,7 @@ class TangentModel:
         hooks = [] if "activation" in moving else self._tangents()
         with recording(model.bridge, model.hook_points, [last, LOGITS_HOOK]) as seen:
             model.forward(tokens, at_tokens=at_tokens, operator=self._operator(moving), edits=hooks)
-        return seen[last], seen[LOGITS_HOOK]
+        return seen[last], seen[LOGITS_HOOK] * self.anatomy.unembedding.scale
 
     def _operator(self, moving: Set[Source]) -> Operator:
         whole = self.recording.operator

@@ -129,6 +129,12 @@ def spliceable_hooks(known_hooks: Collection[str]) -> tuple[str, ...]:
     )
 
 
+def mlp_begins_at(layer: int, known_hooks: Collection[str]) -> tuple[str, ...]:
+    """Hook points of what a block's MLP reads, and of what it makes of that first."""
+    names = (f"blocks.{layer}.mlp.{kind}" for kind in ("hook_in", "hook_pre"))
+    return tuple(name for name in names if name in known_hooks)
+
+
 def norm_scale_hooks(known_hooks: Collection[str]) -> tuple[str, ...]:
     """Hook points of what each norm divides by: standard deviation or root mean square."""
     return tuple(name for name in known_hooks if name.endswith(".hook_scale"))
@@ -220,12 +226,14 @@ class MlpHooks:
     Attributes:
         module: the MLP's own name.
         up: what the activation is multiplied by; None if the MLP is not gated.
+        experts: what a mixture of experts chooses by; other MLPs have none.
     """
 
     module: str
     pre: str
     post: str
     up: str | None
+    experts: str
 
 
 @dataclass(frozen=True)
@@ -270,6 +278,27 @@ def block_hooks(layer: int, known_hooks: Collection[str]) -> BlockHooks:
     )
 
 
+@dataclass(frozen=True)
+class UnembeddingHooks:
+    """Names behind the final norm.
+
+    Attributes:
+        module: the unembedding's own name.
+        projection: the name of what narrows the stream first, in the models that do.
+        reads: what is unembedded, and `logits` what comes of it, before any scale or soft-cap.
+    """
+
+    module: str
+    projection: str
+    reads: str
+    logits: str
+
+
+def unembedding_hooks() -> UnembeddingHooks:
+    """The names of the end of the model."""
+    return UnembeddingHooks("unembed", "project_out", "unembed.hook_in", LOGITS_HOOK)
+
+
 def final_norm_hooks() -> NormHooks:
     """The names of the norm before the unembedding."""
     return _norm_hooks("ln_final")
@@ -282,6 +311,23 @@ def mlp_hooks(known_hooks: Collection[str]) -> tuple[MlpHooks, ...]:
         for name in known_hooks
         if name.endswith(".mlp.hook_pre")
     )
+
+
+# Names of layers that mix tokens in place of attention: state spaces and other recurrences.
+_MIXERS: Final = ("mamba", "mixer", "ssm", "linear_attn")
+
+
+def part_without_gates(known_hooks: Collection[str]) -> str | None:
+    """A part of the model whose non-linearities are not all shown; None if there is none."""
+    for name in known_hooks:
+        block = _BLOCK_HOOK.fullmatch(name)
+        if block is None:
+            continue
+        if block["kind"].endswith(".hook_router_scores"):
+            return f"the MLP of block {block['layer']} is a mixture of experts"
+        if (part := block["kind"].partition(".")[0]) in _MIXERS:
+            return f"block {block['layer']} mixes tokens by {part!r}"
+    return None
 
 
 def attention_hooks(known_hooks: Collection[str]) -> tuple[AttentionHooks, ...]:
@@ -326,12 +372,14 @@ def _mlp_hooks(stem: str, known_hooks: Collection[str]) -> MlpHooks:
         pre=f"{stem}.hook_pre",
         post=f"{stem}.hook_post",
         up=up if up in known_hooks else None,
+        experts=f"{stem}.hook_router_scores",
     )
 
 
 def _check_transcoder_read(hook: str, read: str, layer: int, known_hooks: Collection[str]) -> None:
-    allowed = [f"blocks.{layer}.{kind}" for kind in _TRANSCODER_READS]
-    if not hook.endswith("hook_mlp_out") or read not in allowed or read not in known_hooks:
+    names = (f"blocks.{layer}.{kind}" for kind in _TRANSCODER_READS)
+    allowed = [name for name in names if name in known_hooks]
+    if not hook.endswith("hook_mlp_out") or read not in allowed:
         raise SiteError(
             f"cannot splice a transcoder that reads {read!r} and writes {hook!r}; supported: "
             f"reads {' or '.join(allowed)} and writes 'blocks.{layer}.hook_mlp_out'"

@@ -168,6 +168,8 @@ def test_whatever_a_place_is_counted_in(bridges: Bridges, positions: Positions, 
             ("every", "few"),
             LINEARIZATIONS,
         ),
+        *product(("granite", "glm"), ("every", "few"), ("full", "secant")),
+        *product(("olmo", "nemotron", "apertus", "falcon"), ("every",), ("full", "secant")),
     ],
 )
 def test_in_every_family(bridges: Bridges, family: str, sites: str, how: str) -> None:
