@@ -28,6 +28,7 @@ from saecircuits.splicing import manifests
 from saecircuits.splicing.building import splice
 from saecircuits.splicing.checkpoints import WholeCheckpoint
 from saecircuits.splicing.devices import read_place
+from saecircuits.splicing.modalities import check_text_alone
 from saecircuits.splicing.model import SplicedModel
 from saecircuits.torch_state import in_own_state
 
@@ -225,12 +226,14 @@ def boot(name: str, *, dtype: torch.dtype, device: torch.device, **given: Any) -
         given: further arguments of `TransformerBridge.boot_transformers`.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or reads more than text.
     """
     hint = "; give a shipped name, an absolute folder, or a hub model that is cached or in reach"
     if "hf_model" not in given:
         given["model_class"] = WholeCheckpoint()
     with _quiet(), _refused(f"model {name!r} cannot be loaded", hint):
+        if "hf_model" not in given:
+            check_text_alone(name)
         from transformer_lens.model_bridge import TransformerBridge
 
         return TransformerBridge.boot_transformers(name, device=device, dtype=dtype, **given)

@@ -1,5 +1,6 @@
 """Models of all families: what cannot be used is refused by name; what can be is used rightly."""
 
+import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from saecircuits.features.promotion import direct_logit_effects
 from saecircuits.splicing import splice
 from saecircuits.splicing.anatomy import read_out
 from saecircuits.splicing.hooking import recording
+from saecircuits.splicing.loading import boot as boot_whole
 from saecircuits.splicing.operators import record_operator
 from tests.architectures import Float64Throughout, build
 from tests.models import WORDS, boot, random_sae
@@ -46,6 +48,22 @@ def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:
     expected = r"no single stack of blocks \(encoder_blocks, decoder_blocks\); .* decoders alone"
     with pytest.raises(ModelError, match=expected):
         splice(bridge, {"blocks.0.hook_attn_out": _sae(bridge)})
+
+
+def test_a_model_that_also_sees_is_refused_before_anything_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    llava = transformers.LlavaConfig(
+        text_config=transformers.LlamaConfig(**sizes),
+        vision_config=transformers.CLIPVisionConfig(**sizes),
+        architectures=["LlavaForConditionalGeneration"],
+    )
+    llava.save_pretrained(tmp_path)
+    monkeypatch.setattr(subprocess, "check_call", lambda *command, **_: pytest.fail(str(command)))
+    expected = r"reads more than text: its configuration has vision_config; .* as LlamaForCausalLM"
+    with pytest.raises(ModelError, match=expected):
+        boot_whole(str(tmp_path), dtype=torch.float32, device=torch.device("cpu"))
 
 
 def test_a_model_that_does_not_run_by_itself_is_refused(

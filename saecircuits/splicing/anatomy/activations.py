@@ -51,7 +51,7 @@ def find_activation(
     return found, slope
 
 
-def _held_by(own: Any) -> Iterator[Function]:
+def _held_by(own: Any) -> Iterator[Any]:
     """What a module calls that has no weight matrix: its activation function is among it."""
     if own is None:
         return
