@@ -19,7 +19,8 @@ from torch import Tensor
 from saecircuits.errors import SiteError
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.hooking import recording
-from saecircuits.splicing.sites import TOKEN_HOOK, block_hooks, is_ambiguous_read, possible_reads
+from saecircuits.splicing.part_hooks import block_hooks
+from saecircuits.splicing.sites import TOKEN_HOOK, is_ambiguous_read, possible_reads
 
 # A norm's result or the MLP's input in a Hugging Face model, and the stream before the norm.
 _BEHIND_NORM: Final = re.compile(r"(norm|ln_2)\.output$|mlp\.input$")
