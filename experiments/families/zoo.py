@@ -13,7 +13,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from saecircuits.splicing.loading import boot
+from saecircuits.splicing.booting import boot
 
 WORDS: Final = 23
 _ENDS: Final = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}

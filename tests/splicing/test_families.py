@@ -14,8 +14,8 @@ from saecircuits.errors import ModelError, NotCoveredError, SiteError
 from saecircuits.features.promotion import direct_logit_effects
 from saecircuits.splicing import splice
 from saecircuits.splicing.anatomy import read_out
+from saecircuits.splicing.booting import boot as boot_whole
 from saecircuits.splicing.hooking import recording
-from saecircuits.splicing.loading import boot as boot_whole
 from saecircuits.splicing.operators import record_operator
 from tests.architectures import Float64Throughout, build
 from tests.models import WORDS, boot, random_sae
