@@ -57,9 +57,12 @@ if TYPE_CHECKING:
     from saecircuits.runs.stored import read_run as read_run
     from saecircuits.splicing import SplicedModel as SplicedModel
     from saecircuits.splicing import splice as splice
+    from saecircuits.splicing.cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
+    from saecircuits.splicing.cross_layer_folder import read_cross_layer as read_cross_layer
     from saecircuits.splicing.gates import Gate as Gate
     from saecircuits.splicing.loading import load_model as load_model
-    from saecircuits.splicing.loading import model_names as model_names
+    from saecircuits.splicing.manifest_writing import write_manifest as write_manifest
+    from saecircuits.splicing.shipped import model_names as model_names
     from saecircuits.tasks import Task as Task
     from saecircuits.tasks import load_task as load_task
     from saecircuits.tasks import task_names as task_names
@@ -80,6 +83,7 @@ _HOMES = {
     "Baselines": "validation",
     "Circuit": "circuits",
     "Comparison": "circuits",
+    "CrossLayerTranscoder": "splicing.cross_layer",
     "Expansion": "expansion",
     "Engine": "edges.engines",
     "Estimator": "edges.estimators",
@@ -114,11 +118,12 @@ _HOMES = {
     "linearity": "nonlinearity",
     "load_model": "splicing.loading",
     "load_task": "tasks",
-    "model_names": "splicing.loading",
+    "model_names": "splicing.shipped",
     "path_degrees": "circuits",
     "paths": "circuits",
     "prune": "circuits",
     "publish": "publication.publish",
+    "read_cross_layer": "splicing.cross_layer_folder",
     "read_graph_file": "interchange.exporting",
     "read_run": "runs.stored",
     "show": "publication.notebook",
@@ -127,6 +132,7 @@ _HOMES = {
     "treeify": "expansion",
     "validate": "validation",
     "widget": "publication.notebook",
+    "write_manifest": "splicing.manifest_writing",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

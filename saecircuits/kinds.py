@@ -17,6 +17,7 @@ _WANTED: Final = {
     "AttributionGraph": "a graph, from attribute",
     "AttributionSettings": "AttributionSettings(...)",
     "Circuit": "a circuit, from prune",
+    "CrossLayerTranscoder": "a cross-layer transcoder",
     "GraphFile": "a graph file, from read_graph_file",
     "Mapping": "a dict",
     "NoneType": "None",

@@ -122,6 +122,15 @@ class Raw:
         def keep(tensor: Tensor, hook: object) -> None:
             seen["read"] = tensor
 
+        if site.kind == "resid_mid":
+            # What is added to the stream before the MLP is added to what the attention layer gives.
+            def add(tensor: Tensor, hook: object) -> Tensor:
+                middle = seen["read"] + tensor
+                return tensor + edit(middle, middle) - middle
+
+            stem = site.hook.removesuffix("hook_resid_mid")
+            return [(f"{stem}hook_resid_pre", keep), (f"{stem}hook_attn_out", add)]
+
         def write(tensor: Tensor, hook: object) -> Tensor:
             flat = _flat(tensor)
             read = _flat(seen["read"]) if site.read_hook != site.hook else flat

@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cross_layer import cross_layer_toy
 from tests.found import found as found
 from tests.model_folder import write_model_folder, write_task
 from tests.models import (
     Toy,
     build_gemma2,
     build_llama,
+    build_places_toy,
     build_rotary_toy,
     build_toy,
+    build_unusual_toy,
     uneven_prompts,
 )
 
@@ -39,9 +42,27 @@ def toy_mixed(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 
 
 @pytest.fixture(scope="session")
+def toy_unusual(toy: Toy) -> Toy:
+    """The first toy's model with dictionaries that normalise, or whose features have signs."""
+    return build_unusual_toy(toy.model.bridge)
+
+
+@pytest.fixture(scope="session")
+def toy_places(toy: Toy) -> Toy:
+    """The first toy's model with dictionaries of embeddings and of streams before MLPs."""
+    return build_places_toy(toy.model.bridge)
+
+
+@pytest.fixture(scope="session")
 def toy_uneven(toy: Toy) -> Toy:
     """The first toy's model with prompts of unequal lengths and spans."""
     return Toy(model=toy.model, prompts=uneven_prompts(toy.model.bridge))
+
+
+@pytest.fixture(scope="session")
+def toy_crossing(toy: Toy) -> Toy:
+    """The first toy's model with a cross-layer transcoder."""
+    return cross_layer_toy(toy.model.bridge, "hook_resid_mid", seed=9)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tests.models import N_LAYERS, build_bridge, random_sae
+from tests.models import N_LAYERS, build_bridge, fitted, random_sae
 
 HOOKS = tuple(f"blocks.{layer}.hook_resid_post" for layer in range(N_LAYERS))
 
@@ -18,11 +18,11 @@ def write_model_folder(folder: Path, *, made_for: str = "tiny", scale: float = 0
         scale: of the model's random weights; another one makes another model.
     """
     (folder / "model").mkdir(parents=True)
-    build_bridge(folder / "model", scale=scale)
+    bridge = build_bridge(folder / "model", scale=scale)
     entries = []
     for number, hook in enumerate(HOOKS):
         sae = random_sae("jumprelu", seed=number, metadata={"model_name": made_for})
-        sae.save_model(folder / "saes" / hook)
+        fitted(sae, bridge, hook).save_model(folder / "saes" / hook)
         entries.append({"path": f"saes/{hook}", "kind": "sae", "hook_name": hook})
     transcoder = random_sae(
         "transcoder",
@@ -33,7 +33,10 @@ def write_model_folder(folder: Path, *, made_for: str = "tiny", scale: float = 0
             "hook_name_out": "blocks.1.hook_mlp_out",
         },
     )
-    transcoder.save_model(folder / "transcoders" / "blocks.1.mlp")
+    read, write = transcoder.cfg.metadata.hook_name, transcoder.cfg.metadata.hook_name_out
+    fitted(transcoder, bridge, write, read_hook=read).save_model(
+        folder / "transcoders" / "blocks.1.mlp"
+    )
     entries.append(
         {
             "path": "transcoders/blocks.1.mlp",

@@ -187,6 +187,26 @@ def random_sae(architecture: str, *, d_in: int = D_MODEL, seed: int = 0, **optio
     return sae
 
 
+@torch.no_grad()
+def fitted(sae: SAE, bridge: Any, hook: str, *, read_hook: str | None = None) -> SAE:
+    """The same SAE with the decoder that describes the model best: it explains some variance."""
+    bridge_tokens = torch.arange(1, 1 + 12 * 17) * 7 % WORDS
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor, hook: Any) -> None:
+        seen[hook.name] = tensor.detach()
+
+    names = {name: bridge.hook_dict[name].name for name in (hook, read_hook or hook)}
+    hooks = [(name, keep) for name in set(names.values())]
+    with bridge.hooks(fwd_hooks=hooks):
+        bridge(bridge_tokens.unflatten(0, (12, 17)))
+    read, written = (seen[names[name]].flatten(0, 1) for name in (read_hook or hook, hook))
+    acts = sae.encode(read.to(sae.W_enc))
+    decoder = torch.linalg.lstsq(acts.double(), (written - sae.b_dec).double(), driver="gelsd")
+    sae.W_dec.copy_(decoder.solution.to(sae.W_dec))
+    return sae
+
+
 def boot_again(folder: Path) -> Any:
     """The bridge over a saved model once more, in float32, as every device has it."""
     return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
@@ -220,6 +240,40 @@ def spliced_toy(bridge: Any, *, mixed: bool = False) -> Toy:
             f"blocks.{layer}.hook_resid_post": random_sae("jumprelu", seed=layer)
             for layer in range(N_LAYERS)
         }
+    return Toy(model=splice(bridge, dictionaries, name="toy"), prompts=toy_prompts(bridge))
+
+
+def build_unusual_toy(bridge: Any) -> Toy:
+    """A GPT-2 whose dictionaries normalise every token, or have features with signs."""
+    norm: dict[str, Any] = {"normalize_activations": "layer_norm"}
+    length: dict[str, Any] = {"normalize_activations": "constant_norm_rescale"}
+    dictionaries = {
+        "blocks.0.hook_resid_pre": random_sae("jumprelu", seed=31, **norm),
+        "blocks.0.hook_mlp_out": random_sae(
+            "jumprelu_skip_transcoder",
+            seed=32,
+            metadata={"hook_name": "blocks.0.mlp.hook_in"},
+            **norm,
+        ),
+        "blocks.1.attn.hook_z": random_sae("abstopk", seed=33, k=7),
+        "blocks.1.hook_resid_post": random_sae("topk", seed=34, k=7, **length),
+        "blocks.2.hook_attn_out": random_sae("gated", seed=35, **norm),
+        "blocks.2.hook_resid_post": random_sae("abstopk", seed=36, k=7, **norm),
+    }
+    return Toy(model=splice(bridge, dictionaries, name="toy"), prompts=toy_prompts(bridge))
+
+
+def build_places_toy(bridge: Any) -> Toy:
+    """A GPT-2 with dictionaries of its embeddings and of the streams before its MLPs."""
+    reads = {"hook_name": "blocks.1.hook_resid_mid", "hook_name_out": "blocks.1.hook_mlp_out"}
+    dictionaries = {
+        "hook_embed": random_sae("jumprelu", seed=41),
+        "blocks.0.hook_resid_mid": random_sae("gated", seed=42),
+        "blocks.1.hook_attn_out": random_sae("standard", seed=43),
+        "blocks.1.hook_resid_mid": random_sae("jumprelu", seed=44),
+        "blocks.1.hook_mlp_out": random_sae("skip_transcoder", seed=45, metadata=reads),
+        "blocks.2.hook_mlp_out": random_sae("topk", seed=46, k=7),
+    }
     return Toy(model=splice(bridge, dictionaries, name="toy"), prompts=toy_prompts(bridge))
 
 

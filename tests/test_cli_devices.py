@@ -32,7 +32,7 @@ def test_every_command_that_loads_a_model_says_where() -> None:
     assert set(LOADING) >= {*REQUIRED, "discover", "attribute", "linearity", "baselines"}
     for name in LOADING:
         options = {one.name for one in COMMANDS[name].params}
-        assert {"sites", "release", "device", "dtype"} <= options, name
+        assert {"sites", "dictionaries", "device", "dtype"} <= options, name
 
 
 @pytest.mark.parametrize("name", LOADING)

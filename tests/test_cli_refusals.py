@@ -86,7 +86,7 @@ def test_refused_before_a_model_is_loaded(
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(loading, "model_folder", loaded)
-    monkeypatch.setattr(loading, "_boot", loaded)
+    monkeypatch.setattr(loading, "boot", loaded)
     monkeypatch.chdir(place)
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
     arguments, expected = LATE[name]

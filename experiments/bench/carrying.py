@@ -11,6 +11,8 @@ from typing import Final
 
 import torch
 
+from experiments.bench import distant
+from experiments.bench.distant import DISTANT, load_distant
 from experiments.bench.engines import ENGINES, FACTORISED, PARTS, SINGLE, Engine
 from experiments.bench.flops import node_terms
 from experiments.bench.jobs import Job
@@ -18,6 +20,7 @@ from experiments.bench.measuring import Clock, PeakMemory, product_rate
 from experiments.bench.results import (
     AblationResult,
     CurvePoint,
+    DistantResult,
     EdgeResult,
     NodeResult,
     PartsResult,
@@ -85,10 +88,17 @@ def carry_out(job: Job) -> list[Result]:
         "edges": _edges,
         "parts": _parts,
         "ablation": _ablation,
+        "distant": _distant,
         "curve": _curve,
     }
-    loaded = load_shipped(limit=job.limit) if job.size is None else load_random(job.size)
-    return list(measure[job.kind](job, loaded))
+    return list(measure[job.kind](job, _loaded(job)))
+
+
+def _loaded(job: Job) -> Loaded:
+    if job.distant is not None:
+        name, folder = job.distant
+        return load_distant(DISTANT[name], folder)
+    return load_shipped(limit=job.limit) if job.size is None else load_random(job.size)
 
 
 def _nodes(job: Job, loaded: Loaded) -> list[NodeResult]:
@@ -222,6 +232,10 @@ def _ablation(job: Job, loaded: Loaded) -> list[AblationResult]:
             forward_seconds=least(forward, 20),
         )
     ]
+
+
+def _distant(job: Job, loaded: Loaded) -> list[DistantResult]:
+    return distant.measure(DISTANT[job.size_name], loaded, job.threads)
 
 
 def _curve(job: Job, loaded: Loaded) -> list[CurvePoint]:

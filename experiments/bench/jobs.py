@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Literal
 
+from experiments.bench.distant import DISTANT
 from experiments.bench.engines import FACTORISED
 from experiments.bench.sizes import SIZES, Size
 
-JobKind = Literal["nodes", "edges", "parts", "ablation", "curve"]
+JobKind = Literal["nodes", "edges", "parts", "ablation", "distant", "curve"]
 # Edge ablation is timed on so many prompt pairs unless told.
 ABLATED_PROMPTS: Final = 32
 
@@ -17,10 +19,11 @@ class Job:
     """One measurement.
 
     Attributes:
-        size: a published size; None for the shipped model.
+        size: a published size; None for the shipped model, and for `distant`.
         limit: prompt pairs of the shipped model's task; None for all.
         engine: for `edges`.
         is_full: also the slow engines on all targets.
+        distant: for `distant`, its name, and the folder of its model if it is brought along.
         curve: for `curve`, what is varied.
         counts: for `curve`, targets per site, each a point.
     """
@@ -31,12 +34,15 @@ class Job:
     limit: int | None = None
     engine: str = FACTORISED
     is_full: bool = False
+    distant: tuple[str, Path | None] | None = None
     curve: str = ""
     counts: tuple[int | None, ...] = ()
 
     @property
     def size_name(self) -> str:
         """Of the size or the shipped model."""
+        if self.distant is not None:
+            return self.distant[0]
         return "stories" if self.size is None else self.size.name
 
     @property
@@ -52,10 +58,20 @@ def jobs_of(
     *,
     is_full: bool = False,
     limit: int | None = None,
+    folder: Path | None = None,
 ) -> list[Job]:
-    """Everything that can be measured of some sizes (published, by name, or the shipped model)."""
+    """Everything that can be measured of some sizes: published ones, the shipped model, distant
+    sites; by name.
+
+    Args:
+        folder: of the model that is brought along; without it its size has no jobs.
+    """
     jobs = []
     for name in sizes:
+        if name in DISTANT:
+            if DISTANT[name].is_drawn or folder is not None:
+                jobs.append(Job("distant", None, threads[0], distant=(name, folder)))
+            continue
         size = SIZES.get(name)
         for count in dict.fromkeys(threads):
             jobs.append(Job("nodes", size, count, limit=limit))

@@ -27,16 +27,22 @@ class Clock:
 
     cpu: float = field(default=0.0)
     wall: float = field(default=0.0)
+    _since: float = field(default=0.0, repr=False)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Counts what happens inside."""
         cpu, wall = time.process_time(), time.perf_counter()
+        self._since = cpu
         try:
             yield
         finally:
             self.cpu += time.process_time() - cpu
             self.wall += time.perf_counter() - wall
+
+    def so_far(self) -> float:
+        """CPU seconds of the stretch that is running."""
+        return time.process_time() - self._since
 
 
 class PeakMemory:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from experiments.bench.distant import DISTANT
 from experiments.bench.prose import COUNT, HOW, NOTES
 from experiments.bench.results import Benchmark, slope, straight
 from experiments.bench.sizes import SIZES
@@ -119,5 +120,13 @@ def _sizes(found: Benchmark) -> str:
             f"{size.active} x {size.active} features for each of the "
             f"{size.n_tokens * (size.n_tokens + 1) // 2} pairs of tokens of which the source's is "
             f"not later, {size.n_layers - 1} times."
+        )
+    for name in dict.fromkeys(one.size for one in found.distant):
+        distant = DISTANT[name]
+        lines.append(
+            f"- `{name}`: {distant.source}; random dictionaries ({distant.kind}) of "
+            f"{distant.d_sae:,} features on the stream after layers "
+            f"{', '.join(map(str, distant.layers))}, {distant.active} active per token; edges "
+            f"among {distant.max_nodes} nodes, token by token, against the corrupted prompt."
         )
     return "\n".join(lines)

@@ -37,6 +37,12 @@ with everything else that it does.""",
 The circuit's metric on all prompts together, every node reading its parents in the circuit alone,
 beside one forward pass of the same prompts. The least of five and of twenty times counts, after one
 that is not timed: the ratio is of the work, not of what else the machine was doing.""",
+    "Distant sites": """\
+`attribute` where whole blocks lie between sites: with thresholds crossed, as by default, and with
+gates held; by the engine that is chosen automatically, which tells parts apart, and by batched
+vector-Jacobian products, which do not. Edges count from the last node's effect to the graph, with
+what every call does beside them; the middle of three calls after one that is not timed, whose
+memory is given. "Difference" is that of an edge's effect at most, relative to the largest.""",
     "Growth": """\
 The factorised engine alone, on one thread. Over targets and layers, dictionaries have 6,144
 features, on which edges do not depend. Over prompt length the number of targets stays, and sources

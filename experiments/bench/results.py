@@ -127,6 +127,31 @@ class AblationResult:
 
 
 @dataclass(frozen=True)
+class DistantResult:
+    """`attribute` where dictionaries stand after a few layers only.
+
+    Attributes:
+        engine: as it was asked for.
+        edges: in the graph.
+        node_seconds: CPU seconds up to the last node's effect.
+        edge_seconds: CPU seconds from there to the graph.
+        peak_bytes: of one call, above the loaded model and dictionaries.
+        difference: of an edge's effect from the automatic engine's at most, relative to the
+            largest effect; None for that engine.
+    """
+
+    size: str
+    engine: str
+    thresholds: str
+    threads: int
+    edges: int
+    node_seconds: float
+    edge_seconds: float
+    peak_bytes: int
+    difference: float | None
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """The factorised engine's time at one point of a curve.
 
@@ -144,8 +169,8 @@ class CurvePoint:
     rate: float
 
 
-Result = NodeResult | EdgeResult | PartsResult | AblationResult | CurvePoint
-_R = TypeVar("_R", NodeResult, EdgeResult, PartsResult, AblationResult, CurvePoint)
+Result = NodeResult | EdgeResult | PartsResult | AblationResult | DistantResult | CurvePoint
+_R = TypeVar("_R", NodeResult, EdgeResult, PartsResult, AblationResult, DistantResult, CurvePoint)
 
 
 @dataclass(frozen=True)
@@ -162,6 +187,7 @@ class Benchmark:
     edges: tuple[EdgeResult, ...] = ()
     parts: tuple[PartsResult, ...] = ()
     ablations: tuple[AblationResult, ...] = ()
+    distant: tuple[DistantResult, ...] = ()
     curves: tuple[CurvePoint, ...] = ()
 
     def curve(self, name: str) -> list[CurvePoint]:
@@ -177,6 +203,7 @@ class Benchmark:
             "edges": [_plain(one, "edges_per_second", "share_of_rate") for one in self.edges],
             "parts": [_plain(one, "extra") for one in self.parts],
             "ablations": [_plain(one, "passes") for one in self.ablations],
+            "distant": [_plain(one) for one in self.distant],
             "curves": [_plain(one) for one in self.curves],
             "slopes": {
                 name: slope(points) for name in CURVES if len(points := self.curve(name)) > 1
@@ -193,6 +220,7 @@ class Benchmark:
             edges=_read(EdgeResult, value["edges"]),
             parts=_read(PartsResult, value["parts"]),
             ablations=_read(AblationResult, value.get("ablations", ())),
+            distant=_read(DistantResult, value.get("distant", ())),
             curves=_read(CurvePoint, value["curves"]),
         )
 
@@ -210,6 +238,7 @@ def gathered(machine: Machine, command: str, results: Sequence[Result]) -> Bench
         edges=compared(of(EdgeResult)),
         parts=of(PartsResult),
         ablations=of(AblationResult),
+        distant=of(DistantResult),
         curves=of(CurvePoint),
     )
 

@@ -4,6 +4,8 @@ Two published sizes with random weights, and the shipped model. Prints every tab
 the page, and writes the page, its plots and all figures.
 
     python -m experiments.bench.run --threads 1 all --curves --out docs
+
+A size whose model has to be brought along is skipped, by name, without its folder (`--model`).
 """
 
 import argparse
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from experiments.bench.carrying import carry_out_elsewhere
+from experiments.bench.distant import DISTANT
 from experiments.bench.engines import BATCHED, FACTORISED, SINGLE
 from experiments.bench.jobs import Job, curve_jobs, jobs_of
 from experiments.bench.measuring import this_machine
@@ -25,7 +28,7 @@ from experiments.bench.sizes import SHIPPED, SIZES
 from experiments.bench.tables import sheets
 
 COMPARED: Final = (FACTORISED, BATCHED, SINGLE)
-MEASURED: Final = ("nodes", "edges", "parts", "ablation")
+MEASURED: Final = ("nodes", "edges", "parts", "ablation", "distant")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sizes = (*SIZES, SHIPPED)
+    sizes = (*SIZES, SHIPPED, *DISTANT)
     parser.add_argument("--sizes", nargs="+", default=sizes, choices=sizes)
     parser.add_argument(
         "--engines", nargs="+", default=COMPARED, choices=COMPARED,
@@ -70,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
         "--only", nargs="+", default=MEASURED, choices=MEASURED,
         help="ablation is edge ablation of 200 nodes of the shipped model",
     )  # fmt: skip
+    parser.add_argument(
+        "--model", type=Path, metavar="FOLDER",
+        help="a model as Hugging Face saves it, for the size that has to be brought along",
+    )  # fmt: skip
     parser.add_argument("--limit", type=_count, help="prompt pairs of the shipped model's task")
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument(
@@ -81,8 +88,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _asked(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Job]:
     jobs = jobs_of(
-        options.sizes, options.engines, options.threads, is_full=options.full, limit=options.limit
+        options.sizes,
+        options.engines,
+        options.threads,
+        is_full=options.full,
+        limit=options.limit,
+        folder=options.model,
     )
+    for name in options.sizes if options.model is None else ():
+        if name in DISTANT and not DISTANT[name].is_drawn and "distant" in options.only:
+            print(f"{name} is skipped: give its model's folder by --model", file=sys.stderr)
     chosen = [job for job in jobs if job.kind in options.only]
     if not chosen and not options.curves:
         parser.error(

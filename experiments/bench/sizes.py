@@ -16,7 +16,8 @@ from saecircuits.choices import name_of
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.nodes.units import Positions
 from saecircuits.splicing import Dictionary, SplicedModel, splice
-from saecircuits.splicing.loading import load_model, random_bridge
+from saecircuits.splicing.booting import random_bridge
+from saecircuits.splicing.loading import load_model
 from saecircuits.tasks import PromptPair, Prompts, load_task, tokenize
 
 SHIPPED: Final = "stories"
@@ -124,17 +125,17 @@ def load_random(size: Size, *, seed: int = 0) -> Loaded:
     """A random model of a size, and one prompt pair for it that differs in the first token."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        bridge = random_bridge(_config(size), _tokenizer(size))
+        bridge = random_bridge(_config(size), make_tokenizer(size.d_vocab))
         dictionaries = {
             f"blocks.{layer}.hook_resid_post": _dictionary(size) for layer in range(size.n_layers)
         }
     model = splice(bridge, dictionaries, name=size.name)
-    words = [_word(1 + (37 * place) % (size.d_vocab - 4)) for place in range(size.n_tokens)]
+    words = [word(1 + (37 * place) % (size.d_vocab - 4)) for place in range(size.n_tokens)]
     pair = PromptPair(
         clean=" ".join(words),
-        corrupted=" ".join([_word(size.d_vocab - 3), *words[1:]]),
-        answer=(_word(size.d_vocab - 2),),
-        wrong=(_word(size.d_vocab - 1),),
+        corrupted=" ".join([word(size.d_vocab - 3), *words[1:]]),
+        answer=(word(size.d_vocab - 2),),
+        wrong=(word(size.d_vocab - 1),),
         id="0",
         clean_spans=(),
         corrupted_spans=(),
@@ -169,13 +170,13 @@ def _config(size: Size) -> Any:
             )
 
 
-def _tokenizer(size: Size) -> Any:
+def make_tokenizer(d_vocab: int) -> Any:
     """Words `w1`, `w2`, ... of one token each, and BOS."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     end = "<|endoftext|>"
-    vocabulary = {end: 0, **{_word(number): number for number in range(1, size.d_vocab)}}
+    vocabulary = {end: 0, **{word(number): number for number in range(1, d_vocab)}}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token=end))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(
@@ -183,12 +184,12 @@ def _tokenizer(size: Size) -> Any:
     )
 
 
-def _word(number: int) -> str:
+def word(number: int) -> str:
     return f"w{number}"
 
 
 def _dictionary(size: Size) -> Dictionary:
-    W_dec = _unit_rows(torch.randn(size.d_sae, size.d_model, device="cpu"))
+    W_dec = unit_rows(torch.randn(size.d_sae, size.d_model, device="cpu"))
     return Dictionary(
         kind="topk",
         W_enc=W_dec.T.contiguous(),
@@ -200,5 +201,5 @@ def _dictionary(size: Size) -> Dictionary:
     )
 
 
-def _unit_rows(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+def unit_rows(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return vectors.div_(vectors.norm(dim=1, keepdim=True))

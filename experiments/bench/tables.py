@@ -39,6 +39,7 @@ def sheets(found: Benchmark) -> list[Sheet]:
         _sheet("Nodes", found.nodes, 2, _NODES),
         _sheet("Parts of every edge", found.parts, 2, _PARTS),
         _sheet("Edge ablation", found.ablations, 1, _ABLATIONS),
+        _sheet("Distant sites", found.distant, 3, _DISTANT),
         _sheet("Growth", points, 1, _GROWTH),
         _sheet("What was wanted", wishes(found), 4, _WISHES),
     ]
@@ -123,6 +124,17 @@ _ABLATIONS: Columns = {
     "CPU s": lambda one: number(one.cpu_seconds),
     "forward CPU s": lambda one: number(one.forward_seconds),
     "passes": lambda one: f"{one.passes:.1f}",
+}
+_DISTANT: Columns = {
+    "size": lambda one: one.size,
+    "thresholds": lambda one: one.thresholds,
+    "engine": lambda one: one.engine,
+    "threads": lambda one: str(one.threads),
+    "edges": lambda one: f"{one.edges:,}",
+    "CPU s of nodes": lambda one: number(one.node_seconds),
+    "of edges": lambda one: number(one.edge_seconds),
+    "peak MB": lambda one: f"{one.peak_bytes / 1e6:.0f}",
+    "difference": lambda one: "" if one.difference is None else f"{one.difference:.0e}",
 }
 _GROWTH: Columns = {
     "varied": lambda point: point.curve,

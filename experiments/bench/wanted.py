@@ -17,6 +17,9 @@ _NODES: Final = 1.5
 _PARTS: Final = 0.2
 _STRAIGHT: Final = 1.1
 _PASSES: Final = 60.0
+# Of the time by batched VJP: half under the default, elsewhere no more than a tenth above it.
+_SHARE: Final = {"crossed": 0.5, "held": 1.1}
+_DISTANT_MEMORY: Final = 500e6
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,14 @@ class Wish:
 
 def wishes(found: Benchmark) -> list[Wish]:
     """Every wish that the benchmark has figures for; on one thread."""
-    return [*_edges(found), *_nodes(found), *_parts(found), *_ablations(found), *_curves(found)]
+    return [
+        *_edges(found),
+        *_nodes(found),
+        *_parts(found),
+        *_ablations(found),
+        *_distant(found),
+        *_curves(found),
+    ]
 
 
 def _edges(found: Benchmark) -> Iterator[Wish]:
@@ -103,6 +113,30 @@ def _ablations(found: Benchmark) -> Iterator[Wish]:
                 f"{one.passes:.1f}",
                 one.passes <= _PASSES,
             )
+
+
+def _distant(found: Benchmark) -> Iterator[Wish]:
+    by_way = {
+        (one.size, one.thresholds, one.engine): one for one in found.distant if one.threads == 1
+    }
+    for (size, thresholds, engine), ours in by_way.items():
+        theirs = by_way.get((size, thresholds, "reference"))
+        if engine != "auto" or theirs is None:
+            continue
+        share = ours.edge_seconds / theirs.edge_seconds
+        wanted = _SHARE[thresholds]
+        yield Wish(
+            f"edges of distant sites over those of batched VJP, {size}, thresholds {thresholds}",
+            f"at most {wanted:.1f}",
+            f"{share:.2f}",
+            share <= wanted,
+        )
+        yield Wish(
+            f"memory above the loaded model and dictionaries, {size}, thresholds {thresholds}",
+            f"at most {_DISTANT_MEMORY / 1e6:.0f} MB",
+            f"{ours.peak_bytes / 1e6:.0f} MB",
+            ours.peak_bytes <= _DISTANT_MEMORY,
+        )
 
 
 def _curves(found: Benchmark) -> Iterator[Wish]:

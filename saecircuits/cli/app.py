@@ -6,7 +6,8 @@ import typer
 
 from saecircuits.cli.explaining import attention, expand, interactions, linearity, paths
 from saecircuits.cli.finding import attribute, compare, discover, validate
-from saecircuits.cli.listing import models, tasks
+from saecircuits.cli.listing import dictionaries, models, tasks
+from saecircuits.cli.packing import manifest
 from saecircuits.cli.sharing import draw, export, label
 from saecircuits.cli.showing import say
 from saecircuits.cli.testing import baselines, hypotheses
@@ -54,6 +55,8 @@ for command in (
     export,
     label,
     models,
+    dictionaries,
     tasks,
+    manifest,
 ):
     app.command()(command)

@@ -2,12 +2,12 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from saecircuits.errors import InputError
+from saecircuits.errors import InputError, public_path
 
 # Called with a stage's name and the share done.
 Progress: TypeAlias = Callable[[str, float], None]
@@ -19,11 +19,14 @@ class ModelSource:
 
     Attributes:
         sites: a kind of site, or hook names with commas between them.
+        dictionaries: sources, with ids or without; None for the model's own.
+        insist: take dictionaries that do not seem to fit.
     """
 
     model: str = "stories"
     sites: str | None = None
-    release: str | None = None
+    dictionaries: Sequence[str] | None = None
+    insist: bool = False
     device: str = "cpu"
     dtype: str = "float32"
     prepend: str | None = None
@@ -33,7 +36,8 @@ class ModelSource:
         spliced = _load(
             self.model,
             sites=_sites_of(self.sites),
-            release=self.release,
+            dictionaries=self.dictionaries or None,
+            insist=self.insist,
             device=self.device,
             dtype=self.dtype,
         )
@@ -56,7 +60,7 @@ class RunSource:
     task: str | None = None
     model: str | None = None
     sites: str | None = None
-    release: str | None = None
+    dictionaries: Sequence[str] | None = None
     device: str = "cpu"
     dtype: str | None = None
     prepend: str | None = None
@@ -82,21 +86,21 @@ class RunSource:
         from saecircuits.splicing import require_same_model
         from saecircuits.tasks.prepending import prepend_of
 
-        known, release = record.provenance, self.release
+        known = record.provenance
         named = self.model or known.get("source") or known.get("model")
-        if release is None and self.model is None:
-            release = known.get("release")
-        # Sites of a release are names of its SAEs, those of a folder are hooks. Earlier versions
-        # recorded neither: the dictionaries are known by their hooks.
-        is_recorded = (release is None) == (known.get("release") is None)
-        own = known.get("sites") if is_recorded else None
-        if own is None and release is None:
-            own = list(record.dictionaries)
+        # The dictionaries that the run was found with, each by the word for it and no other.
+        words = self.dictionaries or list(known.get("dictionaries_from", {}).values()) or None
+        sites = _sites_of(self.sites)
+        if sites is None and words is None:
+            # Earlier versions recorded no sites: the dictionaries are known by their hooks.
+            sites = known.get("sites") or list(record.dictionaries)
         try:
             spliced = _load(
                 str(named),
-                sites=own if self.sites is None else _sites_of(self.sites),
-                release=release,
+                sites=sites,
+                dictionaries=words,
+                # Whether they are the run's own is told by their digests.
+                insist=True,
                 device=self.device,
                 dtype=self.dtype or record.dtype,
             )
@@ -107,7 +111,7 @@ class RunSource:
         except InputError as error:
             raise InputError(
                 f"{folder} is of the model {known.get('model')!r}, and {named!r} cannot be taken "
-                f"for it: {error}; --model, --sites and --release say where it is"
+                f"for it: {error}; --model, --dictionaries and --sites say where it is"
             ) from None
         return spliced
 
@@ -123,12 +127,22 @@ def _sites_of(given: str | None) -> str | list[str] | None:
     return names[0] if names and len(names) == 1 and "." not in names[0] else names
 
 
-def _load(model: str, **choices: Any) -> Any:
+def _load(model: str, *, dictionaries: Sequence[str] | None, **choices: Any) -> Any:
     import saecircuits as sc
+    from saecircuits.splicing.dictionary_sources import parsed
 
-    spliced = sc.load_model(model, **choices)
-    # The command stands in the run's record as it was typed; so may the folder in it.
-    return replace(spliced, provenance={**spliced.provenance, "source": model})
+    spliced = sc.load_model(model, dictionaries=dictionaries, **choices)
+    # The command stands in the run's record as it was typed; so may the folders in it.
+    typed = {public_path(source): source for source, _ in map(parsed, dictionaries or ())}
+    named = {
+        hook: ":".join([typed[source], *ids])
+        for hook, (source, *ids) in (
+            (hook, name.rsplit(":", 1))
+            for hook, name in spliced.provenance.get("dictionaries_from", {}).items()
+        )
+    }
+    as_typed = {"source": model, **({"dictionaries_from": named} if named else {})}
+    return replace(spliced, provenance={**spliced.provenance, **as_typed})
 
 
 def load_task(name: str | Path, model: Any, *, limit: int | None = None) -> Any:

@@ -32,9 +32,11 @@ from saecircuits.cli.options import (
     with_run,
 )
 from saecircuits.cli.showing import (
+    print_fit,
     print_front,
     print_json,
     print_report,
+    print_run,
     print_table,
     say,
     shown_progress,
@@ -113,7 +115,7 @@ def discover(
     if as_json:
         print_json({"folder": str(run.folder), **run.report.to_json()})
     else:
-        print_report(run.report, title=f"{asked.name} in {spliced.name}", about=run.graph)
+        print_run(run, title=f"{asked.name} in {spliced.name}")
         say(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
 
 
@@ -161,6 +163,7 @@ def attribute(
             }
         )
     else:
+        print_fit(graph.summary["fit"])
         print_table("Strongest nodes", graph.nodes.head(15), ["node", "token", "effect"])
         print_front(graph)
         say(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")

@@ -1,15 +1,21 @@
-"""Commands that say what is there: models and tasks."""
+"""Commands that say what is there: models, dictionaries and tasks."""
 
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
 from rich.table import Column, Table
 from rich.text import Text
 
 from saecircuits.cli.options import AsJson
 from saecircuits.cli.showing import OUT, print_json
+from saecircuits.errors import InputError
 
 
 def models(as_json: AsJson = False) -> None:
     """List the shipped models, their dictionaries and how good these are."""
-    from saecircuits.splicing.loading import model_names, not_shipped, read_manifest
+    from saecircuits.splicing.loading import read_manifest
+    from saecircuits.splicing.shipped import model_names, not_shipped
 
     manifests = {name: read_manifest(name) for name in model_names()}
     if not manifests:
@@ -32,6 +38,75 @@ def models(as_json: AsJson = False) -> None:
                 f"{entry['dead_share']:.1%}",
             )
         OUT.print(table)
+
+
+def dictionaries(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SOURCE[:IDS]]",
+            help="A release, a folder, or OWNER/NAME of a hub; none to list the releases.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what a source of dictionaries has, and what would be loaded; fetches no weights."""
+    from saecircuits.splicing.dictionary_sources import asked_for, list_dictionaries, parsed
+    from saecircuits.splicing.offers import matching
+
+    if source is None:
+        _print_releases(as_json)
+        return
+    name, patterns = parsed(source)
+    offers = list_dictionaries(name)
+    shown = matching(offers, patterns) if patterns else offers
+    try:
+        taken, why = {offer.id for offer in asked_for(source)}, ""
+    except InputError as error:
+        taken, why = set[str](), str(error)
+    if as_json:
+        print_json([_figures(offer, is_taken=offer.id in taken) for offer in shown])
+        return
+    table = Table("", Column("id", overflow="fold"), "layer", "kind", "width", "L0", "variance")
+    for offer in shown:
+        row = _figures(offer, is_taken=offer.id in taken)
+        words = [row["layer"], row["kind"], row["width"], row["l0"], row["variance_explained"]]
+        mark = "*" if offer.id in taken else ""
+        table.add_row(mark, Text(offer.id), *("" if word is None else str(word) for word in words))
+    OUT.print(table)
+    for offer in shown:
+        if offer.refused is not None:
+            OUT.print(Text(f"{offer.id}: not read: {offer.refused}"))
+    OUT.print(
+        Text(why)
+        if why
+        else Text(
+            f"* what --dictionaries {source} loads: {len(taken)} of {len(offers)}"
+            + ("" if patterns else "; name others by SOURCE:IDS, all by SOURCE:all")
+        )
+    )
+
+
+def _figures(offer: Any, *, is_taken: bool) -> dict[str, Any]:
+    names = ("id", "hook", "layer", "kind", "width", "l0", "variance_explained", "model", "refused")
+    return {**{name: getattr(offer, name) for name in names}, "is_loaded": is_taken}
+
+
+def _print_releases(as_json: bool) -> None:
+    from saecircuits.splicing.releases import registry
+
+    rows: Sequence[tuple[str, str, int]] = [
+        (name, entry.model, len(entry.saes_map)) for name, entry in registry().items()
+    ]
+    if as_json:
+        print_json(
+            [dict(zip(("release", "model", "dictionaries"), row, strict=True)) for row in rows]
+        )
+        return
+    table = Table(Column("release", overflow="fold"), "model", Column("ids", no_wrap=True))
+    for name, model, count in rows:
+        table.add_row(name, model, str(count))
+    OUT.print(table)
 
 
 def tasks(as_json: AsJson = False) -> None:

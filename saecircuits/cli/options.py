@@ -15,7 +15,10 @@ TaskName = Annotated[
     str, typer.Argument(help="A shipped task (see `tasks`), or a .jsonl file of prompt pairs.")
 ]
 ModelName = Annotated[
-    str, typer.Option("--model", help="A shipped model (see `models`), or a folder.")
+    str,
+    typer.Option(
+        "--model", help="A shipped model (see `models`), a folder, a GGUF file, or a hub's name."
+    ),
 ]
 RunTask = Annotated[
     str | None,
@@ -28,8 +31,17 @@ Sites = Annotated[
     str | None,
     typer.Option(help="Where dictionaries are spliced: a kind such as resid_post, or hook names."),
 ]
-Release = Annotated[
-    str | None, typer.Option(help="An SAE release of sae_lens, for a model from a hub.")
+Dictionaries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dictionaries",
+        metavar="SOURCE[:IDS]",
+        help="A release of sae_lens, a folder, or OWNER/NAME of a hub; with ids or patterns of "
+        "them (see `dictionaries`). May be repeated.",
+    ),
+]
+Insist = Annotated[
+    bool, typer.Option("--insist", help="Take dictionaries that do not seem to fit the model.")
 ]
 
 
@@ -171,7 +183,8 @@ def with_run(command: Callable[..., None]) -> Callable[..., None]:
 _MODEL: Final = (
     ("model", ModelName, "stories"),
     ("sites", Sites, None),
-    ("release", Release, None),
+    ("dictionaries", Dictionaries, None),
+    ("insist", Insist, False),
     ("device", Device, "cpu"),
     ("dtype", Dtype, "float32"),
     ("prepend", Prepend, None),
@@ -180,7 +193,7 @@ _RUN: Final = (
     ("task", RunTask, None),
     ("model", RunModel, None),
     ("sites", Sites, None),
-    ("release", Release, None),
+    ("dictionaries", Dictionaries, None),
     ("device", Device, "cpu"),
     ("dtype", RunDtype, None),
     ("prepend", RunPrepend, None),

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,6 +112,34 @@ def print_report(report: Any, *, title: str, about: Any) -> None:
     for warning in (report.calibration or {}).get("warnings", ()):
         OUT.print(warning["text"])
     print_front(about)
+
+
+def print_run(run: Any, *, title: str) -> None:
+    """How well the dictionaries fit, and the figures of the validation."""
+    print_fit(run.graph.summary.get("fit", ()))
+    print_report(run.report, title=title, about=run.graph)
+
+
+def print_fit(fits: Sequence[Mapping[str, Any]]) -> None:
+    """How well dictionaries describe the model on the task's prompts, and what is said of them."""
+    tokens = fits[0]["tokens"] if fits else 0
+    table = Table(
+        "dictionary",
+        "variance explained",
+        "as stated",
+        "L0",
+        "as stated",
+        title=f"Dictionaries on {tokens} tokens of the task",
+    )
+    for fit in fits:
+        stated = (fit["stated_variance_explained"], fit["stated_l0"])
+        variance, l0 = (
+            "" if value is None else f"{value:.{digits}f}"
+            for value, digits in zip(stated, (3, 1), strict=True)
+        )
+        explained = f"{fit['variance_explained']:.3f}"
+        table.add_row(fit["site"], explained, variance, f"{fit['l0']:.1f}", l0)
+    OUT.print(table)
 
 
 def print_expansion(expansion: Any, paths: Any, *, n_rows: int = 12) -> None:

@@ -30,12 +30,13 @@ from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.nodes.ablation import Read
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import ERROR, Spot, node_change
+from saecircuits.splicing.carrying import Carried, decoded_at
 from saecircuits.splicing.section import Section
 
 Edge: TypeAlias = tuple[Spot, Spot | None]
@@ -137,6 +138,15 @@ def _among(
     return like.new_tensor([[source in parents for source in sources] for parents in readers])
 
 
+@dataclass(frozen=True, eq=False)
+class _Changes:
+    """Of a site's members that are features: which they are, and circuit value less baseline."""
+
+    features: tuple[Spot, ...]
+    chosen: Int[Tensor, " n_feature"]
+    acts: Float[Tensor, "batch pos n_feature"]
+
+
 class _Walk:
     """The values of a wiring's nodes on one batch, place by place."""
 
@@ -144,6 +154,8 @@ class _Walk:
         self._contrast, self._wiring, self._at_once = contrast, wiring, tokens_at_once
         self._model = contrast.model
         self._inside = (contrast.units.clean >= 0)[..., None]
+        self._changes: dict[int, _Changes] = {}
+        self._no_members = Carried(contrast.model)
         needed = self._needed()
         self._written: dict[int, _Written] = {TOKENS: self._tokens()}
         for place in contrast.places[1:]:
@@ -209,7 +221,7 @@ class _Walk:
         acts = base.error.new_zeros(*base.error.shape[:2], len(features))
         lost = contrast.clean.sites[place].error.repeat(len(errors), 1, 1, 1)
         is_held = contrast.holds_errors
-        for read, write, rows in self._arriving(place, features if is_held else members):
+        for read, unread, rows in self._arriving(place, features if is_held else members):
             length = read.shape[2]
             pairs = [
                 (row, features.index(v)) for row, vs in enumerate(rows) for v in vs if v in features
@@ -221,8 +233,7 @@ class _Walk:
                 acts[:, :length, column] = found[row, :, :, at].permute(1, 2, 0)
             for row, vs in enumerate(rows):
                 for number in (errors.index(v) for v in vs if v in errors):
-                    rest = write[row] - dictionary.reconstruct(read[row])
-                    lost[number, :, :length] = rest
+                    lost[number, :, :length] = unread[row] - dictionary.reconstruct(read[row])
         member = contrast.units.membership.to(acts)
         if features:
             acts = acts - base.activations.of(chosen)
@@ -230,21 +241,43 @@ class _Walk:
         for number, spot in enumerate(errors):
             lost[number] = (lost[number] - base.error) * member[..., spot.unit, None]
         # Skip weights are added where the site is run: they pass on what each reader's run brings.
-        shared = base.activations.decode(dictionary.W_dec) + base.error + dictionary.b_dec
+        sites = contrast.baseline.sites
+        of_features = decoded_at(self._model, lambda index: sites[index].activations, place)
+        shared = of_features + base.error + dictionary.b_dec
         if self._is_cut:
             shared = shared + self._others(place, members)
         outside = contrast.clean.written(self._model, place)
         shared = torch.where(self._inside, shared, outside)
-        return _Written(shared, features, acts, dictionary.W_dec[chosen], errors, lost)
+        self._changes[place] = _Changes(features, chosen, acts)
+        return self._writing(place, shared, errors, lost)
+
+    def _writing(
+        self, place: int, shared: Tensor, errors: tuple[Spot, ...], lost: Tensor
+    ) -> _Written:
+        """What a site writes: its own members, and those of earlier sites that write there."""
+        found = [(self._changes[index], index, at) for index, at in self._model.writers(place)]
+        directions = [
+            self._model.splices[index].dictionary.directions(changes.chosen, at)
+            for changes, index, at in found
+        ]
+        return _Written(
+            shared,
+            tuple(spot for changes, _, _ in found for spot in changes.features),
+            torch.cat([changes.acts for changes, _, _ in found], dim=-1),
+            torch.cat(directions),
+            errors,
+            lost,
+        )
 
     def _others(self, place: int, members: Sequence[Spot]) -> Float[Tensor, "batch pos d_out"]:
         """The change of all nodes of a site that are no members: they read everything."""
         contrast = self._contrast
         dictionary, base = self._model.splices[place].dictionary, contrast.baseline.sites[place]
         everything = frozenset(spot for spot in self._wiring.members if spot.place < place)
-        read, write, _ = self._run(place, [everything], contrast.tokens.shape[1])
+        length = contrast.tokens.shape[1]
+        read, unread, _ = self._run(place, [everything], length, reads_error=True)
         acts = dictionary.encode(read)
-        error = write - dictionary.decode(acts) - dictionary.skip(read)
+        error = unread - dictionary.decode(acts) - dictionary.skip(read)
         if contrast.holds_errors:
             error = contrast.clean.sites[place].error
         change, lost = acts - base.features, error - base.error
@@ -254,14 +287,16 @@ class _Walk:
                 lost = lost * elsewhere[..., None]
             else:
                 change[..., spot.feature] *= elsewhere
-        return change @ dictionary.W_dec + lost
+        self._no_members.keep(place, change)
+        return change @ dictionary.W_dec + lost + self._no_members.at(place)
 
     def _arriving(
         self, place: int, readers: Sequence[Spot]
     ) -> Iterator[tuple[Tensor, Tensor, list[list[Spot]]]]:
         """What a site's nodes read: `[run, batch, pos, d]` of both tensors, and each run's readers.
 
-        The positions are those up to the last that is read.
+        Of the second, which error nodes alone read, it is what earlier sites leave of it. The
+        positions are those up to the last that is read.
         """
         groups: dict[Parents, list[Spot]] = {}
         for spot in readers:
@@ -274,7 +309,8 @@ class _Walk:
             together = max(1, self._at_once // (n_batch * length))
             for start in range(0, len(sets), together):
                 some = sets[start : start + together]
-                arrived = self._run(place, some, length)[:2]
+                has_errors = any(v.feature == ERROR for parents in some for v in groups[parents])
+                arrived = self._run(place, some, length, reads_error=has_errors)[:2]
                 read, write = (tensor.unflatten(0, (len(some), n_batch)) for tensor in arrived)
                 yield read, write, [groups[parents] for parents in some]
 
@@ -286,19 +322,32 @@ class _Walk:
         return int(there.max()) + 1 if len(there) else 1
 
     def _run(
-        self, place: int | None, readers: Sequence[Parents], length: int
+        self,
+        place: int | None,
+        readers: Sequence[Parents],
+        length: int,
+        *,
+        reads_error: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A run for every reader: the two tensors at a place (None: the metric), and the end."""
+        """A run for every reader: the two tensors at a place (None: the metric), and the end.
+
+        Args:
+            reads_error: of the second tensor, take off what features of earlier sites, as they
+                read in this run, write there.
+        """
         contrast, model, times = self._contrast, self._model, len(readers)
         end = len(model.splices) if place is None else place
         inside = self._inside[:, :length].repeat(times, 1, 1)
         arrived: list[Tensor] = []
+        earlier = Carried(model)
 
         def at_site(index: int, read: Tensor, write: Tensor) -> Tensor | None:
             if index == place:
-                arrived.extend((read, write))
+                arrived.extend((read, write - earlier.at(index) if reads_error else write))
             if index >= end:
                 return None
+            if reads_error and place in model.reach(index):
+                earlier.keep(index, model.splices[index].dictionary.encode(read))
             own = self._written[index].to(readers, length)
             return torch.where(inside, own + model.splices[index].dictionary.skip(read), write)
 

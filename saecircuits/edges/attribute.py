@@ -27,6 +27,7 @@ from saecircuits.errors import InputError
 from saecircuits.nodes.contrast import TOKENS
 from saecircuits.nodes.effects import NodeEffects
 from saecircuits.nodes.experiment import CHOICES, Experiment, experiment_of
+from saecircuits.nodes.fit import checked_fit
 from saecircuits.nodes.interventions import Spot
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
@@ -67,6 +68,7 @@ def attribute(
     Raises:
         UnknownNameError: a choice that does not exist.
         TaskError: prompts that do not suit `positions`.
+        DictionaryError: a dictionary that was loaded explains less than nothing (`nodes.fit`).
         InputError: settings given twice, or others than the experiment's; a memory limit that is
             too small; a file that is there already, or cannot be written.
     """
@@ -76,10 +78,10 @@ def attribute(
         )
     if isinstance(model, Experiment) and settings is None:
         settings = AttributionSettings(**{name: getattr(model, name) for name in CHOICES} | choices)
-    settings = settings or AttributionSettings(**choices)
-    wanted = settings.of_experiment
+    wanted = (settings := settings or AttributionSettings(**choices)).of_experiment
     experiment = experiment_of(model, prompts, function="attribute", **wanted)
     plan = plan_memory(experiment.model, experiment.prompts, settings)
+    fit = checked_fit(experiment)
     experiment = experiment.changed(batch_size=plan.batch_size, keeps_runs=plan.is_kept)
     units = experiment.units
     found = node_stage(experiment, settings, progress)
@@ -116,6 +118,7 @@ def attribute(
             "edges_computed": edges.computed,
             "edges_kept_share_of_effect": edges.kept_share,
             "places": found.places,
+            "fit": fit,
         },
         provenance=experiment.provenance,
         experiment=experiment,

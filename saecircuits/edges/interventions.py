@@ -10,7 +10,7 @@ The effect is `m(clean) - m(run 2)` (Goldowsky-Dill et al. 2023, for nodes that 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -29,8 +29,18 @@ from saecircuits.nodes.interventions import (
     section_from,
 )
 
-# Per site, what a dictionary there reads and what is written, in every copy of the batch.
-Arriving = dict[int, tuple[Tensor, Tensor]]
+
+@dataclass(frozen=True, eq=False)
+class Arriving:
+    """What arrives at sites in a run, in every copy of the batch.
+
+    Attributes:
+        at: per site, what its dictionary reads and what is written there.
+        written: what is written there by the features of earlier sites, as they read.
+    """
+
+    at: dict[int, tuple[Tensor, Tensor]]
+    written: dict[int, Tensor | float]
 
 
 @torch.no_grad()
@@ -85,12 +95,12 @@ def cut_without(
     contrast: Contrast,
     clean: CleanRun,
     place: int,
-    less: Float[Tensor, "many pos d_out"],
+    less: Float[Tensor, "many pos _"],
     *,
     read_at: Collection[int],
     reads_metric: bool,
 ) -> tuple[Arriving, Float[Tensor, "n_source batch"]]:
-    """What arrives at sites when a place writes less, per copy, and no site passes it on.
+    """What arrives at sites when a place's nodes write less, per copy, and no site passes it on.
 
     Args:
         place: where the run begins.
@@ -106,16 +116,20 @@ def cut_without(
     splices = contrast.model.splices
     if not reads_metric:
         section = replace(section, stop=1 + max(splices[index].site.layer for index in read_at))
-    arriving: Arriving = {}
+    arriving, carried = Arriving({}, {}), contrast.carried(times)
 
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
-        if index in read_at:
-            arriving[index] = (read, write)
         dictionary, values = splices[index].dictionary, contrast.clean.sites[index]
+        if index in read_at:
+            arriving.at[index] = (read, write)
+            arriving.written[index] = carried.at(index)
+        if len(contrast.reach(index)) > 1:
+            carried.keep(index, dictionary.encode(read))
         # Skip weights belong to no node, so what passes through them is not held.
         own = contrast.clean.written(contrast.model, index) - values.rest
         held = own.repeat(times, 1, 1) + dictionary.b_dec + dictionary.skip(read)
-        return held - less if index == place else held
+        part = contrast.part(place, index, less)
+        return held if part is None else held - part
 
     out = contrast.model.forward(
         contrast.tokens.repeat(times, 1),
@@ -131,17 +145,20 @@ def cut_without(
 
 def target_change(
     contrast: Contrast, target: Spot, arriving: Arriving, copy: int
-) -> Float[Tensor, "batch pos d_out"]:
+) -> Float[Tensor, "batch pos _"]:
     """Clean value minus the value that the target takes from what arrives, as it writes it."""
     size = len(contrast.prompts)
     rows = slice(copy * size, (copy + 1) * size)
-    read, write = (tensor[rows] for tensor in arriving[target.place])
+    read, write = (tensor[rows] for tensor in arriving.at[target.place])
     dictionary = contrast.model.splices[target.place].dictionary
     clean = contrast.clean.sites[target.place]
     if target.feature == ERROR:
-        change = clean.error - (write - dictionary.reconstruct(read))
+        earlier = arriving.written[target.place]
+        others = earlier[rows] if isinstance(earlier, Tensor) else earlier
+        error = write - dictionary.reconstruct(read) - others
+        change = contrast.alone(target.place, clean.error - error)
     else:
-        feature = torch.tensor([target.feature], device=read.device)
+        feature = dictionary.indices([target.feature])
         acts = dictionary.encode(read)[..., feature]
-        change = (clean.activations.of(feature) - acts) * dictionary.W_dec[target.feature]
+        change = (clean.activations.of(feature) - acts) * dictionary.directions(feature)[0]
     return change * contrast.units.membership[..., target.unit, None].to(change)

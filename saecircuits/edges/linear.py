@@ -236,7 +236,7 @@ class LinearGraphBuilder:
             if bool(is_feature.any()):
                 known = feature[is_feature]
                 moved = contrast.feature_change(place).of(known)
-                active = contrast.clean.sites[place].activations.of(known) > 0
+                active = contrast.clean.sites[place].activations.of(known) != 0
                 inside[..., is_feature] &= active | (moved != 0)
                 change[..., is_feature] = moved
             prompt, pos, which = inside.nonzero().unbind(1)

@@ -27,7 +27,8 @@ from saecircuits.tasks import Prompts
 
 # An edge in the table, with its ends, figures and parts (bytes, measured on tables of many parts).
 _EDGE_BYTES: Final = 1_000
-# What is dense for a moment while activations are encoded (`splicing.activations`), and rounding.
+# What is dense for a moment: activations as they are encoded (`splicing.activations`), rows as they
+# are spread over their tokens (`factorised.spread`); and rounding.
 _CONSTANT_BYTES: Final = 250_000_000
 _MOST_TARGETS: Final = 512
 

@@ -18,6 +18,7 @@ its gradient effect (conservation; holds for the `gradient` estimator, whose ope
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -38,6 +39,10 @@ class _CutRun:
     read: dict[int, Tensor]
     written: dict[int, Tensor]
     metric: Tensor
+
+
+# The targets' gradients where what is written was cut: `[n_target, batch, pos, d_out]` by place.
+Pulled: TypeAlias = dict[int, Tensor | None]
 
 
 class ReferenceEdges:
@@ -67,6 +72,8 @@ class ReferenceEdges:
             for place in contrast.places
             if (found := tuple(sorted(spot for spot in sources if spot.place == place)))
         }
+        reached = {p for place in self._sources for p in contrast.reach(place)}
+        self._leaves = sorted(reached)
         with torch.enable_grad():
             self._run = _cut(contrast, share)
         self._is_asleep = False
@@ -91,34 +98,37 @@ class ReferenceEdges:
         earlier = [p for p in self._sources if p < place]
         if not earlier:
             return
+        leaves = [p for p in self._leaves if p < place]
         gradient = self._gradients[place]
-        plain = self._pull_back(place, self._cotangents(targets, None), earlier)
+        plain = self._pull_back(self._cotangents(targets, None), leaves)
         if self._is_single and not any(spot.feature == ERROR for spot in targets):
             slopes = _slopes(readers, targets, gradient)
             ranked = {p: None if g is None else g * slopes for p, g in plain.items()}
         else:
-            ranked = self._pull_back(place, self._cotangents(targets, gradient), earlier)
+            ranked = self._pull_back(self._cotangents(targets, gradient), leaves)
         for source_place in earlier:
-            by_rank, by_one = ranked[source_place], plain[source_place]
-            if by_rank is None or by_one is None:
+            reached = self._contrast.reach(source_place)
+            if all(ranked.get(p) is None for p in reached):
                 continue  # every way from there is cut by a site in between
-            yield self._block(source_place, targets, by_rank, by_one)
+            yield self._block(source_place, targets, ranked, plain)
 
     def _into_metric(self) -> Iterator[EdgeBlock]:
         if not self._sources:
             return
-        gradients = torch.autograd.grad(
+        found = torch.autograd.grad(
             self._run.metric.sum(),
-            [self._run.leaves[p] for p in self._sources],
+            [self._run.leaves[p] for p in self._leaves],
             retain_graph=True,
             allow_unused=True,
         )
-        for place, gradient in zip(self._sources, gradients, strict=True):
-            if gradient is not None:
-                yield self._block(place, None, gradient[None], gradient[None])
+        pairs = zip(self._leaves, found, strict=True)
+        gradients = {p: None if g is None else g[None] for p, g in pairs}
+        for place in self._sources:
+            if any(gradients[p] is not None for p in self._contrast.reach(place)):
+                yield self._block(place, None, gradients, gradients)
 
     def _block(
-        self, place: int, targets: tuple[Spot, ...] | None, ranked: Tensor, plain: Tensor
+        self, place: int, targets: tuple[Spot, ...] | None, ranked: Pulled, plain: Pulled
     ) -> EdgeBlock:
         sources = self._sources[place]
         effects = _products(self._contrast, ranked, sources, with_change=True)
@@ -127,15 +137,18 @@ class ReferenceEdges:
 
     def _cotangents(
         self, targets: tuple[Spot, ...], gradient: PlaceGradient | None
-    ) -> tuple[Float[Tensor, "n_target batch pos d_in"], Float[Tensor, "n_target batch pos d_out"]]:
+    ) -> list[tuple[Tensor, Float[Tensor, "n_target batch pos _"]]]:
         """What to pull back from the tensors that the targets' site reads and writes.
+
+        An error node also reads what sites before it read, whose features write at its own.
 
         With a gradient, each target is weighted by `dm/da_v`; without one, by 1 (error nodes, which
         have no activation to take a derivative of, always by the gradient's direction).
         """
         contrast, place = self._readers, targets[0].place
         dictionary = contrast.model.splices[place].dictionary
-        active = contrast.clean.sites[place].features > 0
+        site = contrast.clean.sites[place]
+        active = site.features != 0
         stands = ~active if self._is_asleep else active
         direction = gradient.gradient if gradient is not None else None
         member = contrast.units.membership.to(dictionary.W_dec)
@@ -148,37 +161,53 @@ class ReferenceEdges:
             where = torch.stack([member[..., targets[row].unit] for row in is_feature])
             weight = where * stands[..., features].permute(2, 0, 1)
             if direction is not None:
-                weight = weight * (direction @ dictionary.W_dec[features].T).permute(2, 0, 1)
-            rows = dictionary.encoder_rows(features)
-            at_read[is_feature] = weight[..., None] * rows[:, None, None, :]
+                weight = weight * (direction @ dictionary.directions(features).T).permute(2, 0, 1)
+            if site.read is None:
+                rows = dictionary.encoder_rows(features)[:, None, None]
+            else:  # every token has a row of its own
+                many = features.repeat_interleave(active.shape[0] * active.shape[1])
+                read = site.read.flatten(0, 1).repeat(len(features), 1)
+                rows = dictionary.rows_at(many, read).unflatten(0, weight.shape)
+            at_read[is_feature] = weight[..., None] * rows
+        others: dict[int, Tensor] = {}
         for row, spot in enumerate(targets):
             if spot.feature == ERROR and direction is not None and not self._is_asleep:
-                there = direction * member[..., spot.unit, None]
+                there = direction[..., : dictionary.d_out] * member[..., spot.unit, None]
                 at_write[row] = there
-                at_read[row] -= dictionary.pull_back(there @ dictionary.W_dec.T, active)
+                at_read[row] -= dictionary.pull_back(there @ dictionary.W_dec.T, active, site.read)
                 if dictionary.W_skip is not None:
                     at_read[row] -= there @ dictionary.W_skip.T
-        return at_read, at_write
+                for earlier, at in contrast.model.writers(place)[1:]:
+                    through = self._through(earlier, at, there)
+                    none = through.new_zeros(len(targets), *through.shape)
+                    others.setdefault(earlier, none)[row] -= through
+        if not contrast.model.splices[place].site.is_transcoder:
+            return [(self._run.written[place], at_read + at_write)]
+        both = [(self._run.read[place], at_read), (self._run.written[place], at_write)]
+        return both + [(self._run.read[p], cotangent) for p, cotangent in others.items()]
 
-    def _pull_back(
-        self, place: int, cotangents: tuple[Tensor, Tensor], earlier: list[int]
-    ) -> dict[int, Tensor | None]:
-        """The cotangents' vector-Jacobian products at every earlier leaf, all vectors at once."""
-        at_read, at_write = cotangents
-        run = self._run
-        if self._contrast.model.splices[place].site.is_transcoder:
-            outputs, vectors = [run.read[place], run.written[place]], [at_read, at_write]
-        else:
-            outputs, vectors = [run.written[place]], [at_read + at_write]
+    def _through(
+        self, place: int, at: int, there: Float[Tensor, "batch pos d_out"]
+    ) -> Float[Tensor, "batch pos d_in"]:
+        """From what a site's active features write at a later one back to what they read."""
+        dictionary = self._contrast.model.splices[place].dictionary
+        acts = self._contrast.clean.sites[place].activations
+        used = acts.feature.unique()
+        along = there @ dictionary.directions(used, at).T * (acts.of(used) != 0)
+        return along @ dictionary.encoder_rows(used)
+
+    def _pull_back(self, cotangents: Sequence[tuple[Tensor, Tensor]], leaves: list[int]) -> Pulled:
+        """The cotangents' vector-Jacobian products at earlier leaves, all vectors at once."""
+        outputs, vectors = zip(*cotangents, strict=True)
         pulled = torch.autograd.grad(
             outputs,
-            [run.leaves[p] for p in earlier],
+            [self._run.leaves[p] for p in leaves],
             grad_outputs=vectors,
             is_grads_batched=True,
             retain_graph=True,
             allow_unused=True,
         )
-        return dict(zip(earlier, pulled, strict=True))
+        return dict(zip(leaves, pulled, strict=True))
 
 
 def _cut(contrast: Contrast, share: float) -> _CutRun:
@@ -217,35 +246,39 @@ def _slopes(
     """`dm/da_v` of feature targets whose units hold one token in every prompt."""
     dictionary = contrast.model.splices[targets[0].place].dictionary
     features = dictionary.indices([spot.feature for spot in targets])
-    along = gradient.gradient @ dictionary.W_dec[features].T  # [batch, pos, target]
+    along = gradient.gradient @ dictionary.directions(features).T  # [batch, pos, target]
     inside = torch.stack([contrast.units.clean == spot.unit for spot in targets], -1)
     return (along * inside).sum(1).T[..., None, None]
 
 
 def _products(
-    contrast: Contrast,
-    gradient: Float[Tensor, "n_target batch pos d_out"],
-    sources: tuple[Spot, ...],
-    *,
-    with_change: bool,
+    contrast: Contrast, pulled: Pulled, sources: tuple[Spot, ...], *, with_change: bool
 ) -> Float[Tensor, "n_target n_source batch"]:
-    """`sum over the source unit's tokens of (gradient . d_u)`, times the change of a_u if asked."""
+    """`sum over the source unit's tokens of (gradient . d_u)`, times the change of a_u if asked.
+
+    Args:
+        pulled: the gradient at every place that the sources write at; None where there is none.
+    """
     place = sources[0].place
-    member = contrast.units.membership.to(gradient)
-    units = torch.tensor([spot.unit for spot in sources], device=gradient.device)
-    out = gradient.new_empty(gradient.shape[0], len(sources), gradient.shape[1])
-    is_feature = torch.tensor([spot.feature != ERROR for spot in sources], device=gradient.device)
+    gradients = [(at, pulled.get(p)) for at, p in enumerate(contrast.reach(place))]
+    there = [(at, gradient) for at, gradient in gradients if gradient is not None]
+    some = there[0][1]
+    member = contrast.units.membership.to(some)
+    units = torch.tensor([spot.unit for spot in sources], device=some.device)
+    out = some.new_zeros(some.shape[0], len(sources), some.shape[1])
+    is_feature = torch.tensor([spot.feature != ERROR for spot in sources], device=some.device)
     if is_feature.any():
         dictionary = contrast.model.splices[place].dictionary
         features = dictionary.indices([spot.feature for spot in sources])[is_feature]
-        per_token = gradient @ dictionary.W_dec[features].T
+        first, *others = (g @ dictionary.directions(features, at).T for at, g in there)
         weight = member[..., units[is_feature]]
         if with_change:
             weight = weight * contrast.feature_change(place).of(features)
-        out[:, is_feature] = torch.einsum("vbpn,bpn->vnb", per_token, weight)
-    if not is_feature.all():
+        out[:, is_feature] = torch.einsum("vbpn,bpn->vnb", sum(others, first), weight)
+    own = pulled.get(place)
+    if own is not None and not is_feature.all():
         change = contrast.change(TOKENS) if place == TOKENS else contrast.error_change(place)
-        per_token = (gradient * change).sum(-1)
+        per_token = (own * change).sum(-1)
         weight = member[..., units[~is_feature]]
         out[:, ~is_feature] = torch.einsum("vbp,bpn->vnb", per_token, weight)
     return out

@@ -9,8 +9,10 @@ value before its gate, and z what the linear operator says that h loses,
 token by token and prompt by prompt; with the gate held it is `dm/da_v * z` where v is on, and 0
 where it is off. What the features of a site do not pass on, its error node does (policy
 `recompute`), so the difference is taken from the edge into that error node: what arrives at the
-site, all in all, stays as it was, and with it conservation. Left out are features that are no
-targets. Of TopK dictionaries gates are held: which features are on depends there on all of them.
+site, all in all, stays as it was, and with it conservation. A feature that writes at several places
+takes from the error node of each, in proportion to what it does there. Left out are features that
+are no targets. Of TopK dictionaries gates are held: which features are on depends there on all of
+them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,15 +31,17 @@ from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nodes.units import Units
 
-# Per place of sources and place of targets, by how much edges into features differ from linear
-# ones: summed over the features of a unit, `[unit, n_source, batch]`.
+# Per place of sources and place that targets write at, by how much edges into features differ from
+# linear ones in what is written there: summed over the features of a unit, `[unit, n_source,
+# batch]`.
 Crossed: TypeAlias = dict[tuple[int, int], Tensor]
 
 
 class CrossingEdges:
     """An engine whose edges into features cross thresholds; edges to the metric stay as they are.
 
-    Of the targets at one place, those that are features must be asked for before the error nodes.
+    Targets must be asked for in forward order of their places, and at one place features before
+    error nodes.
 
     Args:
         prepare: makes the linear engine.
@@ -73,13 +77,19 @@ class CrossingEdges:
             for rank in range(self._finest)
         )
         awake = _by_place(self._linear.into(slices))
-        asleep = _by_place(self._asleep.into(slices))
-        read = self._read(targets[0].place)
+        place = targets[0].place
+        # Where gates are held, nobody asks what a feature that is off would read.
+        asleep = _by_place(self._asleep.into(slices)) if self._has_gates(place) else {}
+        read = self._read(place)
         gates = _Gates(self._contrast, self._readers, self._gradients, slices, read)
-        for place, block in awake.items():
-            where_off = asleep[place].effects if place in asleep else 0.0
+        for source_place, block in awake.items():
+            where_off = asleep[source_place].effects if source_place in asleep else 0.0
             more = gates.gained(block.effects, block.effects + where_off)
-            yield self._pooled(targets, block, more.unflatten(0, (-1, self._finest)).sum(1))
+            yield self._pooled(targets, block, more.unflatten(1, (-1, self._finest)).sum(2))
+
+    def _has_gates(self, place: int) -> bool:
+        dictionary = self._contrast.model.splices[place].dictionary
+        return dictionary.gate.off_at(dictionary) is not None
 
     def _read(self, place: int) -> Float[Tensor, "batch pos d_in"]:
         """What the dictionary at a place reads in the clean run."""
@@ -104,16 +114,18 @@ class CrossingEdges:
         self,
         targets: tuple[Spot, ...],
         block: EdgeBlock,
-        more: Float[Tensor, "n_target n_source batch"],
+        gained: Float[Tensor, "n_written n_target n_source batch"],
     ) -> EdgeBlock:
         """From tokens to units, and what features gain taken from the error nodes."""
-        key, device = (block.sources[0].place, targets[0].place), more.device
+        source, place, device = block.sources[0].place, targets[0].place, gained.device
         unit = torch.tensor([spot.unit for spot in targets], device=device)
         is_error = torch.tensor([spot.feature == ERROR for spot in targets], device=device)
-        if key not in self._crossed:
-            self._crossed[key] = more.new_zeros(len(self._contrast.units), *more.shape[1:])
-        self._crossed[key].index_add_(0, unit[~is_error], more[~is_error])
-        more[is_error] = -self._crossed[key][unit[is_error]]
+        for at, there in zip(self._contrast.reach(place), gained, strict=True):
+            none = there.new_zeros(len(self._contrast.units), *there.shape[1:])
+            crossed = self._crossed.setdefault((source, at), none)
+            crossed.index_add_(0, unit[~is_error], there[~is_error])
+        more = gained.sum(0)
+        more[is_error] = -self._crossed[source, place][unit[is_error]]
         sizes = (len(targets), self._finest)
         effects, weights = (x.unflatten(0, sizes).sum(1) for x in (block.effects, block.weights))
         parts, part_effects = block.parts, block.part_effects.unflatten(1, sizes).sum(2)
@@ -144,25 +156,28 @@ class _Gates:
         has_gate = (feature != ERROR)[which] if off_at is not None else which < 0
         self._prompt, self._slice = prompt[has_gate], which[has_gate]
         at, mine = (self._prompt, pos[has_gate]), feature[self._slice]
-        self._slope = (gradient[at] * dictionary.W_dec[mine]).sum(-1)
-        self._off_at = None if off_at is None else off_at[self._slice]
+        along = gradient[at] * dictionary.directions(mine)
+        self._slope, self._n_written = along.sum(-1), dictionary.n_written
+        self._slopes = along.unflatten(-1, (self._n_written, -1)).sum(-1)
+        unit = dictionary.unit(read[at])
+        self._off_at = None if off_at is None else off_at[self._slice, None] * unit
         chosen, column = mine.unique(return_inverse=True)
         here = (*at, column)
         active = contrast.clean.sites[place].activations.of(chosen)[here]
-        self._value = torch.where(active > 0, active, dictionary.ungated(read, chosen)[here])
+        self._value = torch.where(active != 0, active, dictionary.ungated(read, chosen)[here])
 
     def gained(
         self,
         held: Float[Tensor, "n_slice n_source batch"],
         ungated: Float[Tensor, "n_slice n_source batch"],
-    ) -> Float[Tensor, "n_slice n_source batch"]:
-        """Edges with thresholds crossed, less what they are with gates held.
+    ) -> Float[Tensor, "n_written n_slice n_source batch"]:
+        """Edges with thresholds crossed, less what they are with gates held, by place of writing.
 
         Args:
             held: edges into features where they are on.
             ungated: these, and edges into features where they are off as if they were on.
         """
-        gained = torch.zeros_like(held)
+        gained = held.new_zeros(self._n_written, *held.shape)
         if self._off_at is None:
             return gained
         where = (self._slice, slice(None), self._prompt)
@@ -170,12 +185,17 @@ class _Gates:
         lost = torch.where(slope == 0, 0.0, ungated[where] / slope)
         moves = slope * (self._gated(value) - self._gated(value - lost))
         # Where nothing is lost nothing changes, whatever rounding makes of the gate.
-        gained[where] = torch.where(lost == 0, 0.0, moves - held[where])
+        more = torch.where(lost == 0, 0.0, moves - held[where])
+        if self._n_written == 1:
+            gained[0][where] = more
+            return gained
+        for there, share in zip(gained, self._slopes.unbind(-1), strict=True):
+            there[where] = more * torch.where(slope == 0, 0.0, share[:, None] / slope)
         return gained
 
     def _gated(self, value: Float[Tensor, "n_standing n_source"]) -> Tensor:
         assert self._off_at is not None, "no gate to speak of"
-        return torch.where(value > self._off_at[:, None], value, 0.0)
+        return torch.where(value > self._off_at, value, 0.0)
 
 
 def _by_place(blocks: Iterable[EdgeBlock]) -> dict[int, EdgeBlock]:

@@ -84,8 +84,8 @@ def read_feature(
     terms = _terms_read(run, splice)
     dictionary = splice.dictionary
     chosen = dictionary.indices([feature])
-    row = dictionary.encoder_rows(chosen)[0]
-    value = (read[position] - dictionary.shift) @ row + dictionary.biases(chosen)[0]
+    row = dictionary.rows_at(chosen, read[[position]])[0]
+    value = dictionary.ungated(read[position], chosen)[0]
     found = terms[:, position] @ row
     name = f"feature {feature} of {splice.site.hook} at position {position}"
     return Readout(name, found, value - found.sum(), value)
@@ -96,6 +96,10 @@ def _terms_read(run: AffineRun, splice: Splice) -> Float[Tensor, "degree pos d_i
     site = splice.site
     hooks, block = run.recording.block(site.layer), run.anatomy.blocks[site.layer]
     attention_step, mlp_step = run.attention_steps[site.layer], run.mlp_steps[site.layer]
+    if site.kind == "embed":  # what tokens are depends on no component
+        return run.recording[site.point]
+    if site.kind == "resid_mid":
+        return degree_spectrum(run.source, run.steps[:mlp_step])
     if site.hook == hooks.before:
         return degree_spectrum(run.source, run.steps[:attention_step])
     if site.hook == hooks.after:
@@ -109,6 +113,8 @@ def _terms_read(run: AffineRun, splice: Splice) -> Float[Tensor, "degree pos d_i
     terms = degree_spectrum(run.source, run.steps[:mlp_step])[:, None]
     if not site.is_transcoder:
         return _written(block.mlp.push(terms), run.recording[site.hook])
+    if site.reads_stream:
+        return terms[:, 0]
     norm = block.mlp.norm
     if site.read_hook == hooks.ln2.normalized:
         norm = replace(norm, weight=torch.ones_like(norm.weight))

@@ -37,6 +37,7 @@ from saecircuits.features.firing import (
 from saecircuits.features.labels import TOO_FEW, FeatureLabel, label_of
 from saecircuits.features.texts import Contexts
 from saecircuits.splicing import SplicedModel, require_same_model
+from saecircuits.splicing.later import Later
 from saecircuits.tasks import Prompts
 
 _SIDES: Final = 10  # tokens of a context on either side
@@ -76,14 +77,28 @@ def describe_features(
 
 @torch.no_grad()
 def nearest_rows(
-    W_dec: Float[Tensor, "d_sae d_out"], features: Sequence[int], *, count: int = _NEIGHBOURS
+    W_dec: Float[Tensor, "d_sae d_out"],
+    features: Sequence[int],
+    *,
+    later: Later | None = None,
+    count: int = _NEIGHBOURS,
 ) -> Iterator[tuple[tuple[int, float], ...]]:
-    """Of each feature the others with the largest cosine between decoder rows, largest first."""
-    lengths = W_dec.norm(dim=1).clamp_min(torch.finfo(W_dec.dtype).tiny)
+    """Of each feature the others with the largest cosine between decoder rows, largest first.
+
+    Args:
+        later: decoders into later places: a row is then all that a feature writes, side by side.
+    """
+    parts = [W_dec, *(() if later is None else later.weights.unbind(1))]
+    squares = sum(part.to(W_dec).square().sum(1) for part in parts)
+    lengths = torch.as_tensor(squares).sqrt().clamp_min(torch.finfo(W_dec.dtype).tiny)
     count = min(count, len(W_dec) - 1)
     for start in range(0, len(features), _ROWS_AT_ONCE):
         chosen = torch.tensor(list(features[start : start + _ROWS_AT_ONCE]), device=W_dec.device)
-        cosines = (W_dec[chosen] @ W_dec.T) / lengths / lengths[chosen, None]
+        products = W_dec[chosen] @ W_dec.T
+        for part in parts[1:]:
+            there = part.to(W_dec)
+            products += there[chosen] @ there.T
+        cosines = products / lengths / lengths[chosen, None]
         cosines[torch.arange(len(chosen), device=W_dec.device), chosen] = -torch.inf
         values, which = cosines.topk(count, dim=1)
         for row, columns in zip(values.tolist(), which.tolist(), strict=True):
@@ -99,9 +114,10 @@ def _dashboard(
 ) -> Dashboard:
     text = looked.firings[0]
     active = text.values[text.order]
-    largest = _digits(active[0]) if len(active) else 0.0
-    edges = np.linspace(0.0, largest or 1.0, _BINS + 1)
-    counts = np.histogram(np.minimum(active, edges[-1]), bins=edges)[0].tolist()
+    # Features with signs may be negative.
+    least, largest = (_digits(end(active, initial=0.0)) for end in (np.min, np.max))
+    edges = np.linspace(least, largest or (0.0 if least else 1.0), _BINS + 1)
+    counts = np.histogram(np.clip(active, edges[0], edges[-1]), bins=edges)[0].tolist()
     tokenizer = model.tokenizer
     dictionary = model.splices[model.index(looked.site)].dictionary
     page = dictionary.neuronpedia_id
@@ -113,7 +129,7 @@ def _dashboard(
         examples_quantiles=_quantiles(looked, tokenizer) if contexts.is_shown else (),
         top_logits=tuple(promoted),
         bottom_logits=tuple(suppressed),
-        act_min=0.0,
+        act_min=least,
         act_max=largest,
         quantile_values=tuple(
             _digits(value)
@@ -196,15 +212,12 @@ def _shown(context: FeatureContext) -> ShownContext:
 def _neighbours(
     model: SplicedModel, circuit: Circuit
 ) -> dict[tuple[str, int], tuple[tuple[int, float], ...]]:
-    return {
-        (site, feature): near
-        for site, features in features_by_site(model, circuit).items()
-        for feature, near in zip(
-            features,
-            nearest_rows(model.splices[model.index(site)].dictionary.W_dec, features),
-            strict=True,
-        )
-    }
+    found = {}
+    for site, features in features_by_site(model, circuit).items():
+        dictionary = model.splices[model.index(site)].dictionary
+        rows = nearest_rows(dictionary.W_dec, features, later=dictionary.later)
+        found |= {(site, feature): near for feature, near in zip(features, rows, strict=True)}
+    return found
 
 
 def _digits(value: float) -> float:

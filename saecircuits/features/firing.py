@@ -23,7 +23,7 @@ from saecircuits.tasks import Prompts
 
 @dataclass(frozen=True, eq=False)
 class Firing:
-    """One feature in one corpus: activations by flat position, and the active ones by strength."""
+    """One feature in one corpus: activations by flat position, and the active ones by size."""
 
     corpus: Corpus
     values: NDArray[np.float64]
@@ -178,4 +178,4 @@ def features_by_site(model: SplicedModel, circuit: Circuit) -> dict[str, list[in
 def _firing(corpus: Corpus, values: NDArray[np.float64]) -> Firing:
     active = values.nonzero()[0]
     # Ties in the order of the text, so that equal runs give equal labels.
-    return Firing(corpus, values, active[np.argsort(-values[active], kind="stable")])
+    return Firing(corpus, values, active[np.argsort(-np.abs(values[active]), kind="stable")])

@@ -158,7 +158,7 @@ def _top_tokens(firing: Firing, tokenizer: Any) -> tuple[TokenScore, ...]:
     sums: dict[int, float] = {}
     for place in firing.order[:_STRONGEST].tolist():
         token = firing.token(place)
-        sums[token] = sums.get(token, 0.0) + float(firing.values[place])
+        sums[token] = sums.get(token, 0.0) + abs(float(firing.values[place]))
     total = sum(sums.values())
     ranked = sorted(sums, key=lambda token: (-sums[token], token))[:_LISTED]
     return named_tokens(((token, sums[token] / total) for token in ranked), tokenizer)

@@ -46,7 +46,10 @@ def promotions(model: SplicedModel, site: str, features: Sequence[int]) -> Itera
     # Vocabularies are padded for speed; ids beyond the tokenizer stand for nothing.
     n_known = min(model.bridge.W_U.shape[1], len(model.tokenizer))
     for start in range(0, len(features), _FEATURES_AT_ONCE):
-        rows = splice.dictionary.W_dec[list(features[start : start + _FEATURES_AT_ONCE])]
+        chosen = splice.dictionary.indices(features[start : start + _FEATURES_AT_ONCE])
+        # Of a feature that writes at several places, the sum of what it adds to the stream.
+        rows = splice.dictionary.directions(chosen)
+        rows = rows.unflatten(-1, (splice.dictionary.n_written, -1)).sum(-2)
         for values in direct_logit_effects(model, rows)[:, :n_known]:
             yield _strongest(values.float().cpu())
 

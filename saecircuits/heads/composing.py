@@ -89,13 +89,15 @@ def carriers(
     tokens = read_prompt(model, prompt)
     anatomy = take_apart(model, tokens, FULL)
     index = need_dictionary(model, reader[0])
-    active = observe(model, tokens).sites[index].activations
+    site = observe(model, tokens).sites[index]
+    active = site.activations
     used, row = active.feature.unique(return_inverse=True)
     name = f"L{writer[0]}.H{writer[1]}"
     parts = stream_parts(model, tokens, anatomy, reader[0])
     added = next(part.stream[0] for part in parts if part.component == name)
     dictionary = model.splices[index].dictionary
-    seen = (dictionary.encoder_rows(active.feature) * added[active.token]).sum(-1)
+    read = None if site.read is None else site.read[0, active.token]
+    seen = (dictionary.rows_at(active.feature, read) * added[active.token]).sum(-1)
     attention = anatomy.blocks[reader[0]].attention
     directions = attention.norm.push(dictionary.W_dec[used])
 

@@ -22,6 +22,7 @@ from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nodes.write import (
     EVERY,
     Asked,
+    Further,
     put,
     shares_of_tokens,
     tokens_where,
@@ -115,15 +116,16 @@ def masked_logits(
         masks: of every site, the share of each node that is asked about, the error node last.
         asked: of every site, these nodes; every one if absent.
     """
-    model, times = contrast.model, len(masks[0])
+    model, times, further = contrast.model, len(masks[0]), Further(contrast)
 
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
         sets = (-1, len(contrast.prompts))
         rows, nodes = _changeable_tokens(contrast, index), EVERY if asked is None else asked[index]
         read, write = read.unflatten(0, sets), write.unflatten(0, sets)
-        can = write_at(contrast, index, rows, nodes, read=read, write=write)
-        out = can.of(shares_of_tokens(masks[index], contrast, rows))
-        return put(out, rows, into=write).flatten(0, 1)
+        can = write_at(contrast, index, rows, nodes, read=read, write=write, further=further)
+        shares = shares_of_tokens(masks[index], contrast, rows)
+        further.passes(index, can, nodes, shares)
+        return put(can.of(shares), rows, into=write).flatten(0, 1)
 
     section, behind = WHOLE, model.block_behind(0)
     if behind is not None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from saecircuits.nodes.baselines import BaselineValues
 from saecircuits.nodes.units import Units
 from saecircuits.splicing import Activations, Observation, SplicedModel
+from saecircuits.splicing.carrying import Carried, all_decoded, alone, decoded_at, part_at
 from saecircuits.splicing.observation import ErrorPolicy, pass_through
 from saecircuits.splicing.operators import FULL, Operator
 from saecircuits.tasks import Prompts, last_position_logits, logit_difference
@@ -62,17 +63,35 @@ class Contrast:
         return range(TOKENS, len(self.model.splices))
 
     def clean_value(self, place: int) -> Float[Tensor, "batch pos d_out"]:
-        """What is written at a place in the clean run."""
+        """What is written at a place in the clean run, as `run_with` takes it."""
         if place == TOKENS:
             return self.clean.tokens
-        return self.clean.written(self.model, place)
+        return self.alone(place, self.clean.written(self.model, place))
 
-    def change(self, place: int) -> Float[Tensor, "batch pos d_out"]:
-        """Clean minus baseline of everything written at a place: all its nodes together."""
+    def reach(self, place: int) -> tuple[int, ...]:
+        """The places at which the nodes of a place write, its own first; see `SplicedModel`."""
+        return (TOKENS,) if place == TOKENS else self.model.reach(place)
+
+    def change(self, place: int) -> Float[Tensor, "batch pos _"]:
+        """Clean minus baseline of all that a place's nodes write, side by side: see `reach`."""
         if place == TOKENS:
             return self.clean.tokens - self.baseline.tokens
-        W_dec = self.model.splices[place].dictionary.W_dec
-        return self.feature_change(place).decode(W_dec) + self.error_change(place)
+        dictionary = self.model.splices[place].dictionary
+        return all_decoded(dictionary, self.feature_change(place)) + self.alone(
+            place, self.error_change(place)
+        )
+
+    def alone(self, place: int, own: Float[Tensor, "*lead d_out"]) -> Float[Tensor, "*lead _"]:
+        """What a place writes at itself, side by side with nothing where else it writes."""
+        return own if place == TOKENS else alone(self.model, place, own)
+
+    def part(
+        self, place: int, index: int, beside: Float[Tensor, "*lead _"]
+    ) -> Float[Tensor, "*lead d_out"] | None:
+        """Of what a place writes, side by side, the part at `index`; None where it writes none."""
+        if TOKENS in (place, index):
+            return beside if place == index else None
+        return part_at(self.model, place, index, beside)
 
     def feature_change(self, place: int) -> Activations:
         """Clean minus baseline activation of every feature at a site."""
@@ -96,9 +115,11 @@ class Contrast:
         """
 
         def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
-            dictionary, clean = self.model.splices[index].dictionary, self.clean.sites[index]
-            own = clean.activations.decode(dictionary.W_dec) + clean.error + dictionary.b_dec
-            return own - (1 - share) * self.change(index) + dictionary.skip(read)
+            dictionary, clean = self.model.splices[index].dictionary, self.clean.sites
+            features = decoded_at(self.model, lambda place: clean[place].activations, index)
+            own = features + clean[index].error + dictionary.b_dec
+            change = decoded_at(self.model, self.feature_change, index) + self.error_change(index)
+            return own - (1 - share) * change + dictionary.skip(read)
 
         def at_tokens(tokens: Tensor) -> Tensor:
             return self.clean.tokens - (1 - share) * self.change(TOKENS)
@@ -110,6 +131,14 @@ class Contrast:
         if not self.holds_errors:
             return None
         return [site.error.repeat(times, 1, 1) for site in self.clean.sites]
+
+    def carried(self, times: int = 1) -> Carried:
+        """For one run, the batch laid `times` times: what its sites write at later ones.
+
+        A site that the run does not call writes there what it does in the clean run.
+        """
+        known = [site.activations for site in self.clean.sites]
+        return Carried(self.model, known, times)
 
     def metric(self, logits: Float[Tensor, "many pos d_vocab"]) -> Float[Tensor, "times batch"]:
         """The metric of every prompt, for logits of the batch laid one or more times over."""
@@ -138,15 +167,20 @@ class Contrast:
         """The metric when `values` is written at one place and everything after follows.
 
         Args:
-            values: the batch laid one or more times over; gradients flow back to it.
+            values: the batch laid one or more times over; gradients flow back to it. Beside what is
+                written at the place itself, what is added where else its nodes write.
         """
         times = values.shape[0] // len(self.prompts)
-        through = pass_through(self.model, self.held_errors(times))
+        through = pass_through(self.model, self.held_errors(times), self.carried(times))
 
         def at_site(index: int, read: Tensor, write: Tensor) -> Tensor | None:
             if index < place:
                 return None  # overwritten later: nothing before the place can matter
-            return values if index == place else through(index, read, write)
+            part = self.part(place, index, values)
+            if index == place:
+                return part
+            passed = through(index, read, write)
+            return passed if part is None else passed + part
 
         logits = self.model.forward(
             self.tokens.repeat(times, 1),

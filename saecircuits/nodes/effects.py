@@ -18,7 +18,7 @@ from torch import Tensor
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.interventions import ERROR, Spot
-from saecircuits.splicing import Activations
+from saecircuits.splicing import Activations, Dictionary
 
 # What is zero but for rounding, as a share of the largest of its kind.
 ROUNDING: Final = 1e-6
@@ -95,7 +95,10 @@ class NodeEffects:
 
 
 def node_effects(contrast: Contrast, gradients: dict[int, PlaceGradient]) -> NodeEffects:
-    """`E(u) = sum over tokens of (dm/dx . d_u) (a_u clean - a_u baseline)` for every node."""
+    """`E(u) = sum over tokens of (dm/dx . d_u) (a_u clean - a_u baseline)` for every node.
+
+    Of a feature that writes at several places, `dm/dx . d_u` is the sum over these.
+    """
     index = node_index(contrast)
     tables = _Tables(contrast, index), _Tables(contrast, index), _Tables(contrast, index)
     for place in contrast.places:
@@ -106,9 +109,11 @@ def node_effects(contrast: Contrast, gradients: dict[int, PlaceGradient]) -> Nod
             tables[2].add(place, contrast.baseline.tokens.norm(dim=-1))
             continue
         change = contrast.feature_change(place)
-        W_dec = contrast.model.splices[place].dictionary.W_dec
-        of_features = change.weighted(_along(change, gradient, W_dec))
-        tables[0].add(place, (gradient * contrast.error_change(place)).sum(-1), of_features)
+        dictionary = contrast.model.splices[place].dictionary
+        of_features = change.weighted(_along(change, gradient, dictionary))
+        error = contrast.error_change(place)
+        own = gradient[..., : error.shape[-1]]
+        tables[0].add(place, (own * error).sum(-1), of_features)
         for table, side in zip(tables[1:], (contrast.clean, contrast.baseline), strict=True):
             site = side.sites[place]
             table.add(place, site.error.norm(dim=-1), site.activations)
@@ -181,15 +186,14 @@ class _Tables:
 
 
 def _along(
-    change: Activations,
-    gradient: Float[Tensor, "batch pos d_out"],
-    W_dec: Float[Tensor, "d_sae d_out"],
+    change: Activations, gradient: Float[Tensor, "batch pos _"], dictionary: Dictionary
 ) -> Float[Tensor, " n_entry"]:
     """`dm/dx . d_u` for every entry, a few at a time."""
     by_token = gradient.flatten(0, 1)
-    together = max(1, 2**22 // W_dec.shape[1])
+    together = max(1, 2**22 // dictionary.width)
     pairs = zip(change.token.split(together), change.feature.split(together), strict=True)
-    return torch.cat([(by_token[token] * W_dec[feature]).sum(-1) for token, feature in pairs])
+    along = (by_token[token] * dictionary.directions(feature) for token, feature in pairs)
+    return torch.cat([each.sum(-1) for each in along])
 
 
 def bootstrap_interval(

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
+from saecircuits.splicing.carrying import beside
 from saecircuits.splicing.observation import pass_through
 
 
@@ -42,13 +43,14 @@ class PlaceGradient:
     """`dm/dx` at one place, and how well it accounts for the joint change there.
 
     Attributes:
-        gradient: `[batch, pos, d_out]`, logits per unit of the written tensor.
+        gradient: logits per unit of the written tensor, or of all that the place's nodes write,
+            side by side.
         explained: per prompt, gradient times the place's change, all nodes together.
         actual: per prompt, `m(clean) - m(place at its baseline)`; None where it was not measured.
         steps: integration points; 1 for the gradient at the clean run.
     """
 
-    gradient: Float[Tensor, "batch pos d_out"]
+    gradient: Float[Tensor, "batch pos _"]
     explained: Float[Tensor, " batch"]
     actual: Float[Tensor, " batch"] | None
     steps: int
@@ -57,7 +59,7 @@ class PlaceGradient:
 def clean_gradients(contrast: Contrast) -> dict[int, PlaceGradient]:
     """The gradient of the metric at the clean run, at every place, from one backward pass."""
     written: dict[int, Tensor] = {}
-    through = pass_through(contrast.model, contrast.held_errors())
+    through = pass_through(contrast.model, contrast.held_errors(), contrast.carried())
 
     def at_tokens(tokens: Tensor) -> Tensor:
         written[TOKENS] = tokens.detach().requires_grad_()
@@ -72,8 +74,8 @@ def clean_gradients(contrast: Contrast) -> dict[int, PlaceGradient]:
             contrast.tokens, at_site=at_site, at_tokens=at_tokens, operator=contrast.operator
         )
         metric = contrast.metric(logits).sum()
-        places = list(contrast.places)
-        gradients = torch.autograd.grad(metric, [written[place] for place in places])
+        tokens, *at_sites = torch.autograd.grad(metric, [written[p] for p in contrast.places])
+        by_site = beside(contrast.model, dict(enumerate(at_sites)))
     return {
         place: PlaceGradient(
             gradient=gradient,
@@ -81,7 +83,7 @@ def clean_gradients(contrast: Contrast) -> dict[int, PlaceGradient]:
             actual=None,
             steps=1,
         )
-        for place, gradient in zip(places, gradients, strict=True)
+        for place, gradient in {TOKENS: tokens, **by_site}.items()
     }
 
 

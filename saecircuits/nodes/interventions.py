@@ -35,21 +35,21 @@ class Spot:
     feature: int
 
 
-def node_change(contrast: Contrast, spot: Spot) -> Float[Tensor, "batch pos d_out"]:
-    """Clean minus baseline of what one node writes."""
+def node_change(contrast: Contrast, spot: Spot) -> Float[Tensor, "batch pos _"]:
+    """Clean minus baseline of all that one node writes, side by side: see `Contrast.reach`."""
     inside = contrast.units.membership[..., spot.unit, None]
     if spot.place == TOKENS:
         change = contrast.change(TOKENS)
     elif spot.feature == ERROR:
-        change = contrast.error_change(spot.place)
+        change = contrast.alone(spot.place, contrast.error_change(spot.place))
     else:
-        direction = contrast.model.splices[spot.place].dictionary.W_dec[spot.feature]
-        features = torch.tensor([spot.feature], device=direction.device)
+        dictionary = contrast.model.splices[spot.place].dictionary
+        features = dictionary.indices([spot.feature])
         clean, base = (
             run.sites[spot.place].activations.of(features)
             for run in (contrast.clean, contrast.baseline)
         )
-        change = (clean - base) * direction
+        change = (clean - base) * dictionary.directions(features)[0]
     return change * inside.to(change)
 
 
@@ -99,7 +99,7 @@ def effects_of_changes(
     Changes at one place are made side by side, in runs that begin there: before it all is clean.
 
     Args:
-        changes: place and, made when needed, the `[batch, pos, d_out]` that is taken away there.
+        changes: place and, made when needed, what its nodes write less, `[batch, pos, _]`.
         clean: the contrast's clean run, if it is known.
     """
     clean = clean or clean_run(contrast)
@@ -116,18 +116,18 @@ def effects_of_changes(
 
 
 def metric_less(
-    contrast: Contrast, clean: CleanRun, place: int, less: Float[Tensor, "many pos d_out"]
+    contrast: Contrast, clean: CleanRun, place: int, less: Float[Tensor, "many pos _"]
 ) -> Float[Tensor, "change batch"]:
-    """The metric with one change at a place per copy of the batch.
+    """The metric with one change of what a place writes per copy of the batch.
 
     Gradients flow back to `less`.
     """
     times = len(less) // len(contrast.prompts)
-    through = pass_through(contrast.model, contrast.held_errors(times))
+    through = pass_through(contrast.model, contrast.held_errors(times), contrast.carried(times))
 
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
-        passed = through(index, read, write)
-        return passed - less if index == place else passed
+        passed, part = through(index, read, write), contrast.part(place, index, less)
+        return passed if part is None else passed - part
 
     logits = contrast.model.forward(
         contrast.tokens.repeat(times, 1),
@@ -141,7 +141,7 @@ def metric_less(
 
 
 def section_from(
-    contrast: Contrast, clean: CleanRun, place: int, less: Float[Tensor, "many pos d_out"]
+    contrast: Contrast, clean: CleanRun, place: int, less: Float[Tensor, "many pos _"]
 ) -> Section:
     """Where runs begin that are clean before a place: behind it, or with the block it is in.
 
@@ -150,7 +150,7 @@ def section_from(
     Args:
         less: what is taken away at the place, per copy of the batch.
     """
-    if place == TOKENS:
+    if place == TOKENS or contrast.model.splices[place].site.kind == "embed":
         return WHOLE
     times = len(less) // len(contrast.prompts)
     behind = contrast.model.block_behind(place)

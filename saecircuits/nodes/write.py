@@ -5,7 +5,8 @@
 The share of a node is 0 at its baseline and 1 where it is passed on as it is in the stream that is
 read: a truth value in node ablation, a number where masks are learned or interactions are played.
 `start` has every node at its baseline, and what belongs to no node: `b_dec` and skip weights. Error
-nodes are those of the stream that is read (`recompute`) or of the clean run (`hold`).
+nodes are those of the stream that is read (`recompute`) or of the clean run (`hold`). What features
+of earlier sites write at this one is part of `start`, each with its own share (`Further`).
 """
 
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.interventions import ERROR
+from saecircuits.splicing.carrying import Carried, decoded_at
+from saecircuits.splicing.dictionary import active_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,33 @@ class Write:
         return replace(self, start=start if self.error is None else start - self.error)
 
 
+class Further:
+    """What features write at sites behind their own, in one run: of use for cross-layer ones."""
+
+    def __init__(self, contrast: Contrast) -> None:
+        self._read, self._passed = Carried(contrast.model), Carried(contrast.model)
+
+    def reads(self, index: int, acts: Float[Tensor, "*set token d_sae"]) -> None:
+        """The features of a site are these in the stream that is read."""
+        self._read.keep(index, acts)
+
+    def passes(
+        self, index: int, write: Write, asked: Asked, shares: Shaped[Tensor, "*sets token _"]
+    ) -> None:
+        """A site writes with these shares."""
+        used = active_in(write.acts)
+        acts = (shares[..., :-1] * write.acts)[..., used]
+        self._passed.keep(index, acts, used if asked.features is None else asked.features[used])
+
+    def read_at(self, index: int) -> Float[Tensor, "*set token d_out"] | float:
+        """What earlier sites' features would write at a site, none of them at its baseline."""
+        return self._read.at(index)
+
+    def passed_to(self, index: int) -> Float[Tensor, "*sets token d_out"] | float:
+        """What they do write there, less what they write at their baselines."""
+        return self._passed.at(index)
+
+
 def write_at(
     contrast: Contrast,
     index: int,
@@ -103,13 +133,16 @@ def write_at(
     *,
     read: Float[Tensor, "*set batch pos d_in"],
     write: Float[Tensor, "*set batch pos d_out"],
+    further: Further | None = None,
 ) -> Write:
     """What a site can write, given what it reads.
 
     Args:
         rows: the tokens, counted through the batch.
         write: what the model itself writes there.
+        further: of the run, where features write at later sites; told here what they read.
     """
+    further = further or Further(contrast)
     dictionary = contrast.model.splices[index].dictionary
     clean, base = contrast.clean.sites[index], contrast.baseline.sites[index]
 
@@ -118,7 +151,9 @@ def write_at(
 
     x = at(read)
     rest = dictionary.b_dec + dictionary.skip(x)
-    start = at(base.activations.decode(dictionary.W_dec) + base.error) + rest
+    sites = contrast.baseline.sites
+    features = decoded_at(contrast.model, lambda place: sites[place].activations, index)
+    start = at(features + base.error) + rest + further.passed_to(index)
     if asked.features is None:
         now, before, directions = dictionary.encode(x), at(base.features), dictionary.W_dec
     else:
@@ -131,9 +166,11 @@ def write_at(
         error = (at(clean.error) - at(base.error)).expand(wide)
     elif asked.has_errors and asked.features is None:
         # One product with W_dec serves the features and what they leave out.
-        error, lost = at(write) - rest - at(base.error), now
+        error, lost = at(write) - rest - at(base.error) - further.read_at(index), now
     elif asked.has_errors:
-        error = at(write) - dictionary.reconstruct(x) - at(base.error)
+        error = at(write) - dictionary.reconstruct(x) - at(base.error) - further.read_at(index)
+    if len(contrast.reach(index)) > 1:
+        further.reads(index, now if asked.features is None else dictionary.encode(x))
     return Write(start.expand(wide), now - before, directions, error, lost)
 
 

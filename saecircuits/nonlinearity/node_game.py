@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saecircuits.errors import UnknownNameError
+from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import Spot, node_change
 from saecircuits.nodes.write import Asked, Write, asked_about, shares_of_tokens, write_at
@@ -42,8 +42,18 @@ def node_stages(contrast: Contrast, spots: Sequence[Spot], rest: Rest) -> list[S
     Args:
         spots: the members; tokens that are no members stay clean.
         rest: what all other features and error nodes are.
+
+    Raises:
+        InputError: a cross-layer transcoder.
     """
     model = contrast.model
+    for index, hook in enumerate(model.hooks):
+        if len(model.reach(index)) > 1:
+            raise InputError(
+                f"interactions of nodes were asked for, but features at {hook!r} write at later "
+                "sites too, which games of nodes do not follow; play components ('L2.MLP'), or "
+                "splice dictionaries that write at one site"
+            )
     writers = {
         index: writer
         for index in range(len(model.splices))

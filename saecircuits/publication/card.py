@@ -19,6 +19,7 @@ from saecircuits.nodes.baselines import told
 from saecircuits.nodes.names import METRIC
 from saecircuits.publication.certainty import certainty
 from saecircuits.publication.contents import Contents
+from saecircuits.publication.fit_section import fit_section
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.publication.path_words import paths_section
@@ -47,6 +48,16 @@ from saecircuits.tasks.prepending import recorded
 from saecircuits.validation import ValidationReport
 
 _LISTED: Final = 15
+# What of the provenance has rows of its own.
+_TOLD_APART: Final = (
+    "dictionaries",
+    "dictionaries_from",
+    "revisions",
+    "stated",
+    "insisted",
+    "trained_with",
+    "prepended",
+)
 _EFFECT: Final = ("effect (logits)", "95% interval", "sign held")
 
 
@@ -74,6 +85,7 @@ def write_card(contents: Contents, *, title: str) -> str:
         *([] if routes is None else ["### Strongest paths", paths_section(routes, labels)]),
         "## How sure",
         certainty(circuit, report),
+        *fit_section(circuit),
         "## What this does not show",
         "\n".join(f"- {point}" for point in limit_points(circuit, report, has_labels=bool(labels))),
         "## How it was made",
@@ -275,16 +287,25 @@ def _made(
 def _sources(record: CircuitRecord) -> list[tuple[str, str]]:
     """Digests and versions, one to a row."""
     known = record.provenance
+    origin = known.get("dictionaries_from", {})
     rows = [
-        (literal(f"dictionary {hook}"), code(str(digest)))
+        (
+            literal(f"dictionary {hook}"),
+            code(str(digest)) + (f", {code(origin[hook])}" if hook in origin else ""),
+        )
         for hook, digest in sorted(
             known.get("dictionaries", {}).items(), key=lambda item: make_site(item[0], item[:1])
         )
     ]
     rows += [
+        (literal(f"revision of {repository}"), code(commit))
+        for repository, commit in known.get("revisions", {}).items()
+    ]
+    rows += [("insisted on", literal(said)) for said in known.get("insisted", ())]
+    rows += [
         (literal(key.replace("_", " ")), code(str(value)))
         for key, value in known.items()
-        if key not in ("dictionaries", "trained_with", "prepended")
+        if key not in _TOLD_APART
     ]
     rows += [
         (literal(f"texts that {hook} was trained on"), code(_pairs(said)))

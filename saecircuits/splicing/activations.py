@@ -68,7 +68,7 @@ class Activations:
         """Which features are active at some tokens."""
         n_pos = self.matrix.shape[0] // self.n_batch
         rows = torch.as_tensor(prompt * n_pos + pos, device=self.matrix.device)
-        picked = self.matrix.index_select(0, rows.flatten()).to_dense() > 0
+        picked = self.matrix.index_select(0, rows.flatten()).to_dense() != 0
         return picked.unflatten(0, rows.shape) if rows.ndim else picked[0]
 
     def weighted(self, weights: Float[Tensor, " n_entry"]) -> "Activations":

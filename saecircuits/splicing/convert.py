@@ -17,16 +17,26 @@ from saecircuits.errors import DictionaryError
 from saecircuits.kinds import described
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.gates import ARCHITECTURES
-
-_BY_TOKEN = (
-    "its features depend on the mean or the length of each token, which no folding takes away; use "
-    "a dictionary with normalize_activations='none'"
+from saecircuits.splicing.normalising import (
+    CONSTANT_NORM,
+    LAYER_NORM,
+    Normalisation,
+    normalisation,
 )
+
+# Kinds of sae_lens whose features are no affine function of what is read, and why.
+_NOT_AFFINE = {
+    "matching_pursuit": "it picks its features one by one, each by what those before it have left",
+    "temporal": "its features depend on the tokens before",
+    "batchtopk": "it is for training; save it with its save_inference_model(folder)",
+    "matryoshka_batchtopk": "it is for training; save it with its save_inference_model(folder)",
+}
 # What has been tried with sae_lens 6.54 and gives the dictionary that was trained.
 _ADVICE = {
-    "layer_norm": _BY_TOKEN,
-    "constant_norm_rescale": _BY_TOKEN,
-    "of each token": f"its settings say 'none', but {_BY_TOKEN}",
+    "of each token": (
+        "its settings say 'none', since something was folded into it, but it goes on normalising, "
+        "and would not once it is saved and loaded; load it anew and fold nothing into it"
+    ),
     "expected_average_only_in": (
         "sae_lens applies the factor only where it is folded into the weights; call "
         "sae.fold_activation_norm_scaling_factor(factor) first, the factor being the square root "
@@ -46,7 +56,8 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
     Weights are detached and, if `is_copied`, copied, so that no change to the caller's object
     reaches the dictionary. A SAE whose registry entry says that it was trained on a centred stream
     (`center_writing_weights`) reads the stream with its mean over d_model removed; the mean itself
-    then stays in the error node.
+    then stays in the error node. So do mean and `b_dec` of a SAE that normalises every token, whose
+    features are given in the stream's units (`splicing.normalising`).
 
     Raises:
         DictionaryError: what is no such SAE; a kind or a normalisation that has no exact linear
@@ -70,15 +81,27 @@ def dictionary_from_sae(sae: Any, site: str, *, is_copied: bool = True) -> Dicti
             from_shift = from_shift * read["magnitude"]
         read["b_enc"] = read["b_enc"] - from_shift
     skip = weights.get("W_skip")
+    by_token = _by_token(sae)
     return Dictionary(
         kind=gate.name,
         W_enc=W_enc,
-        b_dec=b_dec,
+        b_dec=torch.zeros_like(b_dec) if by_token is not None and by_token.is_undone else b_dec,
         shift=shift,
+        normalisation=by_token,
         W_skip=None if skip is None else skip.T.contiguous(),
         neuronpedia_id=sae.cfg.metadata.neuronpedia_id,
+        reads=sae.cfg.metadata.hook_name if "transcoder" in kind else None,
         **_texts_of(sae.cfg.metadata),
         **read,
+    )
+
+
+def not_affine(kind: str) -> str:
+    """Why a kind of sae_lens's cannot be used, as the end of a sentence about a dictionary."""
+    why = _NOT_AFFINE.get(kind, "no affine reading of it is known")
+    return (
+        f"is of kind {kind!r}, whose features are not an affine function of what is read: {why}; "
+        f"supported kinds: {', '.join(sorted(ARCHITECTURES))}"
     )
 
 
@@ -124,15 +147,11 @@ def _supported_kind(sae: Any, site: str) -> str:
     _check_is_sae(sae, site)
     kind = sae.cfg.architecture()
     if kind not in ARCHITECTURES:
+        raise DictionaryError(f"dictionary for {site!r} {not_affine(kind)}")
+    done = _normalisation(sae)
+    if done not in ("none", LAYER_NORM, CONSTANT_NORM):
         raise DictionaryError(
-            f"dictionary for {site!r} is of kind {kind!r}, whose features are not an affine "
-            f"function of what is read; supported kinds: {', '.join(sorted(ARCHITECTURES))}"
-        )
-    normalisation = _normalisation(sae)
-    if normalisation != "none":
-        raise DictionaryError(
-            f"dictionary for {site!r} normalises what it reads ({normalisation!r}): "
-            f"{_ADVICE[normalisation]}"
+            f"dictionary for {site!r} normalises what it reads ({done!r}): {_ADVICE[done]}"
         )
     return kind
 
@@ -175,6 +194,17 @@ def _normalisation(sae: Any) -> str:
     for left in set(vars(sae)) - before:  # what decoding would have used up
         delattr(sae, left)
     return "of each token" if changed else said
+
+
+def _by_token(sae: Any) -> Normalisation | None:
+    name = sae.cfg.normalize_activations
+    if name == "none":
+        return None
+    return normalisation(
+        name,
+        is_transcoder="transcoder" in sae.cfg.architecture(),
+        takes_mean_off=name == LAYER_NORM or _reads_centred_stream(sae),
+    )
 
 
 def _texts_of(metadata: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ With `shared = (x - shift) @ W_enc`, the product that every kind has in common:
     jumprelu  relu(pre) [pre > threshold],  pre = shared + b_enc
     topk      the k largest of pre, and relu of these; pre is in units of the decoder row's norm
               where the dictionary has `magnitude`
+    abstopk   the k of largest magnitude of pre, signs kept: such features may be negative
     gated     [shared + b_gate > 0] relu(shared magnitude + b_enc)
 
 All that the rest of the package needs of a gate is that with the set of active features held every
@@ -139,6 +140,19 @@ class TopK(Gate):
         return found
 
 
+class AbsTopK(TopK):
+    """The k pre-activations of largest magnitude, with their signs."""
+
+    name = "abstopk"
+    architectures = ("abstopk",)
+
+    def activate(self, own: Weights, shared: Tensor) -> Tensor:
+        pre = shared + own.b_enc
+        pre = pre if own.magnitude is None else pre * own.magnitude
+        chosen = pre.abs().topk(given(own.k), dim=-1, sorted=False).indices
+        return torch.zeros_like(pre).scatter(-1, chosen, pre.gather(-1, chosen))
+
+
 class Gated(Gate):
     """`[shared + b_gate > 0] relu(shared magnitude + b_enc)`: whether, and how strongly, apart."""
 
@@ -162,7 +176,7 @@ class Gated(Gate):
 
 
 GATES: Final[Mapping[str, Gate]] = {
-    gate.name: gate for gate in (Relu(), JumpRelu(), TopK(), Gated())
+    gate.name: gate for gate in (Relu(), JumpRelu(), TopK(), AbsTopK(), Gated())
 }
 ARCHITECTURES: Final[Mapping[str, Gate]] = {
     name: gate for gate in GATES.values() for name in gate.architectures

@@ -1,53 +1,50 @@
-"""Models by name: shipped, in a folder, or from a hub with an SAE release.
+"""Models by name: shipped, from a folder or a file, or from a hub, with dictionaries from anywhere.
 
-Shipped models lie in `pretrained/` beside a checkout, or come as the package `saecircuits-models`.
-
-A model folder holds `manifest.json`, `model/` (Hugging Face format with its tokenizer), and
-dictionaries in sae_lens's format. The manifest names each dictionary's hook, the sites spliced by
-default, and the SHA-256 of every file, which is checked before anything is loaded.
+Two words say what is loaded: the model (a shipped name, a folder, a GGUF file, or a hub's name),
+and its dictionaries (`splicing.dictionary_sources`). Shipped models, and folders with a manifest,
+bring dictionaries of their own: such a folder holds `manifest.json`, `model/` (Hugging Face format
+with its tokenizer), and dictionaries in sae_lens's format. The manifest names each dictionary's
+hook, the sites spliced by default, and the SHA-256 of every file, which is checked before anything
+is loaded.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from saecircuits.errors import (
     DictionaryError,
+    InputError,
     ModelError,
-    SaecircuitsError,
     UnknownNameError,
     cut,
     public_path,
 )
 from saecircuits.splicing import manifests
+from saecircuits.splicing.booting import boot, refused
 from saecircuits.splicing.building import splice
-from saecircuits.splicing.checkpoints import WholeCheckpoint
+from saecircuits.splicing.declared import check_model
 from saecircuits.splicing.devices import read_place
+from saecircuits.splicing.dictionary_sources import (
+    Brought,
+    asked_for,
+    brought,
+    public_name,
+    revisions_of,
+)
+from saecircuits.splicing.folders import dictionary_at
+from saecircuits.splicing.gguf import converted, is_gguf
+from saecircuits.splicing.layouts.sae_lens import is_sae_lens_folder, load_sae
 from saecircuits.splicing.model import SplicedModel
+from saecircuits.splicing.offers import Offer
+from saecircuits.splicing.shipped import not_shipped, shipped_folders
+from saecircuits.splicing.sites import is_same_tensor
 from saecircuits.torch_state import in_own_state
 
-# Beside the package in a checkout; elsewhere in a package of their own.
-_BESIDE = Path(__file__).resolve().parents[2] / "pretrained"
-_PACKAGE = "saecircuits_models"
-
-
-def model_names() -> tuple[str, ...]:
-    """The names of the shipped models; none where they are not installed."""
-    return tuple(sorted(folder.name for folder in _shipped_folders()))
-
-
-def not_shipped(what: str) -> ModelError:
-    """What to answer to who asks for a shipped model where none are installed."""
-    return ModelError(
-        f"{what}: no models are shipped with this installation; in a checkout of saecircuits, "
-        f"`pip install ./pretrained` brings them (saecircuits-models), and a checkout installed by "
-        "`pip install -e .` has them"
-    )
+_CONFIG: Final = "config.json"
 
 
 def read_manifest(name_or_folder: str | Path) -> dict[str, Any]:
@@ -64,93 +61,156 @@ def read_manifest(name_or_folder: str | Path) -> dict[str, Any]:
 def load_model(
     name_or_folder: str | Path = "stories",
     *,
+    dictionaries: str | Path | Sequence[str | Path] | None = None,
     sites: str | Sequence[str] | None = None,
-    release: str | None = None,
     dtype: str | torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
+    insist: bool = False,
 ) -> SplicedModel:
-    """A spliced model: shipped (by name), from a folder, or from a hub with an SAE release.
+    """A spliced model: shipped (by name), from a folder or GGUF file, or from a hub.
 
     Args:
-        name_or_folder: `stories`, a folder with a manifest, or, with `release`, the name of any
-            model that transformer_lens's bridge loads.
-        sites: hook names of SAEs to splice, or one kind (`resid_post`, `attn_out`, `mlp_out`,
-            `transcoder`, ...) for every dictionary of that kind; by default the manifest's
-            default sites, or the release's `hook_resid_post` entries.
-        release: a release of sae_lens's registry (downloaded unless cached).
+        name_or_folder: `stories`; a folder with a manifest; or, with `dictionaries`, a folder in
+            Hugging Face's format, a GGUF file, or the name of any hub model that
+            transformer_lens's bridge loads.
+        dictionaries: where they come from, `SOURCE` or `SOURCE:IDS`, one or several: a release of
+            sae_lens's registry, a folder, or a repository of the hub (`OWNER/NAME`). Without ids a
+            small default of each is loaded (`splicing.offers.default_of`; `saecircuits
+            dictionaries SOURCE` lists it). By default those of the manifest.
+        sites: hook names, or one kind (`resid_post`, `attn_out`, `mlp_out`, `transcoder`, ...) for
+            every dictionary of that kind; by default the manifest's default sites, or whatever
+            `dictionaries` names.
         dtype: of model and dictionaries: float64, float32, bfloat16 or float16, by name or torch's.
         device: where both are put: `cpu`, `cuda`, `cuda:1`, `mps`, ...
+        insist: take dictionaries that say they were made for another model.
 
     Raises:
         InputError: no such device here, or one without that dtype; seen before anything is read.
-        UnknownNameError: no such dtype, model, release or site.
+            Two dictionaries for one place; a model without dictionaries.
+        UnknownNameError: no such dtype, model, source, dictionary or site.
         ModelError: files that are missing or not what the manifest says; a hub out of reach; a
             checkpoint that lacks weights; a bridge that does not compute what the model computes.
         DictionaryError: a dictionary made for another model, or of another width.
     """
     where, kind = read_place(device, dtype)
-    if release is not None:
-        return _from_release(str(name_or_folder), release, sites=sites, dtype=kind, device=where)
-    folder = model_folder(name_or_folder)
-    manifest = read_manifest(folder)
-    manifests.check_files(folder, manifest)
-    dictionaries = {
-        entry["writes"]: _load_dictionary(folder / entry["path"], manifest["name"])
-        for entry in entries_of(manifest, sites)
-    }
-    bridge = _boot(str(folder / "model"), dtype=kind, device=where)
-    provenance = {
-        "source": public_path(name_or_folder),
-        "sites": sites if sites == "transcoder" else list(dictionaries),
-    }
-    with _refused(f"the model in {folder} cannot be used"):
+    if sites is not None and not sites:
+        raise InputError("sites is empty; name at least one, or leave it out")
+    # What can be refused by names alone is, before anything large is read.
+    offers = None if dictionaries is None else asked_for(dictionaries, sites)
+    place = _find(name_or_folder, has_dictionaries=offers is not None)
+    provenance: dict[str, Any] = {"source": public_path(name_or_folder)}
+    if offers is None:
+        assert place.manifest is not None, "a folder without a manifest is refused without them"
+        found = _of_manifest(place, sites)
+        provenance["sites"] = sites if sites == "transcoder" else list(found)
+        provenance["stated"] = _stated(entries_of(place.manifest, sites))
+        bridge = boot(place.model, dtype=kind, device=where)
+    else:
+        bridge = boot(place.model, dtype=kind, device=where)
+        taken = _taken(offers)
+        found = {one.hook: one.dictionary for one in taken}
+        provenance["dictionaries_from"] = {one.hook: public_name(one) for one in taken}
+        provenance["revisions"] = revisions_of(offers)
+        provenance["stated"] = {one.hook: said for one in taken if (said := one.offer.stated)}
+        for one in taken if not insist else ():
+            check_model(one.declared.model, place.name, one.hook)
+    with refused(f"the model in {place.model} cannot be used"):
         return splice(
             bridge,
-            dictionaries,
-            name=manifest["name"],
-            provenance=provenance,
+            found,
+            name=place.name,
+            provenance={key: value for key, value in provenance.items() if value},
             is_copied=False,
+            insist=insist,
         )
 
 
-@in_own_state
-def random_bridge(
-    config: Any,
-    tokenizer: Any,
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
-) -> Any:
-    """A bridge over a model with random weights; nothing is downloaded.
+@dataclass(frozen=True)
+class _Place:
+    """Where a model is: what the bridge loads, what files call it, and its manifest, if any."""
 
-    Args:
-        config: of Hugging Face; its initialisation is the model's, drawn by torch's generator in
-            float32 on the CPU, so that one seed draws the same for every device.
-        tokenizer: of Hugging Face.
+    model: str
+    name: str
+    folder: Path | None = None
+    manifest: Mapping[str, Any] | None = None
+
+
+def _find(name_or_folder: str | Path, *, has_dictionaries: bool) -> _Place:
+    name = str(name_or_folder)
+    if is_gguf(name):
+        if not has_dictionaries:
+            raise _without_dictionaries(name)
+        return _Place(str(converted(name)), Path(name).stem)
+    shipped = shipped_folders()
+    folder = shipped.get(name, Path(name))
+    if folder.is_dir():
+        # Absolute, because transformer_lens takes a relative "gpt2" for the hub's model.
+        folder = folder.resolve()
+        if (folder / manifests.NAME).is_file() or not (folder / _CONFIG).is_file():
+            manifest = manifests.read(folder)
+            manifests.check_files(folder, manifest)
+            model = folder / manifest.get("model", "model")
+            return _Place(str(model), manifest["name"], folder, manifest)
+        if not has_dictionaries:
+            raise _without_dictionaries(name)
+        return _Place(str(folder), folder.name)
+    if not has_dictionaries:
+        model_folder(name_or_folder)  # says which names there are
+    return _Place(name, name)
+
+
+def _without_dictionaries(name: str) -> ModelError:
+    return ModelError(
+        f"{name} is a model without dictionaries; name them too: dictionaries=RELEASE, FOLDER or "
+        "OWNER/NAME of a hub (--dictionaries), or give splice() a bridge and dictionaries"
+    )
+
+
+def _of_manifest(place: _Place, sites: str | Sequence[str] | None) -> dict[str, Any]:
+    assert place.folder is not None and place.manifest is not None
+    return {
+        entry["writes"]: _load_dictionary(place.folder / entry["path"], entry, place.manifest)
+        for entry in entries_of(place.manifest, sites)
+    }
+
+
+def _load_dictionary(path: Path, entry: Mapping[str, Any], manifest: Mapping[str, Any]) -> Any:
+    """A dictionary of a manifest, which says where it belongs; its own files need not."""
+    if is_sae_lens_folder(path):
+        found = load_sae(path)
+        made_for, writes = found.cfg.metadata.model_name, None  # splice() looks at its hook
+    else:
+        one = dictionary_at(path)
+        found, made_for, writes = one.load(), one.declared.model, one.writes
+    if made_for is not None and made_for != manifest["name"]:
+        raise DictionaryError(
+            f"{path} was trained for model {made_for!r}, but the manifest's model is "
+            f"{manifest['name']!r}; use dictionaries trained on this model"
+        )
+    if writes is not None and not is_same_tensor(writes, entry["writes"]):
+        raise DictionaryError(
+            f"{path} says that it is for {writes!r}, but the manifest has it at "
+            f"{entry['writes']!r}; write the manifest anew: saecircuits manifest"
+        )
+    return found
+
+
+def _taken(offers: Sequence[Offer]) -> list[Brought]:
+    """The dictionaries of some offers; each is where its own settings say, and alone there.
+
+    Raises:
+        InputError: two of them turn out to be for one hook point.
     """
-    where, kind = read_place(device, dtype)
-    import transformers
-
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    model.config.architectures = [type(model).__name__]
-    with TemporaryDirectory() as folder:
-        # The bridge reads settings and tokenizer from a folder, though the model is there.
-        model.config.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        placed = model.eval().to(device=where, dtype=kind)
-        return _boot(folder, dtype=kind, device=where, hf_model=placed)
-
-
-def _shipped_folders() -> list[Path]:
-    # A checkout's folder says that it is the package; another `pretrained` may lie there.
-    roots = [_BESIDE] if (_BESIDE / _PACKAGE).is_dir() else []
-    package = find_spec(_PACKAGE)
-    if package is not None:
-        roots += map(Path, package.submodule_search_locations or ())
-    for root in roots:
-        if found := [path.parent for path in root.glob(f"*/{manifests.NAME}")]:
-            return found
-    return []
+    found: dict[str, Brought] = {}
+    for offer in offers:
+        one = brought(offer)
+        if one.hook in found:
+            raise InputError(
+                f"two dictionaries were asked for at {one.hook}: {found[one.hook].offer.name!r} "
+                f"and {one.offer.name!r}; a hook point has one, so leave one out"
+            )
+        found[one.hook] = one
+    return list(found.values())
 
 
 def model_folder(name_or_folder: str | Path) -> Path:
@@ -160,10 +220,9 @@ def model_folder(name_or_folder: str | Path) -> Path:
         UnknownNameError: no shipped model has that name, and it is no folder.
         ModelError: the same where no models are shipped; it says how to get them.
     """
-    by_name = {folder.name: folder for folder in _shipped_folders()}
+    by_name = shipped_folders()
     if str(name_or_folder) in by_name:
         return by_name[str(name_or_folder)]
-    # Absolute, because transformer_lens takes a relative "gpt2" for the hub's model.
     folder = Path(name_or_folder).resolve()
     if not folder.is_dir():
         if not by_name:
@@ -198,97 +257,10 @@ def entries_of(
     return [named[site] for site in chosen]
 
 
-def _load_dictionary(folder: Path, model_name: str) -> Any:
-    from sae_lens import SAE
-
-    try:
-        sae = SAE.load_from_disk(folder, device="cpu")
-    except Exception as error:
-        # sae_lens reports a broken folder in many ways; to the caller they are one.
-        raise DictionaryError(
-            f"{folder} cannot be read as a sae_lens dictionary ({type(error).__name__}: "
-            f"{' '.join(str(error).split())})"
-        ) from error
-    made_for = sae.cfg.metadata.model_name
-    if made_for is not None and made_for != model_name:
-        raise DictionaryError(
-            f"{folder} was trained for model {made_for!r}, but the manifest's model is "
-            f"{model_name!r}; use dictionaries trained on this model"
-        )
-    return sae
-
-
-def _boot(name: str, *, dtype: torch.dtype, device: torch.device, **given: Any) -> Any:
-    hint = "; give a shipped name, an absolute folder, or a hub model that is cached or in reach"
-    if "hf_model" not in given:
-        given["model_class"] = WholeCheckpoint()
-    with _quiet(), _refused(f"model {name!r} cannot be loaded", hint):
-        from transformer_lens.model_bridge import TransformerBridge
-
-        return TransformerBridge.boot_transformers(name, device=device, dtype=dtype, **given)
-
-
-@contextmanager
-def _refused(
-    what: str, hint: str = "; its files are broken or do not fit together"
-) -> Iterator[None]:
-    """Any failure inside as a ModelError: libraries report broken files in every way there is."""
-    try:
-        yield
-    except SaecircuitsError:
-        raise
-    except Exception as error:
-        reason = (str(error).strip() or "no reason").splitlines()[0]
-        raise ModelError(f"{what} ({type(error).__name__}: {reason}){hint}") from error
-
-
-def _from_release(
-    name: str,
-    release: str,
-    *,
-    sites: str | Sequence[str] | None,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> SplicedModel:
-    """A hub model with the dictionaries of a release in sae_lens's registry."""
-    with _quiet():
-        from sae_lens import SAE
-        from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
-    directory = get_pretrained_saes_directory()
-    if release not in directory:
-        raise UnknownNameError("SAE release", release, directory)
-    known = directory[release].saes_map
-    wanted = sites if sites is not None else [s for s in known if s.endswith("hook_resid_post")]
-    if isinstance(wanted, str):
-        wanted = [site for site in known if site.endswith(f"hook_{wanted}")]
-    dictionaries = {}
-    chosen = wanted or list(known)
-    for site in chosen:
-        if site not in known:
-            raise UnknownNameError(f"SAE of release {release!r}", site, known)
-        try:
-            sae = SAE.from_pretrained(release, site, device="cpu")
-        except OSError as error:
-            raise ModelError(
-                f"{site!r} of release {release!r} is not cached and cannot be fetched "
-                f"({type(error).__name__}); connect once, or use a shipped model"
-            ) from error
-        hook = sae.cfg.metadata.hook_name_out or sae.cfg.metadata.hook_name
-        dictionaries[hook] = sae
-    bridge = _boot(name, dtype=dtype, device=device)
-    provenance = {"source": public_path(name), "release": release, "sites": list(chosen)}
-    return splice(bridge, dictionaries, name=name, provenance=provenance, is_copied=False)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Loading bars of the libraries below off, for the time of loading only."""
-    import transformers
-
-    had_bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if had_bars:
-            transformers.utils.logging.enable_progress_bar()
+def _stated(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What a manifest says of its dictionaries, by hook point: variance explained and L0."""
+    keys = {"fraction_variance_explained": "variance_explained", "mean_l0": "l0"}
+    return {
+        entry["writes"]: {name: float(entry[key]) for key, name in keys.items() if key in entry}
+        for entry in entries
+    }

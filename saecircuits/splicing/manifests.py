@@ -1,7 +1,8 @@
 """The manifest of a model folder: what it says, and whether the folder is what it says.
 
-`manifest.json` holds the model's `name`, the sites spliced by default, the dictionaries (where each
-lies, its kind, and the hooks that it reads and writes), and the SHA-256 of every file.
+`manifest.json` holds the model's `name`, where its files lie (`model`), the sites spliced by
+default, the dictionaries (where each lies, its kind, and the hooks that it reads and writes), and
+the SHA-256 of every file.
 """
 
 import hashlib
@@ -47,6 +48,7 @@ class Manifest(BaseModel):
 
     name: Text
     description: str = ""
+    model: Inside = "model"
     default_sites: list[Text]
     dictionaries: list[Entry]
     files: dict[Inside, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
@@ -92,7 +94,7 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
         if not path.is_file():
             raise ModelError(f"{folder} lacks {name}, which its manifest lists; fetch it again")
         try:
-            found = _sha256(path)
+            found = sha256_of(path)
         except OSError as error:
             raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
         if found != expected:
@@ -102,7 +104,8 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
             )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(2**20):

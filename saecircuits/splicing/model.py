@@ -21,6 +21,7 @@ from saecircuits.splicing.convert import flatten_heads
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.hooking import Hook, attached, recording, remember
 from saecircuits.splicing.inference import inference_settings, logits_in_float32
+from saecircuits.splicing.middle import middle_hooks
 from saecircuits.splicing.operators import FULL, Operator
 from saecircuits.splicing.section import (
     WHOLE,
@@ -151,6 +152,29 @@ class SplicedModel:
             raise UnknownNameError("spliced site", hook, self.hooks)
         return self.hooks.index(hook)
 
+    def reach(self, index: int) -> tuple[int, ...]:
+        """The sites at which the features of a site write: their own and, of a cross-layer
+        transcoder, later ones.
+        """
+        return self._reach[index]
+
+    def writers(self, index: int) -> tuple[tuple[int, int], ...]:
+        """The sites whose features write at a site, itself first, each with its `at` for it."""
+        later = (
+            (place, reach.index(index))
+            for place, reach in enumerate(self._reach)
+            if index in reach[1:]
+        )
+        return ((index, 0), *later)
+
+    @cached_property
+    def _reach(self) -> tuple[tuple[int, ...], ...]:
+        found = []
+        for index, splice in enumerate(self.splices):
+            later = splice.dictionary.later
+            found.append((index, *map(self.index, () if later is None else later.hooks)))
+        return tuple(found)
+
     def describe(self) -> dict[str, Any]:
         """Name, provenance, and SHA-256 of the model's and every dictionary's weights."""
         return {
@@ -175,8 +199,21 @@ class SplicedModel:
         return sha.hexdigest()
 
     def at(self, hooks: tuple[str, ...]) -> "SplicedModel":
-        """The same model with only these of its dictionaries spliced in."""
+        """The same model with only these of its dictionaries spliced in.
+
+        Raises:
+            UnknownNameError: no dictionary is spliced at one of them.
+            SiteError: features at one of them also write at a site that is not among them.
+        """
         kept = [self.splices[self.index(hook)] for hook in hooks]
+        for splice in kept:
+            later = splice.dictionary.later
+            missing = [hook for hook in (later.hooks if later else ()) if hook not in hooks]
+            if missing:
+                raise SiteError(
+                    f"features at {splice.site.hook!r} also write at {missing[0]!r}, which is not "
+                    "among the sites asked for; ask for all of the cross-layer transcoder's"
+                )
         return replace(self, splices=in_order(kept))
 
     def forward(
@@ -252,7 +289,7 @@ class SplicedModel:
         """
         site = self.splices[index].site
         behind = site.layer + 1
-        is_output = self.hook_points[site.hook] is self.bridge.blocks[site.layer].hook_out
+        is_output = self.hook_points[site.point] is self.bridge.blocks[site.layer].hook_out
         return behind if is_output and behind < len(self.stream_hooks) else None
 
     @cached_property
@@ -262,14 +299,23 @@ class SplicedModel:
 
     def _site_hooks(self, at_site: AtSite, section: Section) -> list[Hook]:
         hooks: list[Hook] = []
+        behind: list[Hook] = []  # of a site before the MLP, to come behind those at its output
         for index, splice in enumerate(self.splices):
-            if not section.contains(splice.site.layer):
+            site = splice.site
+            if not section.contains(site.layer):
                 continue
+            if site.kind != "mlp_out":
+                hooks, behind = [*hooks, *behind], []
             read: list[Tensor] = []
-            if splice.site.is_transcoder:
-                hooks.append((splice.site.read_hook, remember(read)))
-            hooks.append((splice.site.hook, _call(at_site, index, splice.site, read)))
-        return hooks
+            if site.is_transcoder:
+                hooks.append((site.read_hook, remember(read)))
+            write = _call(at_site, index, site, read)
+            if site.kind == "resid_mid":
+                own, behind = middle_hooks(site, self.hook_points, write)
+                hooks.extend(own)
+            else:
+                hooks.append((site.point, write))
+        return [*hooks, *behind]
 
 
 def in_order(splices: list[Splice]) -> tuple[Splice, ...]:

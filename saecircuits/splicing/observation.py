@@ -2,6 +2,8 @@
 
     written_s = sum_i a_{s,i} d_{s,i} + b_s (+ skip) + e_s           (exact, for every site s)
 
+and what features of earlier sites write at s, where there are such (`splicing.carrying`).
+
 Two error policies say what becomes of the errors when something upstream is changed:
 
     recompute   the splice is the identity: errors are recomputed from the changed stream, so
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from saecircuits.errors import ModelError, UnknownNameError
 from saecircuits.splicing.activations import Activations, encode_sparse
+from saecircuits.splicing.carrying import Carried, decoded_at
 from saecircuits.splicing.model import SplicedModel
 
 ErrorPolicy: TypeAlias = Literal["recompute", "hold"]
@@ -39,11 +42,14 @@ class SiteValues:
         activations: of every feature.
         error: what the dictionary leaves out of the written tensor.
         rest: the part of the written tensor that belongs to no node: `b_dec` and skip weights.
+        read: what the dictionary read, where its features' derivatives depend on it: where it
+            normalises every token.
     """
 
     activations: Activations
     error: Float[Tensor, "batch pos d_out"]
     rest: Float[Tensor, "*batch_pos d_out"]
+    read: Float[Tensor, "batch pos d_in"] | None = None
 
     @property
     def features(self) -> Float[Tensor, "batch pos d_sae"]:
@@ -62,8 +68,8 @@ class Observation:
     def written(self, model: SplicedModel, index: int) -> Float[Tensor, "batch pos d_out"]:
         """The tensor that site `index` writes, put together from its nodes."""
         values = self.sites[index]
-        W_dec = model.splices[index].dictionary.W_dec
-        return values.activations.decode(W_dec) + values.error + values.rest
+        features = decoded_at(model, lambda place: self.sites[place].activations, index)
+        return features + values.error + values.rest
 
 
 @torch.no_grad()
@@ -75,14 +81,17 @@ def observe(model: SplicedModel, tokens: Int[Tensor, "batch pos"]) -> Observatio
     """
     embeddings: list[Tensor] = []
     found: list[SiteValues] = []
+    acts: list[Activations] = []
 
     def at_site(index: int, read: Tensor, write: Tensor) -> None:
         dictionary = model.splices[index].dictionary
         activations = encode_sparse(dictionary, read)
         rest = dictionary.b_dec + dictionary.skip(read)
-        error = write - activations.decode(dictionary.W_dec) - rest
+        acts.append(activations)
+        error = write - decoded_at(model, acts.__getitem__, index) - rest
         _check_finite(error, f"what is read and written at {model.hooks[index]}", model)
-        found.append(SiteValues(activations, error, rest))
+        is_own = dictionary.normalisation is not None
+        found.append(SiteValues(activations, error, rest, read if is_own else None))
 
     logits = model.forward(tokens, at_site=at_site, at_tokens=embeddings.append)
     _check_finite(torch.where(logits.isinf(), 0.0, logits), "the logits", model)
@@ -99,17 +108,23 @@ def _check_finite(tensor: Tensor, what: str, model: SplicedModel) -> None:
 
 
 def pass_through(
-    model: SplicedModel, held_errors: Sequence[Tensor] | None
+    model: SplicedModel, held_errors: Sequence[Tensor] | None, carried: Carried | None = None
 ) -> Callable[[int, Tensor, Tensor], Tensor]:
     """What a site writes when nothing is done to it: itself, or its features plus a held error.
 
     Args:
         held_errors: for the policy `hold`, the clean error of every site; None for `recompute`.
+        carried: under `hold`, what earlier sites write further on in this one run.
     """
+    carried = carried or Carried(model)
 
     def at_site(index: int, read: Tensor, write: Tensor) -> Tensor:
         if held_errors is None:
             return write
-        return model.splices[index].dictionary.reconstruct(read) + held_errors[index]
+        dictionary = model.splices[index].dictionary
+        acts = dictionary.encode(read)
+        carried.keep(index, acts)
+        own = dictionary.decode(acts) + dictionary.skip(read)
+        return own + held_errors[index] + carried.at(index)
 
     return at_site

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from saecircuits.splicing.loading import random_bridge
+from saecircuits.splicing.booting import random_bridge
 from saecircuits.splicing.model import SplicedModel
 
 

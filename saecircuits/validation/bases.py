@@ -104,7 +104,7 @@ def random_dictionary(x: Float[Tensor, "token width"], own: Dictionary, *, seed:
     mean = x.mean(0)
     scores = (x - mean) @ directions.T
     # A transcoder reads another tensor; then what a dictionary of this width would have active.
-    active = float((own.encode(x) > 0).float().mean()) if own.d_in == x.shape[1] else 0.02
+    active = float((own.encode(x) != 0).float().mean()) if own.d_in == x.shape[1] else 0.02
     threshold = torch.quantile(scores.flatten()[: 2**23], 1 - active).clamp(min=0)
     acts = torch.relu(scores) * (scores > threshold)
     again = acts @ directions

@@ -39,6 +39,7 @@ from saecircuits.nodes.interventions import (
     node_change,
 )
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.carrying import all_decoded
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
 from saecircuits.validation.agreement import agreement, plain_agreement
@@ -282,6 +283,7 @@ def _absent_others(
     is_absent = torch.rand(len(units), d_sae + 1, generator=generator, device="cpu") < share
     is_absent[spot.unit, spot.feature] = False  # ERROR, -1, is the last column
     there = is_absent[units.clean.clamp(min=0).cpu()].to(contrast.tokens.device)
-    features = contrast.feature_change(place).dense() * there[..., :-1]
+    change, dictionary = contrast.feature_change(place), contrast.model.splices[place].dictionary
+    absent = change.weighted(there.flatten(0, 1)[change.token, change.feature])
     error = contrast.error_change(place) * there[..., -1:]
-    return features @ contrast.model.splices[place].dictionary.W_dec + error
+    return all_decoded(dictionary, absent) + contrast.alone(place, error)

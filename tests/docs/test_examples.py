@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from saecircuits.splicing.loading import model_names
+from saecircuits.splicing.shipped import model_names
 
 ROOT = Path(__file__).resolve().parents[2]
 # What each page's blocks write, if they write anything.

@@ -175,6 +175,19 @@ def test_in_every_family(bridges: Bridges, family: str, sites: str, how: str) ->
     _check(bridges, family, sites, "span", how, "recompute")
 
 
+@pytest.mark.parametrize("fixture", ["toy_unusual", "toy_places"])
+def test_with_unusual_dictionaries(request: pytest.FixtureRequest, fixture: str) -> None:
+    # Rows of every token's own, features with signs; embeddings, and streams within a block.
+    toy: Toy = request.getfixturevalue(fixture)
+    cases: tuple[tuple[Positions, str], ...] = (("span", "full"), ("each", "frozen"))
+    for positions, how in cases:
+        contrast = make_contrast(toy.model, toy.prompts, positions=positions, linearization=how)
+        gradients, nodes = clean_gradients(contrast), _nodes(contrast)
+        expected = table_of(reference_blocks(contrast, gradients, nodes))
+        found = table_of(factorised_blocks(contrast, gradients, nodes))
+        assert_same(found, expected, TOLERANCE)
+
+
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("policy", POLICIES)
 def test_with_every_kind_of_site_at_once(each_family: Toy, policy: str) -> None:

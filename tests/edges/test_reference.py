@@ -23,6 +23,8 @@ CASES = [
     ("toy_mixed", "each", "frozen", "recompute"),
     ("toy", "sum", "full", "hold"),
     ("toy_uneven", "span", "full", "recompute"),
+    ("toy_unusual", "each", "frozen", "hold"),
+    ("toy_places", "span", "full", "recompute"),
 ]
 
 
@@ -30,7 +32,10 @@ def strongest(contrast: Contrast, *, per_unit: int) -> list[Spot]:
     """Tokens, errors and, unit by unit, the features of largest change that are active."""
     spots = [Spot(TOKENS, unit, ERROR) for unit in range(len(contrast.units))]
     for place in contrast.places[1:]:
-        moved = contrast.feature_change(place).dense().abs() * contrast.clean.sites[place].features
+        moved = (
+            contrast.feature_change(place).dense().abs()
+            * contrast.clean.sites[place].features.abs()
+        )
         by_unit = torch.einsum("bpu,bpf->uf", contrast.units.membership.to(moved), moved)
         for unit in range(len(contrast.units)):
             spots += [Spot(place, unit, int(f)) for f in by_unit[unit].topk(per_unit).indices]

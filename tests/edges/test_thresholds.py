@@ -65,7 +65,7 @@ def _crossing(
 
 
 def _is_elementwise(contrast: Contrast, place: int) -> bool:
-    return contrast.model.splices[place].dictionary.kind != "topk"
+    return contrast.model.splices[place].dictionary.gate.is_by_feature
 
 
 @torch.no_grad()
@@ -114,7 +114,9 @@ def test_under_an_affine_operator_every_edge_is_what_the_target_really_loses(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("fixture", "positions"), [("toy_uneven", "span"), *TRANSCODERS])
+@pytest.mark.parametrize(
+    ("fixture", "positions"), [("toy_uneven", "span"), ("toy_unusual", "sum"), *TRANSCODERS]
+)
 def test_what_leaves_a_source_stays_the_same(
     request: pytest.FixtureRequest, fixture: str, positions: Positions, engine: Engine
 ) -> None:

@@ -109,6 +109,20 @@ def test_features_are_read_by_degree(toy_mixed: Toy) -> None:
     }
 
 
+def test_features_of_embeddings_and_of_streams_within_a_block(toy_places: Toy) -> None:
+    # What they read is the sum of its degrees, and what is left over their biases.
+    model = toy_places.model
+    expansion = sc.expand(model, PROMPT, naive_degree=0)
+    degrees = {"embed.hook_out": 1, "blocks.0.hook_resid_mid": 2, "blocks.1.hook_mlp_out": 4}
+    for hook, count in degrees.items():
+        readout = expansion.feature(hook, 2)
+        dictionary = model.splices[model.index(hook)].dictionary
+        one = dictionary.indices([2])
+        bias = dictionary.biases(one) - dictionary.encoder_rows(one) @ dictionary.shift
+        assert len(readout.terms) == count
+        torch.testing.assert_close(readout.constant, bias[0], rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [

@@ -56,10 +56,12 @@ def test_everything_kept_is_the_clean_run(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("positions", ["each", "span", "sum"])
-def test_nothing_kept_is_the_corrupted_run_on_residual_sites(
-    toy: Toy, policy: str, positions: Positions
+@pytest.mark.parametrize("fixture", ["toy", "toy_unusual"])
+def test_nothing_kept_is_the_corrupted_run_where_the_last_site_is_the_stream(
+    request: pytest.FixtureRequest, fixture: str, policy: str, positions: Positions
 ) -> None:
     # The last site holds the whole stream, so what the last token reads is the corrupted one's.
+    toy: Toy = request.getfixturevalue(fixture)
     contrast = make_contrast(toy.model, toy.prompts, positions=positions, error_policy=policy)
     whole, empty = _ends(contrast)
     torch.testing.assert_close(empty, _corrupted_metric(toy), **CLOSE)

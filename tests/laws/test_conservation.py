@@ -58,6 +58,11 @@ def test_whatever_is_chosen_beside(
     _assert_conserved(request.getfixturevalue(fixture), **choices)
 
 
+@pytest.mark.parametrize("fixture", ["toy_unusual", "toy_places"])
+def test_with_unusual_dictionaries(request: pytest.FixtureRequest, fixture: str) -> None:
+    _assert_conserved(request.getfixturevalue(fixture), positions="span")
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma2", "neox"])
 def test_on_other_architectures(family: str, tmp_path: Path) -> None:
     with Float64Throughout():

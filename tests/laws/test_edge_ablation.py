@@ -111,9 +111,29 @@ def test_a_circuit_by_hand(
     torch.testing.assert_close(ablate_edges(contrast, wirings, tokens_at_once=1), found, **CLOSE)
 
 
+@pytest.mark.parametrize(
+    ("fixture", "policy", "baseline"),
+    [("toy_unusual", "recompute", "corrupted"), ("toy_places", "hold", "resample")],
+)
+def test_a_small_circuit_of_unusual_dictionaries_by_hand(
+    request: pytest.FixtureRequest, fixture: str, policy: str, baseline: str
+) -> None:
+    toy: Toy = request.getfixturevalue(fixture)
+    contrast = make_contrast(
+        toy.model, toy.prompts, positions="sum", baseline=baseline, error_policy=policy
+    )
+    wirings = [wire(_random_edges(contrast, _spots(contrast, 0.2), 0.7)), wire([])]
+    found = ablate_edges(contrast, wirings)
+    with torch.no_grad():
+        torch.testing.assert_close(found[0], _ablate_by_hand(contrast, wirings[0]), **CLOSE)
+    assert (found[0] - found[1]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("baseline", BASELINES)
-@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_uneven"])
+@pytest.mark.parametrize(
+    "fixture", ["toy", "toy_mixed", "toy_uneven", "toy_crossing", "toy_places"]
+)
 def test_all_edges_are_node_ablation_and_the_ends_are_the_ends(
     request: pytest.FixtureRequest, fixture: str, policy: str, baseline: str
 ) -> None:
@@ -131,7 +151,7 @@ def test_all_edges_are_node_ablation_and_the_ends_are_the_ends(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("fixture", ["toy", "toy_mixed"])
+@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_crossing"])
 def test_all_other_edges_by_naming_them(
     request: pytest.FixtureRequest, fixture: str, policy: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,12 +75,12 @@ def test_mps_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("place", [{"device": "cuda:99"}, {"dtype": "float8"}])
-def test_both_are_checked_before_a_file_is_read(place: dict[str, str], tmp_path: Path) -> None:
+def test_both_are_checked_before_a_file_is_read(place: dict[str, Any], tmp_path: Path) -> None:
     # The folder holds no model; that is not what is said.
     with pytest.raises(sc.InputError, match=r"is not on this machine|unknown dtype"):
         sc.load_model(tmp_path, **place)
     with pytest.raises(sc.InputError, match=r"is not on this machine|unknown dtype"):
-        sc.load_model("gpt2", release="no such release", **place)
+        sc.load_model("gpt2", dictionaries="no such release", **place)
 
 
 def test_a_model_is_loaded_where_and_as_asked(model_folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from saecircuits.errors import DictionaryError, ModelError, UnknownNameError
-from saecircuits.splicing import loading
+from saecircuits.splicing import loading, shipped
 from saecircuits.splicing.loading import load_model, read_manifest
 from tests.model_folder import HOOKS, write_manifest, write_model_folder
 
@@ -51,8 +51,6 @@ def test_unknown_names_are_refused(folder: Path) -> None:
         load_model(folder, sites=["blocks.1.hook_resid_psot"])
     with pytest.raises(UnknownNameError, match="unknown kind of site 'resid_mid'"):
         load_model(folder, sites="resid_mid")
-    with pytest.raises(UnknownNameError, match="SAE release"):
-        load_model("gpt2", release="gpt2-small-res-jbb")
 
 
 def _models(folder: Path, name: str) -> None:
@@ -64,26 +62,26 @@ def test_models_beside_a_checkout_come_before_those_of_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside, installed = tmp_path / "pretrained", tmp_path / "site" / "saecircuits_models"
-    monkeypatch.setattr(loading, "_BESIDE", beside)
+    monkeypatch.setattr(shipped, "_BESIDE", beside)
     _models(installed, "packed")
     monkeypatch.syspath_prepend(str(installed.parent))
-    assert loading.model_names() == ("packed",)
+    assert shipped.model_names() == ("packed",)
     # A folder of that name alone is none of ours.
     _models(beside, "found")
-    assert loading.model_names() == ("packed",)
+    assert shipped.model_names() == ("packed",)
     (beside / "saecircuits_models").mkdir()
-    assert loading.model_names() == ("found",)
+    assert shipped.model_names() == ("found",)
     assert loading.model_folder("found") == beside / "found"
 
 
 def test_where_no_models_are_shipped_it_is_said_how_to_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_BESIDE", tmp_path)
-    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    monkeypatch.setattr(shipped, "_BESIDE", tmp_path)
+    monkeypatch.setattr(shipped, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"'stories' is no folder: .*pip install ./pretrained"):
         load_model("stories")
-    assert loading.model_names() == ()
+    assert shipped.model_names() == ()
 
 
 def test_a_changed_file_is_noticed(copy: Path) -> None:
@@ -122,8 +120,8 @@ def test_a_folder_without_a_readable_manifest_is_refused(tmp_path: Path) -> None
 
 def test_a_hub_model_out_of_reach_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelError, match="not cached"):
-        load_model("gpt2", release="gpt2-small-res-jb", sites=["blocks.0.hook_resid_pre"])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model("gpt2", dictionaries="gpt2-small-res-jb:blocks.0.hook_resid_pre")
 
 
 def test_manifest_of_the_folder_is_json(folder: Path) -> None:

@@ -212,8 +212,8 @@ def test_splice_refuses_what_does_not_fit(toy: Toy) -> None:
         splice(bridge, {})
     with pytest.raises(UnknownNameError, match=r"'blocks\.1\.hook_resid_pos'.*did you mean"):
         splice(bridge, {"blocks.1.hook_resid_pos": random_sae("standard")})
-    with pytest.raises(SiteError, match="not the residual stream"):
-        splice(bridge, {"blocks.1.hook_resid_mid": random_sae("standard")})
+    with pytest.raises(SiteError, match="can sit at hook_embed"):
+        splice(bridge, {"blocks.1.attn.hook_pattern": random_sae("standard")})
     with pytest.raises(DictionaryError, match=r"reads width 13.*has width 14"):
         splice(bridge, {RESID: random_sae("standard", d_in=13)})
     with pytest.raises(
@@ -252,7 +252,9 @@ def test_a_block_s_output_before_its_last_norm_is_no_site(gemma2: Toy, hook: str
 def test_a_hook_that_never_fires_is_refused(llama: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     # A hook point that the bridge lists and never calls, as if it could be a site.
     kind = "attn.hook_hidden_states"
-    monkeypatch.setattr("saecircuits.splicing.sites._WRITE_KINDS", {kind: 1, "hook_mlp_out": 3})
+    monkeypatch.setattr(
+        "saecircuits.splicing.sites._WRITE_KINDS", {kind: "heads", "hook_mlp_out": "mlp_out"}
+    )
     with pytest.raises(SiteError, match=rf"'blocks\.1\.{kind}' exists but did not fire"):
         splice(llama.model.bridge, {f"blocks.1.{kind}": random_sae("standard", d_in=20)})
 

@@ -10,6 +10,7 @@ ALIASES = {
     "hook_in": "hook_resid_pre",
     "attn.o.hook_in": "attn.hook_z",
     "attn.hook_out": "hook_attn_out",
+    "ln2.hook_in": "hook_resid_mid",
     "mlp.hook_out": "hook_mlp_out",
     "hook_out": "hook_resid_post",
 }
@@ -20,7 +21,7 @@ def test_every_site_of_the_model_in_order_of_computation(toy: Toy) -> None:
     bridge = toy.model.bridge
     known = bridge.hook_dict
     names = spliceable_hooks(known)
-    assert len(names) == 5 * bridge.cfg.n_layers
+    assert len(names) == 6 * bridge.cfg.n_layers + 1
     fired: list[str] = []
 
     def note(name: str):
@@ -44,6 +45,7 @@ def test_both_names_of_a_tensor_are_one_site(toy: Toy, alias: str) -> None:
 
 def test_label(toy: Toy) -> None:
     known = toy.model.bridge.hook_dict
+    assert make_site("hook_embed", known).label == "embed"
     assert make_site("blocks.2.hook_resid_post", known).label == "L2 resid_post"
     assert make_site("blocks.0.attn.hook_z", known).label == "L0 z"
 
@@ -58,15 +60,9 @@ def test_unknown_names_list_near_ones(toy: Toy) -> None:
         make_site("embedding", known)
 
 
-def test_resid_mid_is_refused_by_reason(toy: Toy) -> None:
-    # In the bridge it is the second norm's input: an edit there would not reach the stream.
-    with pytest.raises(SiteError, match=r"not the residual stream.*hook_attn_out"):
-        make_site("blocks.1.hook_resid_mid", toy.model.bridge.hook_dict)
-
-
 @pytest.mark.parametrize(
     "hook",
-    ["blocks.1.attn.hook_pattern", "blocks.0.mlp.hook_post", "hook_embed", "unembed.hook_out"],
+    ["blocks.1.attn.hook_pattern", "blocks.0.mlp.hook_post", "unembed.hook_out"],
 )
 def test_other_hook_points_cannot_carry_a_dictionary(toy: Toy, hook: str) -> None:
     assert hook in toy.model.bridge.hook_dict
@@ -77,7 +73,7 @@ def test_other_hook_points_cannot_carry_a_dictionary(toy: Toy, hook: str) -> Non
 @pytest.mark.parametrize(
     ("write", "read"),
     [
-        ("blocks.1.hook_mlp_out", "blocks.1.hook_mlp_in"),  # gated off by default: never fires
+        ("blocks.1.hook_mlp_out", "blocks.1.hook_mlp_in"),  # two tensors: see splicing.placing
         ("blocks.1.hook_mlp_out", "blocks.0.mlp.hook_in"),  # another block
         ("blocks.1.hook_resid_post", "blocks.1.mlp.hook_in"),
         ("blocks.1.hook_mlp_out", "blocks.1.hook_resid_pre"),

@@ -14,7 +14,7 @@ lengths, so `dS q` and `y` pass back through both on their way to W_K and W_Q. T
 where patterns move (linearization `full`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,16 +42,6 @@ class Crossing:
     score: Float[Tensor, "n_row head pos"] | None
     query: Float[Tensor, "n_row head d_head"] | None
     from_keys: Float[Tensor, "n_row head d_head"] | None
-
-    def rows(self, chosen: Int[Tensor, " n_chosen"]) -> "Crossing":
-        """Some of the rows."""
-        return Crossing(
-            self.value[chosen],
-            *(
-                None if part is None else part[chosen]
-                for part in (self.score, self.query, self.from_keys)
-            ),
-        )
 
 
 def joined(crossings: Sequence[Crossing]) -> Crossing:
@@ -97,38 +87,22 @@ def cross(
 def reaching(
     attention: Attention,
     crossing: Crossing,
-    prompt: Int[Tensor, " n_row"],
-    pos: Int[Tensor, " n_row"],
+    row: Int[Tensor, " n_pair"],
+    own: tuple[Int[Tensor, " n_pair"], Int[Tensor, " n_pair"]],
     *,
-    at: Int[Tensor, " n_row"],
-) -> Float[Tensor, "n_row many_heads d_head"]:
-    """What of every row reaches a token: by its values, then its keys if patterns move."""
-    left = crossing.value * attention.pattern[prompt, :, pos, at][..., None]
+    at: Int[Tensor, " n_pair"],
+) -> Float[Tensor, "n_pair many_heads d_head"]:
+    """What of some rows reaches a token each: by its values, then its keys if patterns move.
+
+    Args:
+        row: which rows, among those of the crossing.
+        own: their prompts, and the tokens that they stand at.
+        at: the tokens reached.
+    """
+    prompt, pos = own
+    left = crossing.value[row] * attention.pattern[prompt, :, pos, at][..., None]
     if crossing.score is None or crossing.query is None:
         return left
-    score = crossing.score[torch.arange(len(at), device=at.device), :, at]
-    key = crossing.query * score[..., None]
+    key = crossing.query[row] * crossing.score[row, :, at][..., None]
     key = attention.pull_back_key(key, prompt, at=at)
     return torch.cat([left, key], 1)
-
-
-def leave(
-    attention: Attention,
-    crossing: Crossing,
-    prompt: Int[Tensor, " n_row"],
-    pos: Int[Tensor, " n_row"],
-) -> Iterator[tuple[int, Int[Tensor, " n_later"], Float[Tensor, "n_later d_model"]]]:
-    """Rows carried on, out of the heads to the stream that the layer reads.
-
-    Returns:
-        Token by token: the token, which rows reach it, and their cotangents there.
-    """
-    for at in range(attention.pattern.shape[-1]):
-        row = (pos >= at).nonzero()[:, 0]
-        here = crossing.rows(row)
-        left = reaching(attention, here, prompt[row], pos[row], at=torch.full_like(row, at))
-        vectors = torch.einsum("nhd,hmd->nm", left, attention.read_at_others)
-        if here.from_keys is not None:
-            own = (pos[row] == at)[:, None, None]
-            vectors += torch.einsum("nhd,hmd->nm", here.from_keys * own, attention.W_Q)
-        yield at, row, attention.norm.pull_back(vectors, prompt[row], torch.full_like(row, at))

@@ -13,8 +13,10 @@ tokens, through heads that are d_head wide. So:
    heads once for all rows (`sources`).
 
 Where dictionaries cut the stream at every layer, nothing is ever dense in targets, tokens and
-d_model. A way that passes another MLP or attention layer after one has been crossed is followed
-as exactly, but densely from there on. `covers` says what stands against a model; then
+d_model. A way that passes another MLP or attention layer after one has been crossed is followed as
+exactly, with a vector at every token between the first source and the target from there on: an
+attention layer adds up its tokens inside the heads, so that a block costs each vector one product
+per weight (`spread`). `covers` says what stands against a model; then
 `edges.reference` is the engine to take.
 """
 
@@ -39,6 +41,9 @@ def covers(model: SplicedModel) -> str | None:
 
     Runs the model on a few tokens, to see that its weights reproduce its activations.
     """
+    for index, hook in enumerate(model.hooks):
+        if len(model.reach(index)) > 1:
+            return f"features at {hook} write at later sites too"
     size = min(7, model.n_ctx)
     tokens = torch.arange(2 * size, device=model.device) % int(model.bridge.cfg.d_vocab)
     try:
@@ -88,13 +93,8 @@ class FactorisedEdges:
         if targets is None:
             yield from (_block(None, met) for met in self._walk.back_from_metric())
             return
-        place = targets[0].place
-        # Where rows become one row per token, as many fewer are taken at a time.
-        size = max(1, len(targets) // (self._walk.n_pos if self._walk.unfolds(place) else 1))
-        for start in range(0, len(targets), size):
-            some = targets[start : start + size]
-            for met in self._walk.back_from(some, self._gradients[place]):
-                yield _block(some, met)
+        for met in self._walk.back_from(targets, self._gradients[targets[0].place]):
+            yield _block(targets, met)
 
 
 def _block(targets: tuple[Spot, ...] | None, met: Met) -> EdgeBlock:

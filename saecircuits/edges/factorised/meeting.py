@@ -142,8 +142,9 @@ class Meeting:
 
         def others(row: Tensor, at: Tensor) -> Tensor:
             prompt, pos, at = (x.repeat(n_way) for x in (rows.prompt[row], rows.pos[row], at))
-            some = crossing.rows((row + ways).flatten())
-            return reaching(attention, some, prompt, pos, at=at).unflatten(0, (n_way, -1))
+            crossed = (row + ways).flatten()
+            left = reaching(attention, crossing, crossed, (prompt, pos), at=at)
+            return left.unflatten(0, (n_way, -1))
 
         def own(row: Tensor, at: Tensor) -> Tensor:
             assert crossing.from_keys is not None, "patterns move"
@@ -156,6 +157,34 @@ class Meeting:
                 queries = None if part is None else part + n_others
                 there = self._there(unit, inside.own, inside)
                 self._meet(own, self._pairs(unit, is_own=True), unit, there, queries, step=step)
+
+    def add_gathered(
+        self,
+        left: Float[Tensor, "n_way_row many_heads d_head"],
+        inside: Inside,
+        *,
+        part: int | None = None,
+        n_way: int = 1,
+    ) -> None:
+        """As `add_crossing`, for rows at every token that they reach (`spread.gather`)."""
+        ways = len(self._rows.pos) * torch.arange(n_way, device=left.device)[:, None]
+        first = 0
+        for projected in (inside.others, inside.own):
+            if projected is None:
+                continue
+            heads = slice(first, first + projected.directions.shape[1])
+            for unit in self._sources.units:
+                self._meet(
+                    lambda row, at, heads=heads: left[(row + ways).flatten(), heads].unflatten(
+                        0, (n_way, -1)
+                    ),
+                    self._pairs(unit, is_own=True),
+                    unit,
+                    self._there(unit, projected, inside),
+                    None if part is None else part + first,
+                    step=left.shape[1],
+                )
+            first = heads.stop
 
     def _pairs(
         self, unit: UnitSources, *, is_own: bool

@@ -8,7 +8,7 @@ weight: two numbers beside it say what it counts for in effects (`dm/da_v`) and 
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.nodes.contrast import Contrast
@@ -22,8 +22,9 @@ class Rows:
     """Where some targets stand, token by token, ordered by prompt.
 
     Attributes:
-        origin: the row that each row was spread from when an attention layer was passed densely;
-            itself where that has not happened.
+        origin: the row that each row was spread from when an attention layer was left again; itself
+            where that has not happened.
+        first: the first token of its prompt at which a row can meet a source.
         target: index of each row's target.
         effect_weight: what a row counts for in effects.
         plain_weight: what it counts for in plain weights: 1 for features, 0 for errors.
@@ -37,27 +38,28 @@ class Rows:
     target: Int[Tensor, " n_row"]
     effect_weight: Float[Tensor, " n_row"]
     plain_weight: Float[Tensor, " n_row"]
+    first: Int[Tensor, " n_row"]
 
     @property
     def cell(self) -> Int[Tensor, " n_row"]:
         """Where each row's result belongs among `[target, batch]`, flattened."""
         return self.target * self.n_prompt + self.prompt
 
-    def spread(self, reached: Bool[Tensor, "n_origin pos"]) -> "Rows":
-        """A row for every token that each origin reaches, in place of its rows up to now."""
-        _, counts = self.origin.unique_consecutive(return_counts=True)
-        first = counts.cumsum(0) - counts
-        origin, pos = reached.nonzero().unbind(1)
-        source = first[origin]
-        return replace(
-            self,
-            origin=origin,
-            pos=pos,
-            prompt=self.prompt[source],
-            target=self.target[source],
-            effect_weight=self.effect_weight[source],
-            plain_weight=self.plain_weight[source],
-        )
+    def some(self, chosen: Int[Tensor, " n_chosen"]) -> "Rows":
+        """Some of the rows, of which none is spread yet."""
+        origin = torch.arange(len(chosen), device=chosen.device)
+        return replace(self, origin=origin, **{name: getattr(self, name)[chosen] for name in _OWN})
+
+    def spread(self) -> "Rows":
+        """A row for every token that each row reaches: from the first to its own."""
+        counts = (self.pos - self.first + 1).clamp(min=0)
+        origin = torch.repeat_interleave(counts)
+        step = torch.arange(len(origin), device=origin.device) - (counts.cumsum(0) - counts)[origin]
+        spread = {name: getattr(self, name)[origin] for name in _OWN}
+        return replace(self, **spread | {"origin": origin, "pos": spread["first"] + step})
+
+
+_OWN = ("prompt", "pos", "target", "effect_weight", "plain_weight", "first")
 
 
 def target_rows(
@@ -78,26 +80,29 @@ def target_rows(
     """
     place = targets[0].place
     dictionary = contrast.model.splices[place].dictionary
-    clean = contrast.clean.sites[place].activations
+    site = contrast.clean.sites[place]
+    clean = site.activations
     device = contrast.model.device
     units = torch.tensor([spot.unit for spot in targets], device=device)
     features = torch.tensor([spot.feature for spot in targets], device=device)
     is_error = features == ERROR
     inside = contrast.units.clean[..., None] == units  # [batch, pos, target]
-    active = clean.of(features.clamp(min=0)) > 0
+    active = clean.of(features.clamp(min=0)) != 0
     stands = ~(active | is_error) if is_asleep else active | is_error
     # Prompt by prompt and within it target by target: neighbours in memory.
     prompt, target, pos = (inside & stands).transpose(1, 2).nonzero().unbind(1)
     there = gradient.gradient[prompt, pos]
     feature, from_error = features.clamp(min=0)[target], is_error[target]
-    at_read = dictionary.encoder_rows(feature)
+    read = None if site.read is None else site.read[prompt, pos]
+    at_read = dictionary.rows_at(feature, read)
     at_write = torch.zeros_like(there)
     along = (there * dictionary.W_dec[feature]).sum(-1)
     if bool(from_error.any()):
         error = there[from_error]
         is_active = clean.active(prompt[from_error], pos[from_error])
         at_write[from_error] = error
-        at_read[from_error] = -dictionary.pull_back(error @ dictionary.W_dec.T, is_active)
+        read = None if read is None else read[from_error]
+        at_read[from_error] = -dictionary.pull_back(error @ dictionary.W_dec.T, is_active, read)
         if dictionary.W_skip is not None:
             at_read[from_error] -= error @ dictionary.W_skip.T
     rows = Rows(
@@ -109,6 +114,7 @@ def target_rows(
         target=target,
         effect_weight=torch.where(from_error, 1.0, along),
         plain_weight=(~from_error).to(along),
+        first=torch.zeros_like(pos),
     )
     return rows, at_read, at_write
 
@@ -143,5 +149,6 @@ def metric_rows(
         target=torch.zeros_like(prompt),
         effect_weight=ones,
         plain_weight=ones,
+        first=torch.zeros_like(pos),
     )
     return rows, vectors

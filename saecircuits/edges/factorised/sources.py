@@ -11,6 +11,7 @@ Error nodes and token embeddings write a vector of their own at every token.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -57,9 +58,18 @@ class Sources:
     whole: Float[Tensor, "batch pos d_out"]
     units: tuple[UnitSources, ...]
 
+    @cached_property
+    def first(self) -> Int[Tensor, " batch"]:
+        """The first token of every prompt that any of them is at; one too far where none is."""
+        n_prompt, n_pos = self.whole.shape[:2]
+        first = torch.full((n_prompt,), n_pos, device=self.whole.device)
+        for unit in self.units:
+            first.scatter_reduce_(0, unit.prompt, unit.pos, "amin")
+        return first
+
 
 def read_sources(contrast: Contrast, spots: Sequence[Spot], *, token_scale: float) -> Sources:
-    """What the nodes of one place write; embeddings as they enter the stream."""
+    """What the nodes of one place write; embeddings and their features as they enter the stream."""
     spots = tuple(sorted(spots))
     place, device = spots[0].place, contrast.model.device
     features = torch.tensor(
@@ -69,8 +79,10 @@ def read_sources(contrast: Contrast, spots: Sequence[Spot], *, token_scale: floa
         whole = contrast.change(TOKENS) * token_scale
         directions = whole.new_zeros(0, whole.shape[-1])
     else:
-        whole = contrast.error_change(place)
-        directions = contrast.model.splices[place].dictionary.W_dec[features]
+        splice = contrast.model.splices[place]
+        scale = token_scale if splice.site.kind == "embed" else 1.0
+        whole = contrast.error_change(place) * scale
+        directions = splice.dictionary.W_dec[features] * scale
     return Sources(spots, directions, whole, tuple(_units(contrast, spots, like=whole)))
 
 

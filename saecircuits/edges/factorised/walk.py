@@ -7,21 +7,32 @@
     attention            rows are crossed into the heads, where earlier sources meet them
 
 A row that has crossed an attention layer and comes to another component, with no cut of the stream
-before, leaves the heads again: it becomes a row at every token it reaches, and the way goes on.
+before, leaves the heads again: it becomes a row at every token it reaches, and the way goes on
+(`spread`), for so many rows at one time that they stay small.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from saecircuits.edges.factorised.attention import Crossing, cross, joined, leave
+from saecircuits.edges.factorised.attention import Crossing, cross, joined
 from saecircuits.edges.factorised.meeting import Meeting
 from saecircuits.edges.factorised.rows import Rows, metric_rows, target_rows
 from saecircuits.edges.factorised.sources import Inside, Sources, project, read_sources
+from saecircuits.edges.factorised.spread import (
+    Plane,
+    gather,
+    leave,
+    most_cells,
+    pieces,
+    planes,
+    read_back,
+    sum_of,
+)
 from saecircuits.edges.factorised.way import Station, stations
 from saecircuits.edges.parts import HEADS, LATER, RESIDUAL, Part, head_parts
 from saecircuits.nodes.contrast import Contrast
@@ -48,6 +59,15 @@ class Met:
     parts: tuple[Part, ...]
     part_effects: Float[Tensor, "n_part n_target n_source"]
 
+    def plus(self, other: "Met") -> "Met":
+        """With what other rows of the same targets have met."""
+        return replace(
+            self,
+            effects=self.effects + other.effects,
+            weights=self.weights + other.weights,
+            part_effects=self.part_effects + other.part_effects,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class State:
@@ -59,15 +79,18 @@ class State:
             the stream: for a target at its output, and in a block whose MLP and attention read the
             same stream, where the MLP is nothing that the attention layer writes to.
         crossed: the layer into whose heads rows were crossed.
-        crossing: cotangents inside those heads, by the ways in `labels`.
+        crossing: cotangents inside those heads, by the ways in `labels`: all rows by the first
+            way, then all by the second. Of spread rows what each is read by (`spread.gather`).
+        planes: of spread rows; None for rows at their targets' own tokens.
     """
 
     rows: Rows
     stream: dict[str, Float[Tensor, "n_row d_model"]]
     beside: dict[str, Float[Tensor, "n_row d_model"]] | None = None
     crossed: int | None = None
-    crossing: Crossing | None = None
+    crossing: Crossing | Float[Tensor, "n_way_row many_heads d_head"] | None = None
     labels: tuple[str, ...] = ()
+    planes: tuple[Plane, ...] | None = None
 
 
 class Walk:
@@ -112,50 +135,37 @@ class Walk:
         other._is_asleep, other.is_split = True, False
         return other
 
-    @property
-    def n_pos(self) -> int:
-        """Tokens of a prompt, padding included."""
-        return self.contrast.tokens.shape[1]
-
     def back_from_metric(self) -> Iterator[Met]:
         """What the metric reads directly, place by place."""
         rows, vectors = metric_rows(self.contrast, self.run.unembedding)
-        yield from self._back(State(rows, {"": vectors}), len(self.way))
+        yield from self._in_pieces(
+            rows, self.way[::-1], lambda rows, some: State(rows, {"": vectors[some]})
+        )
 
     def back_from(self, targets: tuple[Spot, ...], gradient: PlaceGradient) -> Iterator[Met]:
         """What some targets, all of one place, read directly, place by place."""
-        place = targets[0].place
-        own, end = self._before(place)
         rows, at_read, at_write = target_rows(
             self._readers, targets, gradient, is_asleep=self._is_asleep
         )
-        state = self._begin(targets, rows, at_read, at_write)
-        yield from self._back(state, end, own=own)
+        own, way = self._before(targets[0].place)
+        yield from self._in_pieces(
+            rows,
+            way,
+            lambda rows, some: self._begin(targets, own, rows, (at_read[some], at_write[some])),
+        )
 
-    def unfolds(self, place: int) -> bool:
-        """True where the way back from a place passes an attention layer densely."""
-        own, end = self._before(place)
-        crossed = place == self.way[own].heads
-        for index in reversed(range(end)):
-            station = self.way[index]
-            if station.kind in ("stream", "tokens"):
-                return False
-            if crossed and self._passes(station):
-                return True
-            is_open = station.place is None or index == own
-            crossed |= station.kind == "attention" and is_open and station.heads is None
-        return False
-
-    def _before(self, place: int) -> tuple[int, int]:
-        """Index of a place's own station, and of the first station that is not before the place."""
-        own = next(
+    def _before(self, place: int) -> tuple[Station, tuple[Station, ...]]:
+        """A place's own station, and the stations before the place, the last one first."""
+        index = next(
             index
             for index, station in enumerate(self.way)
             if place in (station.place, station.heads)
         )
-        # What stands at an attention layer's output has the layer's own heads before it.
-        station = self.way[own]
-        return own, own + (station.kind == "attention" and place != station.heads)
+        own, before = self.way[index], self.way[:index]
+        if own.kind == "attention" and place != own.heads:
+            # What stands at an attention layer's output has the layer's own heads before it.
+            before = (*before, replace(own, place=None))
+        return own, before[::-1]
 
     def _passes(self, station: Station) -> bool:
         """True where something gets through a component's place: itself, or skip weights."""
@@ -165,18 +175,70 @@ class Walk:
             return True
         return self.contrast.model.splices[station.place].dictionary.W_skip is not None
 
+    def _leaves_again(self, way: tuple[Station, ...]) -> bool:
+        """True where rows inside an attention layer's heads leave them before they meet a source.
+
+        Args:
+            way: the stations before the layer.
+        """
+        for station in way:
+            if self._passes(station):
+                return True
+            if station.kind in ("stream", "tokens") or station.place in self.sources:
+                return False
+        return False
+
+    def _first(self, way: tuple[Station, ...]) -> Int[Tensor, " batch"]:
+        """The first token of every prompt at which rows meet a source on their way."""
+        n_prompt, n_pos = self.contrast.tokens.shape
+        first = torch.full((n_prompt,), n_pos, device=self.contrast.tokens.device)
+        for station in way:
+            for place in (station.place, station.heads):
+                if place in self.sources:
+                    first = torch.minimum(first, self.sources[place].first)
+            if station.kind in ("stream", "tokens"):
+                break
+        return first
+
+    def _in_pieces(
+        self, rows: Rows, way: tuple[Station, ...], begin: Callable[[Rows, Tensor], State]
+    ) -> Iterator[Met]:
+        """Rows on their way, those that can meet a source: a bounded number at one time."""
+        rows = replace(rows, first=self._first(way)[rows.prompt])
+        kept = (rows.pos >= rows.first).nonzero()[:, 0]
+        counts = (rows.pos - rows.first + 1)[kept]
+        attention = self.run.blocks[0].attention
+        found: list[Met] = []
+        parts = pieces(counts, most_cells(attention))
+        for part in parts:
+            here = kept[part]
+            walked = self._back(begin(rows.some(here), here), way)
+            if len(parts) == 1:
+                yield from walked
+                return
+            mets = list(walked)
+            found = [a.plus(b) for a, b in zip(found, mets, strict=True)] if found else mets
+        yield from found
+
     def _begin(
         self,
         targets: tuple[Spot, ...],
+        station: Station,
         rows: Rows,
-        at_read: Float[Tensor, "n_row d_in"],
-        at_write: Float[Tensor, "n_row d_out"],
+        vectors: tuple[Float[Tensor, "n_row d_in"], Float[Tensor, "n_row d_out"]],
     ) -> State:
-        """From the tensors of the targets' site to the stream, or into the heads before it."""
-        place = targets[0].place
-        station = self.way[self._before(place)[0]]
+        """From the tensors of the targets' site to the stream, or into the heads before it.
+
+        Args:
+            station: of the site.
+            vectors: cotangents of what the site reads and of what it writes.
+        """
+        place, (at_read, at_write) = targets[0].place, vectors
         if station.kind == "stream":
-            return State(rows, {"": at_read + at_write})
+            at_stream = at_read + at_write
+            # Tokens stand as they enter the stream.
+            scale = self.run.token_scale if station.is_scaled else 1.0
+            return State(rows, {"": at_stream / scale})
         block = self.run.blocks[station.layer]
         if station.kind == "attention" and place == station.heads:
             attention = block.attention
@@ -197,18 +259,12 @@ class Walk:
             _add(stream, label, block.mlp.pull_back(written, rows.prompt, rows.pos))
         return State(rows, stream, beside={} if block.is_parallel else None)
 
-    def _back(self, state: State, end: int, *, own: int | None = None) -> Iterator[Met]:
-        """Over the stations before `end`, to the nearest cut of the whole stream.
-
-        Args:
-            own: the target's own station: the site there is no cut before the target.
-        """
-        for index in reversed(range(end)):
-            station = self.way[index]
-            place = None if index == own else station.place
+    def _back(self, state: State, way: tuple[Station, ...]) -> Iterator[Met]:
+        """Over the stations of a way, to the nearest cut of the whole stream."""
+        for number, station in enumerate(way, start=1):
             if state.crossing is not None and self._passes(station):
                 state = self._unfold(state)
-            stream = state.stream
+            stream, place = state.stream, station.place
             # Parallel blocks: the MLP's cotangent belongs to the stream, not to what attention adds
             if station.kind == "attention" and state.beside is not None:
                 stream, state = state.beside, replace(state, beside=None)
@@ -219,6 +275,9 @@ class Walk:
             if station.kind == "mlp" and self._passes(station):
                 state = self._through_mlp(station, state)
             elif station.kind == "attention" and place is None and stream:
+                if station.heads is None and self._leaves_again(way[number:]):
+                    # Nobody asks how rows came into heads that they leave again.
+                    stream = {self._later: sum_of(stream.values())}
                 values = self._into_heads(station, stream, state.rows)
                 if station.heads is None:
                     state = self._cross(station, values, state)
@@ -240,6 +299,8 @@ class Walk:
 
     def _read(self, station: Station, vectors: Tensor, rows: Rows) -> Tensor:
         """From what a transcoder reads back to the stream."""
+        if station.reads_stream:
+            return vectors
         with_weight = not station.reads_before_weight
         norm = self.run.blocks[station.layer].mlp.norm
         return norm.pull_back(vectors, rows.prompt, rows.pos, with_weight=with_weight)
@@ -256,32 +317,30 @@ class Walk:
         }
 
     def _cross(self, station: Station, values: dict[str, Tensor], state: State) -> State:
-        attention, rows = self.run.blocks[station.layer].attention, state.rows
-        crossings = [cross(attention, value, rows.prompt, rows.pos) for value in values.values()]
-        return replace(
-            state, crossed=station.layer, crossing=joined(crossings), labels=tuple(values)
-        )
+        attention, rows, on = self.run.blocks[station.layer].attention, state.rows, state.planes
+        ways = values.values()
+        if on is None:
+            crossing = joined([cross(attention, value, rows.prompt, rows.pos) for value in ways])
+        else:
+            crossing = torch.cat([gather(attention, value, rows, on) for value in ways])
+        return replace(state, crossed=station.layer, crossing=crossing, labels=tuple(values))
 
     def _unfold(self, state: State) -> State:
         """Out of the heads again: a row for every token that rows have reached."""
-        assert state.beside is None
-        rows = state.rows
-        attention = self._crossed(state)
-        # An origin is the row that a target began with. All its ways are added up here: what comes
-        # before is linear in the vector at each token, wherever that came from.
-        n_origin = int(rows.origin.max()) + 1 if len(rows.origin) else 0
-        n_pos = attention.pattern.shape[-1]
-        dense = rows.effect_weight.new_zeros(n_origin, n_pos, attention.W_O.shape[-1])
-        for vectors in state.stream.values():
-            dense.index_put_((rows.origin, rows.pos), vectors, accumulate=True)
-        if state.crossing is not None:
-            n_way = len(state.labels)
-            prompt, pos, origin = (x.repeat(n_way) for x in (rows.prompt, rows.pos, rows.origin))
-            for at, row, vectors in leave(attention, state.crossing, prompt, pos):
-                dense[:, at].index_add_(0, origin[row], vectors)
-        reached = _reached(rows, n_origin, n_pos)
-        label = LATER if self.is_split else ""
-        return State(rows.spread(reached), {label: dense[reached]})
+        assert state.beside is None and state.crossing is not None
+        attention, rows, n_way = self._crossed(state), state.rows, len(state.labels)
+        if isinstance(state.crossing, Tensor):
+            left = sum_of(state.crossing.chunk(n_way))
+            vectors = read_back(attention, left, rows.prompt, rows.pos)
+            vectors += sum_of(state.stream.values())
+            return State(rows, {self._later: vectors}, planes=state.planes)
+        # What comes before is linear in the vector at each token, wherever that came from.
+        spread = rows.spread()
+        vectors = leave(attention, state.crossing, rows, spread, n_way=n_way)
+        own = (spread.pos == rows.pos[spread.origin]).nonzero()[:, 0]
+        for at_own in state.stream.values():
+            vectors.index_add_(0, own, at_own)
+        return State(spread, {self._later: vectors}, planes=planes(spread))
 
     def _meet(self, sources: Sources, stream: dict[str, Tensor], state: State) -> Met:
         parts = [Part(label or RESIDUAL) for label in stream]
@@ -293,8 +352,11 @@ class Walk:
             meeting.add_direct(vectors, part=number if self.is_split else None)
         if state.crossing is not None:
             inside = self._project(sources, state)
-            part = len(stream) if self.is_split else None
-            meeting.add_crossing(state.crossing, inside, part=part, n_way=len(state.labels))
+            part, n_way = len(stream) if self.is_split else None, len(state.labels)
+            if isinstance(state.crossing, Tensor):
+                meeting.add_gathered(state.crossing, inside, part=part, n_way=n_way)
+            else:
+                meeting.add_crossing(state.crossing, inside, part=part, n_way=n_way)
         return self._met(sources, meeting, parts)
 
     def _meet_heads(self, sources: Sources, values: dict[str, Tensor], rows: Rows) -> Met:
@@ -322,16 +384,14 @@ class Walk:
         assert state.crossed is not None, "nothing was crossed"
         return self.run.blocks[state.crossed].attention
 
+    @property
+    def _later(self) -> str:
+        return LATER if self.is_split else ""
+
     def _passed(self, name: str, label: str) -> str:
         if not self.is_split:
             return ""
         return f"{name}>{label}" if label else name
-
-
-def _reached(rows: Rows, n_origin: int, n_pos: int) -> Bool[Tensor, "n_origin pos"]:
-    """The tokens up to the last one at which each origin stands."""
-    last = rows.pos.new_zeros(n_origin).scatter_reduce_(0, rows.origin, rows.pos, "amax")
-    return torch.arange(n_pos, device=last.device) <= last[:, None]
 
 
 def _add(stream: dict[str, Tensor], label: str, vectors: Tensor) -> None:

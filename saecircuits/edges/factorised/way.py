@@ -14,6 +14,7 @@ class Station:
     Attributes:
         kind: `tokens` begins the stream; `stream` is a site on all of it.
         place: the site that cuts the station's output; None where it is not cut.
+        is_scaled: true of the dictionary of token embeddings, whose units are those of the tokens.
         heads: attention: the site that cuts the heads' results before the output weights, or None.
     """
 
@@ -23,18 +24,24 @@ class Station:
     heads: int | None = None
     is_transcoder: bool = False
     reads_before_weight: bool = False
+    reads_stream: bool = False
+    is_scaled: bool = False
 
 
 def stations(model: SplicedModel) -> tuple[Station, ...]:
     """All stations of a model, from the token embedding to the last block's stream."""
     at = {(splice.site.layer, splice.site.kind): i for i, splice in enumerate(model.splices)}
     way = [Station("tokens", -1, TOKENS)]
+    if (0, "embed") in at:
+        way.append(Station("stream", -1, at[0, "embed"], is_scaled=True))
     for layer in range(model.n_layers):
         if (layer, "resid_pre") in at:
             way.append(Station("stream", layer, at[layer, "resid_pre"]))
         way.append(
             Station("attention", layer, at.get((layer, "attn_out")), heads=at.get((layer, "heads")))
         )
+        if (layer, "resid_mid") in at:
+            way.append(Station("stream", layer, at[layer, "resid_mid"]))
         mlp = at.get((layer, "mlp_out"))
         site = None if mlp is None else model.splices[mlp].site
         way.append(
@@ -44,6 +51,7 @@ def stations(model: SplicedModel) -> tuple[Station, ...]:
                 mlp,
                 is_transcoder=site is not None and site.is_transcoder,
                 reads_before_weight=site is not None and site.reads_before_weight,
+                reads_stream=site is not None and site.reads_stream,
             )
         )
         if (layer, "resid_post") in at:

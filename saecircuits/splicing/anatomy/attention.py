@@ -41,6 +41,7 @@ class Attention:
             none.
         cap: the soft-cap on scores, which the scaled product passes before the softmax.
         alibi: what a score gains for every position that the key is further on, by head.
+        shared: so many neighbouring query heads have one key head and one value head.
     """
 
     W_Q: Float[Tensor, "head d_model d_head"]
@@ -64,6 +65,7 @@ class Attention:
     b_V: Float[Tensor, "head d_head"]
     cap: float | None = None
     alibi: Float[Tensor, " head"] | None = None
+    shared: int = 1
 
     @property
     def read_at_others(self) -> Float[Tensor, "many_heads d_model d_head"]:
@@ -203,6 +205,7 @@ def read_attention(
         scale=scores.scale, slope=scores.slope, q_norm=q_norm, k_norm=k_norm, rotary=rotary,
         norm=norms[0], post_norm=norms[1], is_held=recording.is_held,
         b_Q=biases[0], b_K=biases[1], b_V=biases[2], cap=scores.cap, alibi=scores.alibi,
+        shared=n_heads // len(recording.weight(name, "W_K")),
     )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from saecircuits.splicing.anatomy.norms import Norm
 from saecircuits.splicing.anatomy.recording import Recording
 from saecircuits.splicing.sites import MlpHooks
 
+_ROWS = 512
+
 
 @dataclass(frozen=True, eq=False)
 class Mlp:
@@ -37,10 +39,14 @@ class Mlp:
         """Vector-Jacobian product from what the MLP adds to the stream to the stream it reads."""
         if self.post_norm is not None:
             cotangent = self.post_norm.pull_back(cotangent, prompt, pos)
-        hidden = cotangent @ self.W_out.T
+        token = prompt * self.branches[0][0].shape[1] + pos
         read = torch.zeros_like(cotangent)
-        for gate, W_read in self.branches:
-            read += (hidden * gate[prompt, pos]) @ W_read.T
+        # Hidden units are many and gone again: few rows at a time stay in the processor's cache.
+        for start in range(0, len(cotangent), _ROWS):
+            some = slice(start, start + _ROWS)
+            hidden = cotangent[some] @ self.W_out.T
+            for gate, W_read in self.branches:
+                read[some] += gate.flatten(0, 1)[token[some]].mul_(hidden) @ W_read.T
         return self.norm.pull_back(read, prompt, pos)
 
     def push(

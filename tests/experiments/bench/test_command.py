@@ -1,12 +1,14 @@
 """`python -m experiments.bench.run`: what it refuses, what it measures, and what it writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from experiments.bench import carrying, run
 from experiments.bench.carrying import carry_out
+from experiments.bench.distant import DISTANT
 from experiments.bench.jobs import Job, curve_jobs, jobs_of
 from experiments.bench.results import Result
 from experiments.bench.sizes import SIZES
@@ -80,6 +82,29 @@ def test_a_size_and_an_engine_are_measured_alone(
     printed = capsys.readouterr()
     assert "batched VJP" in printed.out
     assert "2 of 2: batched-vjp of tiny" in printed.err
+
+
+def test_distant_sites_are_measured_alone_and_a_model_that_is_not_there_is_skipped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "carry_out_elsewhere", carry_out)
+    small = replace(DISTANT["llama-12"], d_model=24, n_layers=5, layers=(0, 3), max_nodes=20)
+    monkeypatch.setitem(DISTANT, "llama-12", small)
+    run.main(["--sizes", "llama-12", "smollm2-3", "--only", "distant", "--out", str(tmp_path)])
+    assert "smollm2-3 is skipped: give its model's folder by --model" in capsys.readouterr().err
+    written = json.loads((tmp_path / "performance.json").read_text(encoding="utf-8"))
+    found = written["distant"]
+    assert {one["size"] for one in found} == {"llama-12"}
+    ways = [(one["thresholds"], one["engine"]) for one in found]
+    assert ways == [(t, e) for t in ("held", "crossed") for e in ("auto", "reference")]
+    assert [one["difference"] is None for one in found] == [True, False] * 2
+    assert all(one["difference"] < 1e-5 for one in found[1::2])
+    assert all(one["edge_seconds"] > 0 and one["node_seconds"] > 0 for one in found)
+    assert {wish["wanted"] for wish in written["wanted"]} == {
+        "at most 0.5", "at most 1.1", "at most 500 MB",
+    }  # fmt: skip
+    page = (tmp_path / "performance.md").read_text(encoding="utf-8")
+    assert "after layers 0, 3" in page
 
 
 def test_everything_is_measured_unless_told() -> None:

@@ -65,7 +65,8 @@ def test_figures_are_read_back(found: Benchmark, tmp_path: Path) -> None:
     write(found, tmp_path)
     value = json.loads((tmp_path / FIGURES).read_text(encoding="utf-8"))
     assert set(value) == {
-        "machine", "command", "nodes", "edges", "parts", "ablations", "curves", "slopes", "wanted",
+        "machine", "command", "nodes", "edges", "parts", "ablations", "distant", "curves", "slopes",
+        "wanted",
     }  # fmt: skip
     assert set(value["edges"][0]) >= {
         "size", "engine", "threads", "edges", "cpu_seconds", "peak_bytes", "measured_share",

@@ -1,0 +1,108 @@
+"""What a dictionary says of itself against what is done with it: model, hook point, weights.
+
+A dictionary of another layer, of another model, or of a model whose weights were processed, has the
+right widths, reads numbers, and is wrong. What its settings say is compared with where it is put.
+"""
+
+from typing import Any
+
+from saecircuits.errors import DictionaryError, ModelError
+from saecircuits.splicing.layouts.found import Declared
+from saecircuits.splicing.sites import Site, is_same_tensor
+
+
+def declared_by(sae: Any) -> Declared:
+    """What the settings of a SAE of sae_lens say; a field is None where they do not."""
+    metadata = sae.cfg.metadata
+    excluded = metadata.exclude_special_tokens
+    return Declared(
+        model=metadata.model_name,
+        prepend_bos=metadata.prepend_bos,
+        excludes_special_tokens=tuple(excluded) if isinstance(excluded, list) else excluded,
+        context_size=metadata.context_size,
+        normalisation=str(sae.cfg.normalize_activations or "none"),
+        hf_reads=metadata.hf_hook_name,
+    )
+
+
+def declared_otherwise(sae: Any, site: Site, name: str, *, insist: bool) -> list[str]:
+    """What a SAE of sae_lens says against where it is put, if that is insisted on.
+
+    Args:
+        name: of the model.
+
+    Raises:
+        DictionaryError: it says something else, and nobody insists.
+    """
+    found: list[str] = []
+    for check in (
+        lambda: _check_hook(sae, site),
+        lambda: check_model(sae.cfg.metadata.model_name, name, site.hook),
+    ):
+        try:
+            check()
+        except DictionaryError as error:
+            if not insist:
+                raise
+            found.append(str(error).partition(";")[0])
+    return found
+
+
+def _check_hook(sae: Any, site: Site) -> None:
+    metadata = sae.cfg.metadata
+    # Of a transcoder `hook_name` is what it reads, which the site was made from.
+    trained_at = metadata.hook_name_out
+    if not site.is_transcoder:
+        trained_at = trained_at or metadata.hook_name
+    if trained_at is not None and not is_same_tensor(trained_at, site.hook):
+        raise DictionaryError(
+            f"the dictionary for {site.hook!r} says that it was trained at {trained_at!r}; splice "
+            "it there, or give insist=True to have it here all the same"
+        )
+
+
+def check_model(made_for: str | None, name: str, site: str) -> None:
+    """Refuses a dictionary that was made for another of the models that transformer_lens knows.
+
+    Names that it does not know (a folder's, say) say nothing, and are not compared.
+
+    Raises:
+        DictionaryError: naming both models.
+    """
+    theirs, ours = _official(made_for), _official(name)
+    if theirs is not None and ours is not None and theirs != ours:
+        raise DictionaryError(
+            f"the dictionary for {site!r} says that it was trained on {made_for!r}, but the model "
+            f"is {name!r}; use dictionaries of this model, or give insist=True to have it all the "
+            "same"
+        )
+
+
+def check_unprocessed(bridge: Any, name: str) -> None:
+    """Refuses a bridge whose weights were folded or centred after loading.
+
+    Raises:
+        ModelError: it says how to load the model.
+    """
+    if getattr(bridge, "_weights_processed", False):
+        raise ModelError(
+            f"the weights of the bridge over {name!r} were folded or centred, and dictionaries "
+            "read the model's own activations; give one without enable_compatibility_mode(), or "
+            "with its no_processing=True"
+        )
+
+
+def _official(name: str | None) -> str | None:
+    """The name on the hub of a model that transformer_lens knows, or None."""
+    if name is None:
+        return None
+    from transformer_lens import supported_models
+
+    # Where the hub has put what transformer_lens calls plain gpt2.
+    wanted = name.lower().removeprefix("openai-community/")
+    for official in supported_models.OFFICIAL_MODEL_NAMES:
+        aliases = supported_models.MODEL_ALIASES.get(official, [])
+        names = [official, official.rpartition("/")[2], *aliases]
+        if wanted in (known.lower() for known in names):
+            return official
+    return None

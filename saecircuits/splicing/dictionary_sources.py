@@ -1,0 +1,161 @@
+"""Where dictionaries come from, one word each: `RELEASE[:IDS]`, `FOLDER[:IDS]`, `OWNER/NAME[:IDS]`.
+
+A release is one of sae_lens's registry, a folder is walked, a repository is one of the Hugging Face
+hub. Ids have commas between them and may be patterns; `all` stands for every one. What a source has
+is listed before any weights are read or fetched (`splicing.offers`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saecircuits.errors import InputError, UnknownNameError, cut, public_path
+from saecircuits.splicing.declared import declared_by
+from saecircuits.splicing.folders import read_dictionaries
+from saecircuits.splicing.hub import fetched_settings, is_repository, revision_of
+from saecircuits.splicing.layouts.found import Declared, FoundDictionary, Unread
+from saecircuits.splicing.offers import Offer, check_one_each, chosen
+from saecircuits.splicing.releases import list_release, registry
+from saecircuits.splicing.sites import kind_of_hook, layer_of_hook
+
+
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """A dictionary that was loaded.
+
+    Attributes:
+        hook: the hook point that it writes.
+        dictionary: a SAE of sae_lens, or a `Dictionary`.
+        declared: what its files say of its training.
+        offer: what it was before it was loaded.
+    """
+
+    hook: str
+    dictionary: Any
+    declared: Declared
+    offer: Offer
+
+
+def list_dictionaries(source: str | Path) -> tuple[Offer, ...]:
+    """What a release, folder or repository has; no weights are fetched or read.
+
+    Raises:
+        UnknownNameError: neither a release of the registry, nor a folder, nor the form of a
+            repository's name.
+        ModelError: a repository that is neither cached nor in reach.
+        DictionaryError: a folder without dictionaries.
+    """
+    name = str(source)
+    if Path(name).is_dir():
+        return _of_folder(Path(name), name)
+    if name in registry():
+        return list_release(name)
+    if is_repository(name):
+        return _of_folder(fetched_settings(name), name)
+    raise UnknownNameError("release, folder or repository of dictionaries", name, registry())
+
+
+def asked_for(
+    words: str | Path | Sequence[str | Path], sites: str | Sequence[str] | None = None
+) -> tuple[Offer, ...]:
+    """The dictionaries that some words name, one for a place.
+
+    Args:
+        words: `SOURCE` for its default, or `SOURCE:IDS`.
+        sites: a kind of tensor, or hook names, that each source is narrowed to.
+
+    Raises:
+        InputError: no word; two dictionaries for one place; and what `chosen` refuses.
+    """
+    given = [words] if isinstance(words, str | Path) else list(words)
+    if not given:
+        raise InputError(
+            "no dictionaries were named; give a release, a folder or a repository, such as "
+            "dictionaries='gpt2-small-res-jb'"
+        )
+    found: list[Offer] = []
+    for word in given:
+        source, patterns = parsed(word)
+        found += chosen(list_dictionaries(source), patterns, sites)
+    check_one_each(found)
+    return tuple(found)
+
+
+def parsed(word: str | Path) -> tuple[str, tuple[str, ...]]:
+    """The source of a word, and the ids or patterns of ids; none for the source's default."""
+    text = str(word)
+    # A folder may have a colon in its name, and a drive's letter has one behind it.
+    if Path(text).is_dir() or ":" not in text:
+        return text, ()
+    source, _, ids = text.rpartition(":")
+    patterns = tuple(part.strip() for part in ids.split(",") if part.strip())
+    if not source or not patterns:
+        raise InputError(
+            f"{cut(text, 80)!r} names no dictionaries; write SOURCE, or SOURCE:ID,ID with ids or "
+            "patterns of the source, such as gpt2-small-res-jb:blocks.8.hook_resid_pre"
+        )
+    return source, patterns
+
+
+def brought(offer: Offer) -> Brought:
+    """The dictionary of an offer, read, and fetched where that is needed."""
+    found = offer.load()
+    if isinstance(found, FoundDictionary):
+        return Brought(found.writes, found.load(), found.declared, offer)
+    metadata = found.cfg.metadata
+    hook = metadata.hook_name_out or metadata.hook_name
+    if hook is None:
+        raise InputError(
+            f"the settings of {offer.name!r} do not say where it belongs; load it with sae_lens "
+            "and give it to splice() by its hook point"
+        )
+    return Brought(hook, found, declared_by(found), offer)
+
+
+def public_name(one: Brought) -> str:
+    """What loads a dictionary, as it may stand in a published file: no folders above its own."""
+    return f"{public_path(one.offer.source)}:{one.offer.id}"
+
+
+def revisions_of(offers: Sequence[Offer]) -> dict[str, str]:
+    """The commits of the repositories that dictionaries come from, by repository."""
+    known = registry()
+    sources = {offer.source for offer in offers}
+    repositories = {known[name].repo_id if name in known else name for name in sources}
+    found = {name: revision_of(name) for name in sorted(repositories) if is_repository(name)}
+    return {name: commit for name, commit in found.items() if commit is not None}
+
+
+def _of_folder(folder: Path, source: str) -> tuple[Offer, ...]:
+    listing = read_dictionaries(folder)
+    found = [_offer(one, folder, source) for one in listing.dictionaries]
+    unread = [_not_read(one, folder, source) for one in listing.unread]
+    return tuple(sorted([*found, *unread], key=lambda offer: offer.id))
+
+
+def _offer(one: FoundDictionary, folder: Path, source: str) -> Offer:
+    layer = layer_of_hook(one.writes)
+    return Offer(
+        source=source,
+        id=_id(one.path, folder),
+        hook=one.writes,
+        layer=layer,
+        kind="transcoder" if one.reads != one.writes else kind_of_hook(one.writes),
+        width=one.d_sae,
+        l0=None,
+        variance_explained=None,
+        model=one.declared.model,
+        load=lambda: one,
+    )
+
+
+def _not_read(one: Unread, folder: Path, source: str) -> Offer:
+    return Offer(
+        source, _id(one.path, folder), None, None, None, None, None, None, None,
+        load=lambda: None, refused=one.reason,
+    )  # fmt: skip
+
+
+def _id(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()

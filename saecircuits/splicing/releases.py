@@ -1,0 +1,129 @@
+"""Releases of sae_lens's registry: what one has, read off the registry itself.
+
+Nothing is fetched for a listing. The registry has ids and, for many releases, L0; layer, kind and
+width stand in ids, paths and names of releases, in the ways that releases write them:
+
+    blocks.8.hook_resid_pre_768                      layer_5/width_16k/average_l0_68
+    transcoder/layer_17_width_65k_l0_small_affine    l24r_8x        resid_post_layer_3_trainer_1
+
+What a dictionary really reads and writes is known from its settings, once it is fetched.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import log2
+from typing import Any, Final
+
+from saecircuits.errors import ModelError, UnknownNameError
+from saecircuits.splicing.offers import Offer
+from saecircuits.splicing.sites import kind_of_hook
+
+_HOOK: Final = re.compile(r"blocks\.\d+\.(?:hook_[a-z]+(?:_[a-z]+)*|attn\.hook_z)(?![a-z])")
+_LAYER: Final = re.compile(r"(?:layer_?|blocks\.|\bl)(\d+)(?!\d)")
+_WIDTH: Final = re.compile(r"(?:width_|[-_]w)(\d+)([km])", re.IGNORECASE)
+_POWER: Final = re.compile(r"width-2pow(\d+)")
+_COUNT: Final = re.compile(r"hook_[a-z_]+_(\d{3,})$")
+# Parts of names by what they say of the tensor; the first that is there counts.
+_KIND_WORDS: Final = (
+    ("transcoder", "transcoder"),
+    ("clt", "transcoder"),
+    ("resid_mid", "resid_mid"),
+    ("resid-mid", "resid_mid"),
+    ("embedding", "embed"),
+    ("res", "resid_post"),
+    ("lxr", "resid_post"),
+    ("mlp", "mlp_out"),
+    ("lxm", "mlp_out"),
+    ("att", "z"),
+    ("lxa", "attn_out"),
+)
+# The registry's conversions, by what their dictionaries are at, where no name says it.
+_AT_RESID_POST: Final = ("goodfire", "deepseek_r1", "qwen_scope", "llama_scope_r1_distill")
+
+
+def registry() -> dict[str, Any]:
+    """sae_lens's registry: releases by name."""
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    return get_pretrained_saes_directory()
+
+
+def list_release(release: str) -> tuple[Offer, ...]:
+    """The dictionaries of a release, in the registry's order; nothing is fetched.
+
+    Raises:
+        UnknownNameError: no such release.
+    """
+    known = registry()
+    if release not in known:
+        raise UnknownNameError("SAE release", release, known)
+    return tuple(_offers(release, known[release]))
+
+
+def _offers(release: str, entry: Any) -> Iterator[Offer]:
+    for sae_id, path in entry.saes_map.items():
+        hook = _HOOK.search(sae_id)
+        kind = kind_of_hook(hook[0]) if hook else _kind(entry, sae_id, path)
+        layer = _LAYER.search(sae_id) or _LAYER.search(path)
+        l0 = entry.expected_l0.get(sae_id, 0.0)
+        variance = entry.expected_var_explained.get(sae_id, 1.0)
+        yield Offer(
+            source=release,
+            id=sae_id,
+            hook=hook[0] if hook else None,
+            layer=None if layer is None or kind == "embed" else int(layer[1]),
+            kind=kind,
+            width=_width(sae_id) or _width(path) or _width(entry.repo_id),
+            # What the registry has where nothing was stated.
+            l0=None if l0 == 0.0 else float(l0),
+            variance_explained=None if variance == 1.0 else float(variance),
+            model=entry.model,
+            load=partial(_load, release, sae_id),
+        )
+
+
+def _kind(entry: Any, sae_id: str, path: str) -> str | None:
+    if entry.conversion_func in _AT_RESID_POST:
+        return "resid_post"
+    for text in (sae_id, path, entry.release, entry.repo_id.rpartition("/")[2]):
+        for word, kind in _KIND_WORDS:
+            if word in text.lower():
+                return kind
+    return None
+
+
+def _width(text: str) -> int | None:
+    if found := _WIDTH.search(text):
+        # 16k and 64k, 65k, 131k, 1m are the powers of two that are near; others count by 1,024.
+        count, power = int(found[1]), {"k": 1, "m": 2}[found[2].lower()]
+        near = 2 ** round(log2(count * 1000**power))
+        return near if abs(count * 1000**power / near - 1) < 0.05 else count * 1024**power
+    if found := _POWER.search(text):
+        return 2 ** int(found[1])
+    found = _COUNT.search(text)
+    return int(found[1]) if found else None
+
+
+def _load(release: str, sae_id: str) -> Any:
+    from sae_lens import SAE
+
+    with unreachable_refused(f"{sae_id!r} of release {release!r}"):
+        return SAE.from_pretrained(release, sae_id, device="cpu")
+
+
+@contextmanager
+def unreachable_refused(what: str) -> Iterator[None]:
+    """What is neither cached nor in reach as a ModelError.
+
+    Raises:
+        ModelError: it says to connect once.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(
+            f"{what} is not cached and cannot be fetched ({type(error).__name__}); connect once, "
+            "or use a shipped model"
+        ) from error

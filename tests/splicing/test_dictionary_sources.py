@@ -1,0 +1,183 @@
+"""Dictionaries of releases, folders and repositories: what is listed, taken, and recorded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sae_lens import SAE
+
+from saecircuits.errors import InputError, ModelError, UnknownNameError
+from saecircuits.splicing.dictionary_sources import asked_for, list_dictionaries, parsed
+from saecircuits.splicing.loading import load_model
+from saecircuits.splicing.releases import registry
+from tests.hub_cache import COMMIT, cached, hub_cache, small_sae, write_gpt2
+
+STREAM = "gpt2-small-res-jb"
+SPLIT = "gpt2-small-res-jb-feature-splitting"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """GPT-2 and two of its releases: one SAE to a hook, and eight widths at one."""
+    with hub_cache(tmp_path_factory.mktemp("hub")) as cache:
+        for name in ("gpt2", "openai-community/gpt2"):
+            cached(cache, name, write_gpt2)
+
+        def write_stream(folder: Path) -> None:
+            for seed, (name, path) in enumerate(registry()[STREAM].saes_map.items()):
+                small_sae(name, seed=seed).save_model(folder / path)
+
+        def write_split(folder: Path) -> None:
+            for seed, (name, path) in enumerate(registry()[SPLIT].saes_map.items()):
+                hook, _, width = name.rpartition("_")
+                small_sae(hook, seed=seed, d_sae=int(width) // 64).save_model(folder / path)
+
+        def write_mine(folder: Path) -> None:
+            for layer in (1, 4):
+                hook = f"blocks.{layer}.hook_mlp_out"
+                small_sae(hook, seed=layer, model="gpt2").save_model(folder / f"mlp/{layer}")
+
+        cached(cache, registry()[STREAM].repo_id, write_stream)
+        cached(cache, registry()[SPLIT].repo_id, write_split)
+        cached(cache, "somebody/my-saes", write_mine)
+        yield cache
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the SAEs that sae_lens was asked to load."""
+    ids: list[str] = []
+    load = SAE.from_pretrained.__func__  # pyright: ignore[reportFunctionMemberAccess]
+
+    def noted(cls: type, release: str, sae_id: str, **options: object) -> object:
+        ids.append(sae_id)
+        return load(cls, release, sae_id, **options)
+
+    monkeypatch.setattr(SAE, "from_pretrained", classmethod(noted))
+    return ids
+
+
+def test_of_a_release_a_small_default_is_loaded(cache: Path, loaded: list[str]) -> None:
+    model = load_model("gpt2", dictionaries=STREAM)
+    # Twelve layers before blocks and one behind the last: a quarter, a half and three quarters.
+    assert loaded == [f"blocks.{layer}.hook_resid_pre" for layer in (3, 6, 9)]
+    assert model.hooks == tuple(loaded)
+
+
+def test_ids_and_patterns(cache: Path, loaded: list[str]) -> None:
+    model = load_model("gpt2", dictionaries=f"{STREAM}:blocks.8.*,blocks.11.hook_resid_post")
+    assert loaded == ["blocks.8.hook_resid_pre", "blocks.11.hook_resid_post"]
+    assert model.describe()["dictionaries_from"] == {
+        hook: f"{STREAM}:{hook}" for hook in model.hooks
+    }
+    assert model.describe()["revisions"] == {registry()[STREAM].repo_id: COMMIT}
+
+
+def test_all_of_a_release(cache: Path) -> None:
+    assert len(asked_for(f"{STREAM}:all")) == 13
+    assert len(asked_for(f"{STREAM}:*_pre")) == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "sites", "message"),
+    [
+        (STREAM, "mlp_out", "unknown kind of site in 'gpt2-small-res-jb' 'mlp_out'"),
+        (STREAM, ["blocks.8.hook_mlp_out"], "unknown site with a dictionary"),
+        (f"{STREAM}:blocks.8.hook_resid_post", None, "or 'blocks.8.hook_resid_pre'"),
+        (f"{STREAM}:blocks.99.*", None, "unknown dictionary of 'gpt2-small-res-jb'"),
+        (f"{SPLIT}:*", None, "8 dictionaries were asked for at blocks.8.hook_resid_pre"),
+        (f"{SPLIT}:*_768,*_1536", None, "2 dictionaries were asked for"),
+        ([STREAM + ":blocks.8.*", SPLIT + ":*_768"], None, "2 dictionaries were asked for"),
+        ("gpt2-small-res-jbb", None, "did you mean 'gpt2-small-res-jb'"),
+        (f"{STREAM}:", None, "names no dictionaries"),
+        ([], None, "no dictionaries were named"),
+        ("no/such", None, "not cached and cannot be fetched"),
+    ],
+)
+def test_what_matches_nothing_or_too_much_is_refused_before_anything_is_loaded(
+    cache: Path,
+    loaded: list[str],
+    words: str | list[str],
+    sites: str | list[str] | None,
+    message: str,
+) -> None:
+    with pytest.raises(InputError, match=message.replace("*", r"\*")):
+        load_model("gpt2", dictionaries=words, sites=sites)
+    assert loaded == []
+
+
+def test_sites_of_none(cache: Path) -> None:
+    with pytest.raises(InputError, match="sites is empty"):
+        load_model("gpt2", dictionaries=STREAM, sites=[])
+
+
+def test_of_several_widths_the_named_one_is_taken(cache: Path, loaded: list[str]) -> None:
+    model = load_model("gpt2", dictionaries=f"{SPLIT}:blocks.8.hook_resid_pre_768")
+    assert loaded == ["blocks.8.hook_resid_pre_768"]
+    assert model.splices[0].dictionary.d_sae == 12
+    # Nothing is named: the narrowest is the default.
+    assert [offer.id for offer in asked_for(SPLIT)] == ["blocks.8.hook_resid_pre_768"]
+
+
+def test_a_repository_of_the_hub(cache: Path) -> None:
+    model = load_model("gpt2", dictionaries=["somebody/my-saes:mlp/4", f"{STREAM}:*.11.*pre"])
+    assert model.hooks == ("blocks.4.hook_mlp_out", "blocks.11.hook_resid_pre")
+    assert model.describe()["revisions"]["somebody/my-saes"] == COMMIT
+
+
+def test_a_folder_is_walked(cache: Path, tmp_path: Path) -> None:
+    write_gpt2(tmp_path / "mine", n_layer=2)
+    for layer in range(2):
+        hook = f"blocks.{layer}.hook_resid_post"
+        small_sae(hook, seed=layer).save_model(tmp_path / "saes" / f"layer {layer}")
+    model = load_model(tmp_path / "mine", dictionaries=tmp_path / "saes")
+    assert model.name == "mine"
+    assert model.hooks == ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
+    one = load_model(tmp_path / "mine", dictionaries=f"{tmp_path / 'saes'}:layer 1")
+    assert one.hooks == ("blocks.1.hook_resid_post",)
+    # Of an absolute path its last part alone is published.
+    assert one.describe()["dictionaries_from"] == {"blocks.1.hook_resid_post": "saes:layer 1"}
+
+
+def test_a_model_without_dictionaries_says_how_to_name_them(tmp_path: Path) -> None:
+    write_gpt2(tmp_path / "mine", n_layer=1)
+    with pytest.raises(ModelError, match="is a model without dictionaries; name them too"):
+        load_model(tmp_path / "mine")
+
+
+def test_every_release_can_be_listed_and_has_a_small_default() -> None:
+    for release, entry in registry().items():
+        offers = list_dictionaries(release)
+        assert [offer.id for offer in offers] == list(entry.saes_map)
+        assert all(offer.layer is not None or offer.kind == "embed" for offer in offers), release
+        assert all(offer.kind is not None for offer in offers), release
+        taken = asked_for(release)
+        assert 1 <= len(taken) <= 3, release
+        assert len({offer.place for offer in taken}) == len(taken), release
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        # hook or place, width, L0: read off the registry by hand
+        ("gemma-scope-2b-pt-res:layer_20/width_16k/average_l0_71", ("resid_post", 20, 16384, 71)),
+        ("gemma-scope-2b-pt-att:layer_0/width_65k/average_l0_16", ("z", 0, 65536, 16)),
+        ("mwhanna-qwen3-4b-transcoders:layer_9", ("transcoder", 9, None, None)),
+        ("qwen-scope-3.5-27b-w80k-l50:layer16", ("resid_post", 16, 81920, 50)),
+        ("llama_scope_lxm_8x:l16m_8x", ("mlp_out", 16, None, 50)),
+    ],
+)
+def test_what_a_listing_says(name: str, figures: tuple[object, ...]) -> None:
+    (offer,) = asked_for(name)
+    assert (offer.kind, offer.layer, offer.width, offer.l0) == figures
+
+
+def test_words(tmp_path: Path) -> None:
+    assert parsed("release:a,b*") == ("release", ("a", "b*"))
+    assert parsed("release") == ("release", ())
+    folder = tmp_path / "with:colon"
+    folder.mkdir()
+    assert parsed(folder) == (str(folder), ())
+    assert parsed(f"{folder}:a") == (str(folder), ("a",))
+    with pytest.raises(UnknownNameError, match="release, folder or repository"):
+        list_dictionaries("nothing of the kind")
