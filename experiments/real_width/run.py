@@ -25,7 +25,7 @@ import saecircuits as sc
 from saecircuits.features.texts import Contexts
 from saecircuits.memory_limit import read_limit
 from saecircuits.splicing import Dictionary, SplicedModel, splice
-from saecircuits.splicing.loading import random_bridge
+from saecircuits.splicing.booting import random_bridge
 from saecircuits.tasks import PromptPair, Task, tokenize
 
 

@@ -92,7 +92,7 @@ def discover(
             contexts_licence,
             is_shown=not no_contexts,
             model=spliced,
-            seed=settings.seed,
+            settings=settings,
         )
         run = sc.discover(
             spliced,

@@ -19,6 +19,7 @@ from saecircuits.splicing import SplicedModel
 
 _LISTED = 10
 _FEATURES_AT_ONCE = 64
+_WORDS_AT_ONCE = 2**15
 # The largest of n normal values is about sqrt(2 ln n) deviations. Unembeddings are not normal: on a
 # small trained model 1 in 100 random directions came to 1.2 times that.
 _CLEARLY = 1.2
@@ -67,7 +68,9 @@ def direct_logit_effects(
         if str(cfg.normalization_type).startswith("LN"):
             directions = directions - directions.mean(-1, keepdim=True)
         directions = directions * weight
-    effects = directions @ model.bridge.W_U.to(directions)
+    # Beside a model in less than float32, a few words of the vocabulary are widened at a time.
+    parts = model.bridge.W_U.split(_WORDS_AT_ONCE, dim=1)
+    effects = torch.cat([directions @ part.to(directions) for part in parts], dim=1)
     return effects - effects.mean(-1, keepdim=True)
 
 

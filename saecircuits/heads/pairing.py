@@ -172,8 +172,8 @@ def tables_of(
     figures = torch.stack([found.chosen.score, found.chosen.contrast], 1)
     pairs = _table(
         {
-            "query_term": [query_names[row] for row in found.chosen.query.tolist()],
-            "key_term": [key_names[kind] for kind in found.chosen.kind.tolist()],
+            "query_term": _named(query_names, found.chosen.query),
+            "key_term": _named(key_names, found.chosen.kind),
         },
         figures,
     )
@@ -198,6 +198,11 @@ def tables_of(
         "query_terms": by_name[0],
         "key_terms": by_name[1],
     }
+
+
+def _named(names: Sequence[str], numbers: Int[Tensor, " n"]) -> list[str]:
+    places: list[int] = numbers.tolist()
+    return [names[place] for place in places]
 
 
 def _table(ends: Mapping[str, Sequence[str]], figures: Float[Tensor, "n 2"]) -> pd.DataFrame:
