@@ -11,6 +11,8 @@ import pytest
 from saecircuits import cli
 from saecircuits.cli.options import CHOICES
 from saecircuits.edges.settings import AttributionSettings
+from saecircuits.nodes.baselines import BASELINES
+from saecircuits.nodes.shipped import BASELINE_NAMES
 
 SMALL = ["--max-nodes", "20", "--nodes", "30"]
 
@@ -227,6 +229,12 @@ def test_choices_reach_the_settings(
     if command == "attribute":
         printed = json.loads(capsys.readouterr().out)
         assert printed["edges_computed"] == record["summary"]["edges_computed"] > 17
+
+
+def test_help_names_the_baselines_of_the_table() -> None:
+    assert all(name == row.name for name, row in BASELINES.items())
+    assert CHOICES["baseline"][1] == "corrupted, mean, zero, or resample."
+    assert tuple(BASELINES) == BASELINE_NAMES
 
 
 def test_defaults_are_those_of_the_settings() -> None:

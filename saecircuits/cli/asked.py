@@ -178,14 +178,17 @@ def check_contexts(path: Path | None, licence: str | None) -> None:
 
 
 def contexts_of(
-    path: Path | None, licence: str | None, *, is_shown: bool, model: Any, seed: int
+    path: Path | None, licence: str | None, *, is_shown: bool, model: Any, settings: Any
 ) -> Any:
     """The text to look at features on."""
     from saecircuits.features.texts import generated_contexts, no_contexts, read_contexts
 
     if path is not None:
         return read_contexts(path, model, licence=licence, is_shown=is_shown)
-    return generated_contexts(model, seed=seed) if is_shown else no_contexts()
+    if not is_shown:
+        return no_contexts()
+    limit = int(settings.memory_limit)
+    return generated_contexts(model, seed=settings.seed, memory_limit=limit)
 
 
 def counts_of(option: str, given: str) -> list[int]:

@@ -1,7 +1,7 @@
 """Commands that look into a run, a prompt or a model."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -21,6 +21,8 @@ from saecircuits.cli.showing import (
     say,
     shown_progress,
 )
+
+_PAIRS_SHOWN: Final = 12
 
 
 @with_run
@@ -218,12 +220,13 @@ def attention(
     as_json: AsJson = False,
 ) -> None:
     """Say which features, or components, make a head look where it looks."""
-    import saecircuits as sc
+    from saecircuits.heads import Question, scores_of_head
     from saecircuits.heads.terms import check_basis
 
     check_basis(by)
     spliced = source.load()
-    found = sc.attention(spliced, prompt, layer, head, query=query, key=key, by=by)
+    asked = Question(query, key, by, top=None if as_json else _PAIRS_SHOWN)
+    found = scores_of_head(spliced, prompt, layer, head, asked)
     if as_json:
         print_json(found.to_json())
         return
@@ -231,7 +234,7 @@ def attention(
     looked = found.keys.sort_values("pattern", ascending=False).head(8)
     print_table(where, looked, ["key", "token", "pattern", "score", "contrast"])
     title = f"Why {found.key} {found.tokens[found.key]!r}: strongest pairs"
-    print_table(title, found.pairs.head(12), ["query_term", "key_term", "score", "contrast"])
+    print_table(title, found.pairs, ["query_term", "key_term", "score", "contrast"])
 
 
 @with_model

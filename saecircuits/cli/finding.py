@@ -17,6 +17,7 @@ from saecircuits.cli.asked import (
 )
 from saecircuits.cli.options import (
     AsJson,
+    Baselines,
     ContextsFile,
     ContextsLicence,
     Licence,
@@ -91,7 +92,7 @@ def discover(
             contexts_licence,
             is_shown=not no_contexts,
             model=spliced,
-            seed=settings.seed,
+            settings=settings,
         )
         run = sc.discover(
             spliced,
@@ -172,9 +173,7 @@ def attribute(
 def validate(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     again: RunSource = AS_RECORDED,
-    baseline: Annotated[
-        str, typer.Option(help="corrupted, mean, zero, or resample; or several, with commas.")
-    ] = "corrupted",
+    baseline: Baselines = "corrupted",
     ablate: Annotated[
         str, typer.Option(help="What curve, completeness and random circuits are of: nodes, edges.")
     ] = "nodes",

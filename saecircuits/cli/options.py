@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from saecircuits.cli.asked import ModelSource, RunSource
+from saecircuits.nodes.shipped import BASELINE_NAMES, one_of
 
 TaskName = Annotated[
     str, typer.Argument(help="A shipped task (see `tasks`), or a .jsonl file of prompt pairs.")
@@ -90,10 +91,13 @@ RunDtype = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run's folder.")]
-_BASELINES: Final = "corrupted, mean, zero, or resample."
+_BASELINES: Final = f"{one_of(BASELINE_NAMES)}."
 Baseline = Annotated[str, typer.Option(help=_BASELINES)]
 Limit = Annotated[
     int | None, typer.Option(help="Use at most this many pairs of each half of the task.")
+]
+Baselines = Annotated[
+    str, typer.Option("--baseline", help=f"{one_of(BASELINE_NAMES)}; or several, with commas.")
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace a run that the folder holds.")]
 Resume = Annotated[bool, typer.Option(help="Continue a run that the folder holds.")]

@@ -88,7 +88,7 @@ def print_report(report: Any, *, title: str, about: Any) -> None:
         ("all features, all error nodes at baseline", f"{report.all_features_without_errors:.3f}"),
         (
             "share carried by error nodes",
-            "none" if report.error_share is None else f"{report.error_share:.1%}",
+            "not defined" if report.error_share is None else f"{report.error_share:.1%}",
         ),
         ("completeness: faithfulness of the rest", f"{report.completeness:.3f}"),
         (f"{report.random['count']} random circuits, median", f"{report.random['median']:.3f}"),

@@ -21,6 +21,7 @@ from typing import Final
 
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
+from saecircuits.memory_limit import readable
 from saecircuits.splicing import SplicedModel
 from saecircuits.tasks import Prompts
 
@@ -60,8 +61,8 @@ def plan_memory(model: SplicedModel, prompts: Prompts, settings: AttributionSett
     if batch_size < 1:
         needed = table + _CONSTANT_BYTES + 2 * size.of_pass
         raise InputError(
-            f"memory_limit is {_readable(limit)}, but one prompt of {size.n_pos} tokens and a "
-            f"table of {settings.max_edges:,} edges need about {_readable(needed)} beside the "
+            f"memory_limit is {readable(limit)}, but one prompt of {size.n_pos} tokens and a "
+            f"table of {settings.max_edges:,} edges need about {readable(needed)} beside the "
             "model; raise memory_limit, or lower max_edges"
         )
     is_kept = size.of_run * len(prompts) <= rest // 4
@@ -126,7 +127,3 @@ def _most_edges(settings: AttributionSettings) -> int:
     """Edges among this many nodes, and from each to the metric."""
     n = settings.max_nodes
     return settings.max_edges if n is None else n * (n + 1) // 2
-
-
-def _readable(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

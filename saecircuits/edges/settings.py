@@ -6,8 +6,6 @@ from pydantic import (
     BaseModel,
     ByteSize,
     ConfigDict,
-    TypeAdapter,
-    ValidationError,
     field_serializer,
     field_validator,
     model_validator,
@@ -18,6 +16,7 @@ from saecircuits.edges import engines, estimators
 from saecircuits.edges.engines import AUTO, ENGINES, Engine
 from saecircuits.edges.estimators import ESTIMATORS, Estimator, estimator_of
 from saecircuits.errors import InputError, UnknownNameError, check_seed
+from saecircuits.memory_limit import DEFAULT, read_limit
 from saecircuits.nodes import baselines
 from saecircuits.nodes.baselines import BASELINES, Baseline, baseline_of
 from saecircuits.nodes.experiment import CHOICES
@@ -88,7 +87,7 @@ class AttributionSettings(BaseModel):
     edge_steps: int = 8
     tolerance: float = 1e-3
     batch_size: int = 32
-    memory_limit: ByteSize = ByteSize(4_000_000_000)
+    memory_limit: ByteSize = DEFAULT
     seed: int = 0
 
     @property
@@ -171,10 +170,7 @@ class AttributionSettings(BaseModel):
     @field_validator("memory_limit", mode="before")
     @classmethod
     def _size(cls, value: object) -> object:
-        try:
-            return TypeAdapter(ByteSize).validate_python(value)
-        except ValidationError:
-            raise InputError(f"memory_limit is {value!r}; give bytes, or text like '4GB'") from None
+        return read_limit(value)
 
     @field_validator("max_nodes", "max_edges", "edge_steps", "batch_size")
     @classmethod

@@ -14,11 +14,11 @@ from jaxtyping import Bool, Int
 from scipy import sparse
 from torch import Tensor
 
+from saecircuits.features.at_once import tokens_at_once
+from saecircuits.memory_limit import DEFAULT
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.activations import encode_sparse
 from saecircuits.tasks import Prompts
-
-_TOKENS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +70,17 @@ def corpus_of_prompts(prompts: Prompts) -> Corpus:
 
 @torch.no_grad()
 def read_features(
-    model: SplicedModel, corpus: Corpus, wanted: Mapping[str, Sequence[int]]
+    model: SplicedModel,
+    corpus: Corpus,
+    wanted: Mapping[str, Sequence[int]],
+    *,
+    memory_limit: int = DEFAULT,
 ) -> dict[str, sparse.csc_matrix]:
     """Activations `[text * pos, feature]` of the wanted features of every site.
 
     Args:
         wanted: hook name to feature indices, which number the columns.
+        memory_limit: bytes; it decides how many texts go through the model at one time.
     """
     columns = {
         model.index(hook): torch.tensor(list(features), dtype=torch.long, device=model.device)
@@ -84,7 +89,7 @@ def read_features(
     blocks: dict[int, list[sparse.csr_matrix]] = {index: [] for index in columns}
     # What is stacked on where there is no text.
     empty = {index: sparse.csr_matrix((0, len(column))) for index, column in columns.items()}
-    together = max(1, _TOKENS_AT_ONCE // corpus.tokens.shape[1])
+    together = max(1, tokens_at_once(model, memory_limit) // corpus.tokens.shape[1])
     for start in range(0, len(corpus.tokens), together):
         rows = slice(start, start + together)
         looked_at = corpus.looked_at[rows, :, None].to(model.device)

@@ -94,7 +94,8 @@ def look_at_features(
     if prompts is not None:
         corpora.append(corpus_of_prompts(prompts))
     wanted = features_by_site(model, circuit)
-    read = [read_features(model, corpus, wanted) for corpus in corpora]
+    limit = int(circuit.settings.memory_limit)
+    read = [read_features(model, corpus, wanted, memory_limit=limit) for corpus in corpora]
     for site, features in wanted.items():
         for column, promotion in enumerate(promotions(model, site, features)):
             firings = tuple(

@@ -1,6 +1,6 @@
 """Why the heads that carry a circuit's strongest edges look where they look, at its example.
 
-A head's attention at one query is taken apart into pairs of features (`heads.attention`), at the
+A head's attention at one query is taken apart into pairs of features (`heads.scores`), at the
 clean half of the task's first training pair. Heads are ranked by the summed |effect| that the
 circuit's edges have through them; the query is the last token of the place at which the strongest
 such edge ends.
@@ -8,13 +8,14 @@ such edge ends.
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import pandas as pd
 
 from saecircuits.circuits import Circuit
 from saecircuits.edges.columns import rows_of
-from saecircuits.heads import HeadScores, attention
+from saecircuits.heads.scores import HeadScores, Question, scores_of_head
 from saecircuits.nodes.units import Units, make_units
 from saecircuits.schema import Count, Record
 from saecircuits.splicing import SplicedModel
@@ -76,6 +77,8 @@ def looks_of_heads(model: SplicedModel, task: Task, circuit: Circuit) -> tuple[H
     """
     units = make_units(task.train, circuit.settings.positions, tokenizer=model.tokenizer)
     prompt = task.train.clean_tokens[0, : int(task.train.clean_lengths[0])].tolist()
+    limit = int(circuit.settings.memory_limit)
+    asked = Question(against="uniform", top=_PAIRS, memory_limit=limit)
     looks = []
     for layer, head, carries, target in _heads(circuit):
         query = _last_token(units, target.rpartition("@")[2], len(prompt))
@@ -83,7 +86,7 @@ def looks_of_heads(model: SplicedModel, task: Task, circuit: Circuit) -> tuple[H
         if site is None:
             continue
         try:
-            found = attention(model, prompt, layer, head, query=query, against="uniform")
+            found = scores_of_head(model, prompt, layer, head, asked=replace(asked, query=query))
         except NotCoveredError:
             return ()
         looks.append(_look(found, carries, model.hooks[site]))
@@ -119,7 +122,7 @@ def _last_token(units: Units, unit: str, length: int) -> int:
 
 def _look(found: HeadScores, carries: float, site: str) -> HeadLook:
     keys = rows_of(found.keys[list(SeenKey.model_fields)])
-    pairs = rows_of(found.pairs[list(TermPair.model_fields)].head(_PAIRS))
+    pairs = rows_of(found.pairs[list(TermPair.model_fields)])
     return HeadLook(
         layer=found.layer,
         head=found.head,
@@ -130,5 +133,5 @@ def _look(found: HeadScores, carries: float, site: str) -> HeadLook:
         key=found.key,
         keys=tuple(SeenKey(**row) for row in keys),
         pairs=tuple(TermPair(**row) for row in pairs),
-        n_pairs=len(found.pairs),
+        n_pairs=found.n_pairs,
     )

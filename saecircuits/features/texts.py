@@ -15,13 +15,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from saecircuits.errors import InputError
+from saecircuits.features.at_once import texts_at_once
+from saecircuits.memory_limit import DEFAULT
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.generation import generate
 
 # Long enough for a feature's context.
 SAMPLE_LENGTH = 64
-# Keys and values of all their tokens are in memory at one time.
-_TEXTS_AT_ONCE = 256
 
 # Tokens of a file that are looked at, from its beginning.
 _MOST_TOKENS: Final = 2**16
@@ -49,11 +49,13 @@ class Contexts:
     is_shown: bool = True
 
 
-def generated_contexts(model: SplicedModel, *, seed: int = 0) -> Contexts:
+def generated_contexts(
+    model: SplicedModel, *, seed: int = 0, memory_limit: int = DEFAULT
+) -> Contexts:
     """Samples of the model itself; see `generate_text`."""
     begun = "" if model.prepended.width else ", each text from a token drawn at random"
     return Contexts(
-        text=generate_text(model, seed=seed),
+        text=generate_text(model, seed=seed, memory_limit=memory_limit),
         source=f"sampled from the model itself at temperature 1, seed {seed}{begun}",
         licence="none needed: written by the model",
     )
@@ -129,7 +131,7 @@ def _no_text(path: Path) -> InputError:
 
 
 def generate_text(
-    model: SplicedModel, *, n_tokens: int = 8192, seed: int = 0
+    model: SplicedModel, *, n_tokens: int = 8192, seed: int = 0, memory_limit: int = DEFAULT
 ) -> Int[Tensor, "text pos"]:
     """Samples of the model at temperature 1, each starting from what it prepends, as token ids.
 
@@ -140,7 +142,9 @@ def generate_text(
 
     Args:
         n_tokens: at least this many tokens in all, what is prepended not counted.
-        seed: of the sampling; the same seed on the same machine gives the same text.
+        seed: of the sampling; the same seed on the same machine gives the same text, if as many
+            texts go through the model at one time.
+        memory_limit: bytes; it decides how many do, at most 256.
 
     Raises:
         InputError: `n_tokens` below 1.
@@ -152,14 +156,15 @@ def generate_text(
     n_texts = -(-n_tokens // (length - front.width))
     generator = torch.Generator().manual_seed(seed)
     starts = _starts(model, n_texts, generator)
+    together = texts_at_once(model, length, memory_limit)
     batches = [
         generate(
             model,
-            starts[first : first + _TEXTS_AT_ONCE],
+            starts[first : first + together],
             length=length,
             generator=generator,
         )
-        for first in range(0, n_texts, _TEXTS_AT_ONCE)
+        for first in range(0, n_texts, together)
     ]
     return torch.cat(batches).cpu()
 

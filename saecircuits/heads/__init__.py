@@ -20,7 +20,9 @@ from saecircuits.heads.composing import carriers as carriers
 from saecircuits.heads.composing import composition as composition
 from saecircuits.heads.paths import path_effects as path_effects
 from saecircuits.heads.scores import HeadScores as HeadScores
+from saecircuits.heads.scores import Question as Question
 from saecircuits.heads.scores import attention as attention
+from saecircuits.heads.scores import scores_of_head as scores_of_head
 from saecircuits.heads.tables import direct_path as direct_path
 from saecircuits.heads.tables import skip_trigrams as skip_trigrams
 from saecircuits.heads.tables import virtual_head as virtual_head

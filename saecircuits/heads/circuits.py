@@ -131,7 +131,7 @@ def moved(
         constant = constant + attention.norm.bias @ attention.W_V[head]
     values = torch.cat(
         [
-            reader.normed(terms.vectors, terms.pos) @ attention.W_V[head],
+            terms.read(lambda vectors, at: reader.normed(vectors, at) @ attention.W_V[head]),
             constant.expand(n_pos, -1),
         ]
     )

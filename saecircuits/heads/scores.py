@@ -1,24 +1,24 @@
 """Which features make a head look there: attention scores as exact sums over pairs of terms."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.heads.pairing import KeyTerms, sum_pairs, tables_of
 from saecircuits.heads.reading import HeadReader, Prompt, Side, check_head, read_prompt
 from saecircuits.heads.terms import BIAS, Terms, read_terms
+from saecircuits.memory_limit import DEFAULT
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.anatomy import take_apart
 from saecircuits.splicing.operators import FULL
-from saecircuits.theory.scores import capped, pair_contrasts, pair_scores
+from saecircuits.theory.scores import capped
 from saecircuits.torch_state import in_own_state
 
-POSITION = "position"
 Weighting: TypeAlias = Literal["pattern", "uniform"]
 
 
@@ -32,12 +32,15 @@ class HeadScores:
         keys: one row per key that the query sees: `key`, `token`, `pattern` (the model's own
             attention), `score` (the sum of all pairs, before a soft-cap), `contrast` (the score
             less its mean over keys), and `capped` where scores pass a soft-cap.
-        pairs: one row per pair of terms: `query_term`, `key_term`, `score` (what the pair adds at
-            the key), `contrast` (the same less its mean over keys: what it does to attention),
-            `share` of the whole contrast. Terms are features, `error`, `b_dec`, or components;
-            `bias` (of norm and weights); and `position` for ALiBi. Rows add up to the key's score
-            and contrast. A term that is at other keys only has a score of 0 and a contrast of its
-            own.
+        pairs: one row per pair of terms, strongest contrast first: `query_term`, `key_term`,
+            `score` (what the pair adds at the key), `contrast` (the same less its mean over keys:
+            what it does to attention), `share` of the whole contrast. Terms are features, `error`,
+            `b_dec`, or components; `bias` (of norm and weights); and `position` for ALiBi. All rows
+            add up to the key's score and contrast. A term that is at other keys only has a score of
+            0 and a contrast of its own.
+        n_pairs: how many pairs there are, of which `pairs` may hold the strongest alone.
+        query_terms, key_terms: scores, contrasts and shares by the query's and by the key's term,
+            over all pairs, strongest contrast first.
     """
 
     layer: int
@@ -47,16 +50,9 @@ class HeadScores:
     key: int
     keys: pd.DataFrame
     pairs: pd.DataFrame
-
-    @cached_property
-    def query_terms(self) -> pd.DataFrame:
-        """Scores and contrasts by the query's term, strongest contrast first."""
-        return self._by("query_term")
-
-    @cached_property
-    def key_terms(self) -> pd.DataFrame:
-        """Scores and contrasts by the key's term, strongest contrast first."""
-        return self._by("key_term")
+    n_pairs: int
+    query_terms: pd.DataFrame
+    key_terms: pd.DataFrame
 
     def to_json(self) -> dict[str, Any]:
         """Everything as one object that JSON can hold."""
@@ -70,9 +66,22 @@ class HeadScores:
             "pairs": self.pairs.to_dict("records"),
         }
 
-    def _by(self, column: str) -> pd.DataFrame:
-        summed = self.pairs.groupby(column)[["score", "contrast", "share"]].sum().reset_index()
-        return _strongest_first(summed)
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a head; see `attention`.
+
+    Attributes:
+        top: how many pairs are wanted, the strongest; None for all.
+        memory_limit: bytes, for everything that is made on the way.
+    """
+
+    query: int | None = None
+    key: int | None = None
+    by: str = "features"
+    against: str = "pattern"
+    top: int | None = None
+    memory_limit: int = DEFAULT
 
 
 @in_own_state
@@ -108,64 +117,84 @@ def attention(
             moves attention at this prompt; or `uniform` over the keys that the query sees, which
             says more where a head looks at one key alone.
 
+    The table holds all pairs; `scores_of_head` gives the strongest alone, in bounded memory.
+
     Raises:
         UnknownNameError: `by` or `against` is none of these.
-        InputError: a head, query or key that is not there, or no dictionary at that stream.
+        InputError: a head, query or key that is not there, no dictionary at that stream, or a table
+            that would take more than 4 GB.
         NotCoveredError: a model whose attention is not of a known form.
     """
+    asked = Question(query, key, by, against)
+    return scores_of_head(model, prompt, layer, head, asked)
+
+
+@in_own_state
+@torch.no_grad()
+def scores_of_head(
+    model: SplicedModel, prompt: Prompt, layer: int, head: int, asked: Question
+) -> HeadScores:
+    """A head's attention scores as `attention` takes them apart, with as many pairs as are asked.
+
+    Query terms meet the keys a block at a time, and the strongest pairs are kept as they are found:
+    memory is within the limit however many pairs there are.
+    """
     check_head(model, layer, head)
-    if against not in get_args(Weighting):
-        raise UnknownNameError("mean over keys", against, get_args(Weighting))
+    if asked.against not in get_args(Weighting):
+        raise UnknownNameError("mean over keys", asked.against, get_args(Weighting))
+    if asked.top is not None and asked.top < 1:
+        raise InputError(f"top is {asked.top}; it must be at least 1, or None for all pairs")
     tokens = read_prompt(model, prompt)
     n_pos = tokens.shape[1]
-    query = n_pos - 1 if query is None else _checked("query", query, n_pos)
+    query = n_pos - 1 if asked.query is None else _checked("query", asked.query, n_pos)
     anatomy = take_apart(model, tokens, FULL)
     reader = HeadReader(anatomy.blocks[layer].attention, head)
-    terms = read_terms(model, tokens, anatomy, layer, by)
+    terms = read_terms(model, tokens, anatomy, layer, asked.by)
     pattern = reader.attention.pattern[0, head, query]
-    weights = pattern if against == "pattern" else (pattern > 0).to(pattern)
-    weights = weights / weights.sum()
-    sides = [_side(reader, terms, side, n_pos) for side in ("query", "key")]
-    at_query = (sides[0][1] == query).nonzero()[:, 0]
-    seen = (pattern[sides[1][1]] > 0).nonzero()[:, 0]
-    vectors, pos, kind = (part[seen] for part in sides[1])
-    pairs = pair_scores(sides[0][0][at_query], vectors, reader.attention.scale)
-    alibi = reader.attention.alibi
-    position = torch.zeros_like(pattern)
-    if alibi is not None:
-        position = torch.arange(n_pos, device=pattern.device).to(pattern) * alibi[head]
-    scores = torch.zeros_like(pattern).index_add(0, pos, pairs.sum(0)) + position
-    keys = _keys(model, tokens, (pattern, weights, scores), reader.attention.cap)
-    key = int(pattern.argmax()) if key is None else _checked("key", key, n_pos)
+    key = int(pattern.argmax()) if asked.key is None else _checked("key", asked.key, n_pos)
     if pattern[key] <= 0:
         raise InputError(f"key {key} is not seen by query {query}: it is behind the mask")
-    names = (*terms.names, BIAS)
-    table = _pairs(
-        [names[kind] for kind in sides[0][2][at_query].tolist()],
-        names,
-        scores=pairs.new_zeros(len(pairs), len(names)).index_add(
-            1, kind, pairs * (pos == key).to(pairs)
-        ),
-        contrasts=pair_contrasts(pairs, pos, kind, weights, key, len(names)),
+    weights = pattern if asked.against == "pattern" else (pattern > 0).to(pattern)
+    weights = weights / weights.sum()
+    queries = _side(reader, terms, "query", n_pos, asked.memory_limit)
+    at_query = (queries.pos == query).nonzero()[:, 0]
+    keys = _side(reader, terms, "key", n_pos, asked.memory_limit)
+    seen = (pattern[keys.pos] > 0).nonzero()[:, 0]
+    found = sum_pairs(
+        queries.vectors[at_query],
+        KeyTerms(keys.vectors[seen], keys.pos[seen], keys.kind[seen], keys.n_kinds),
+        weights,
+        scale=reader.attention.scale,
+        key=key,
+        top=asked.top,
+        memory_limit=asked.memory_limit,
     )
+    position = torch.zeros_like(pattern)
+    alibi = reader.attention.alibi
     if alibi is not None:
-        centred = float(position[key] - (weights * position).sum())
-        row = pd.DataFrame([[POSITION, POSITION, float(position[key]), centred]],
-                           columns=table.columns)  # fmt: skip
-        table = pd.concat([table, row], ignore_index=True)
-    table["share"] = table["contrast"] / table["contrast"].sum()
-    texts = tuple(_texts(model, tokens))
-    return HeadScores(layer, head, texts, query, key, keys, _strongest_first(table))
+        position = torch.arange(n_pos, device=pattern.device).to(pattern) * alibi[head]
+    row = (pattern, weights, found.scores + position)
+    centred = None if alibi is None else (position[key], position[key] - weights @ position)
+    names = (*terms.names, BIAS)
+    ends = ([names[kind] for kind in queries.kind[at_query].tolist()], names)
+    return HeadScores(
+        layer,
+        head,
+        tuple(_texts(model, tokens)),
+        query,
+        key,
+        _keys(model, tokens, row, reader.attention.cap),
+        **tables_of(found, *ends, position=centred, top=asked.top),
+    )
 
 
-def _side(
-    reader: HeadReader, terms: Terms, side: Side, n_pos: int
-) -> tuple[Float[Tensor, "n d_head"], Int[Tensor, " n"], Int[Tensor, " n"]]:
-    """All terms as queries or keys, the bias last: vectors, positions, kinds."""
+def _side(reader: HeadReader, terms: Terms, side: Side, n_pos: int, memory_limit: int) -> KeyTerms:
+    """All terms as queries or keys, the bias last."""
     every = torch.arange(n_pos, device=terms.pos.device)
-    vectors = torch.cat([reader.read(side, terms.vectors, terms.pos), reader.bias(side, every)])
+    read = terms.read(partial(reader.read, side), memory_limit=memory_limit)
+    vectors = torch.cat([read, reader.bias(side, every)])
     kind = torch.cat([terms.kind, torch.full_like(every, len(terms.names))])
-    return vectors, torch.cat([terms.pos, every]), kind
+    return KeyTerms(vectors, torch.cat([terms.pos, every]), kind, len(terms.names) + 1)
 
 
 def _keys(
@@ -192,25 +221,6 @@ def _keys(
 
 def _texts(model: SplicedModel, tokens: Tensor) -> list[str]:
     return [model.tokenizer.decode([token]) for token in tokens[0].tolist()]
-
-
-def _pairs(
-    query_names: list[str], key_names: tuple[str, ...], *, scores: Tensor, contrasts: Tensor
-) -> pd.DataFrame:
-    kept = ((scores != 0) | (contrasts != 0)).nonzero()
-    return pd.DataFrame(
-        {
-            "query_term": [query_names[row] for row in kept[:, 0].tolist()],
-            "key_term": [key_names[column] for column in kept[:, 1].tolist()],
-            "score": scores[kept[:, 0], kept[:, 1]].tolist(),
-            "contrast": contrasts[kept[:, 0], kept[:, 1]].tolist(),
-        }
-    )
-
-
-def _strongest_first(table: pd.DataFrame) -> pd.DataFrame:
-    order = table["contrast"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].reset_index(drop=True)
 
 
 def _checked(what: str, position: int, n_pos: int) -> int:

@@ -1,5 +1,6 @@
 """The stream that a head reads, as terms: features of a dictionary, or components of the model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.memory_limit import DEFAULT
 from saecircuits.splicing import SplicedModel, observe
 from saecircuits.splicing.anatomy import Anatomy
 from saecircuits.splicing.parts import dictionary_before, stream_parts
@@ -20,15 +22,43 @@ BIAS = "bias"
 class Terms:
     """Vectors that add up, position by position, to the stream.
 
+    Active features come first, `value * W_dec[feature]`, and are made when they are read: side by
+    side they take d_model numbers each.
+
     Attributes:
+        whole: the vectors of the other terms.
+        pos: the position of every vector.
         kind: which entry of `names` a vector is.
         names: `feature 17`, `error`, `b_dec`; or components such as `tokens` and `L0.H3`.
     """
 
-    vectors: Float[Tensor, "n d_model"]
+    value: Float[Tensor, " n_active"]
+    feature: Int[Tensor, " n_active"]
+    W_dec: Float[Tensor, "d_sae d_model"]
+    whole: Float[Tensor, "n_whole d_model"]
     pos: Int[Tensor, " n"]
     kind: Int[Tensor, " n"]
     names: tuple[str, ...]
+
+    def read(
+        self,
+        by: Callable[[Float[Tensor, "n_some d_model"], Int[Tensor, " n_some"]], Tensor],
+        *,
+        memory_limit: int = DEFAULT,
+    ) -> Float[Tensor, "n d_out"]:
+        """What a linear map makes of every vector, given it and its position.
+
+        Args:
+            memory_limit: an eighth of it is for the vectors of one call, and their copies.
+        """
+        together = max(1, memory_limit // 8 // (4 * self.whole.shape[1] * self.whole.itemsize))
+        n_active, found = len(self.value), []
+        for start in range(0, n_active, together):
+            rows = slice(start, min(start + together, n_active))
+            vectors = self.value[rows, None] * self.W_dec[self.feature[rows]]
+            found.append(by(vectors, self.pos[rows]))
+        found.append(by(self.whole, self.pos[n_active:]))
+        return torch.cat(found)
 
 
 def read_terms(
@@ -52,7 +82,10 @@ def read_terms(
     rest = site.rest if site.rest.ndim == 3 else site.rest.expand_as(site.error)
     whole = _everywhere([site.error[0], rest[0]], ("error", "b_dec"))
     return Terms(
-        torch.cat([active.value[:, None] * W_dec[active.feature], whole.vectors]),
+        active.value,
+        active.feature,
+        W_dec,
+        whole.whole,
         torch.cat([active.token, whole.pos]),
         torch.cat([kind, whole.kind + len(used)]),
         (*(f"feature {feature}" for feature in used.tolist()), *whole.names),
@@ -84,4 +117,5 @@ def _everywhere(streams: list[Tensor], names: tuple[str, ...]) -> Terms:
     n_kinds, n_pos = stacked.shape[:2]
     pos = torch.arange(n_pos, device=stacked.device).repeat(n_kinds)
     kind = torch.arange(n_kinds, device=stacked.device).repeat_interleave(n_pos)
-    return Terms(stacked.flatten(0, 1), pos, kind, names)
+    none = stacked.new_zeros(0)
+    return Terms(none, none.long(), stacked[0, :0], stacked.flatten(0, 1), pos, kind, names)

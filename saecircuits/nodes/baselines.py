@@ -20,6 +20,7 @@ from torch import Tensor
 
 from saecircuits.choices import looked_up
 from saecircuits.errors import InputError
+from saecircuits.nodes.shipped import BASELINE_NAMES
 from saecircuits.nodes.units import Positions, Units, make_units
 from saecircuits.splicing import Activations, Observation, SiteValues, SplicedModel, observe
 from saecircuits.splicing.activations import sparse_matrix, sparse_product
@@ -237,9 +238,9 @@ class Unnamed(Baseline):
         )
 
 
-BASELINES: Final[Mapping[str, Baseline]] = {
-    row.name: row for row in (Corrupted(), Mean(), Zero(), Resample())
-}
+BASELINES: Final[Mapping[str, Baseline]] = dict(
+    zip(BASELINE_NAMES, (Corrupted(), Mean(), Zero(), Resample()), strict=True)
+)
 
 
 def baseline_of(given: str | Baseline) -> Baseline:

@@ -143,7 +143,10 @@ def _found(circuit: Circuit, report: ValidationReport | None) -> str:
     rows = [
         ("Faithfulness: this circuit alone", f"{report.faithfulness:.3f}{spread}"),
         ("... with its error nodes at baseline too", decimal(report.faithfulness_without_errors)),
-        ("Share of its faithfulness that goes with its error nodes", decimal(report.error_share)),
+        (
+            "Share of its faithfulness that goes with its error nodes",
+            "not defined" if report.error_share is None else decimal(report.error_share),
+        ),
         ("All features, all error nodes at baseline", decimal(report.all_features_without_errors)),
         ("Completeness: everything but this circuit", decimal(report.completeness)),
         (

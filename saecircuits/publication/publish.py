@@ -5,6 +5,7 @@ from pathlib import Path
 
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.graph import AttributionGraph
+from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError, RunFolderError
 from saecircuits.features.dashboard_making import describe_features
 from saecircuits.features.dashboards import Dashboard
@@ -87,7 +88,7 @@ def publish(
     if labels is None:
         labels = ()
         if model is not None:
-            text = contexts or generated_contexts(model, seed=circuit.settings.seed)
+            text = contexts or _own_text(model, circuit.settings)
             prompts = None if task is None else task.train
             labels, dashboards = describe_features(model, circuit, text, prompts=prompts)
     write_circuit(path, circuit, graph=graph, task=about, command=command)
@@ -113,6 +114,11 @@ def publish(
     )
     write_views(path, contents, groups=groups)
     return path
+
+
+def _own_text(model: SplicedModel, settings: AttributionSettings) -> Contexts:
+    limit = int(settings.memory_limit)
+    return generated_contexts(model, seed=settings.seed, memory_limit=limit)
 
 
 def _opened(

@@ -16,6 +16,8 @@ from saecircuits.validation.report import (
     RandomCircuits,
 )
 
+# A tenth of what the whole model does; of less, no share is given.
+LEAST_SHARED: Final = 0.1
 # The sizes of the MIB benchmark's circuits, as shares of all edges (of all nodes).
 FRACTIONS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -42,6 +44,20 @@ def faithfulness_interval(
     ratios = (counts @ (metric - empty)) / (counts @ (whole - empty))
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def share_of_errors(faithful: float, low: float, no_errors: float) -> float | None:
+    """`1 - no_errors / faithful`: how much of a circuit's faithfulness goes with its error nodes.
+
+    Under 0 where they work against it, above 1 where the features alone do. None where there is
+    little or nothing to share: the interval of faithfulness reaches 0 (or there is none, over one
+    prompt), or it is under `LEAST_SHARED`, where the ratio would be of thousands.
+
+    Args:
+        faithful: the circuit's faithfulness, and `low`, where its 95% interval begins.
+        no_errors: the same with the error nodes at their baseline.
+    """
+    return 1 - no_errors / faithful if low > 0 and faithful >= LEAST_SHARED else None
 
 
 def sizes_of(fractions: Sequence[float], total: int) -> list[int]:

@@ -157,8 +157,8 @@ class ValidationReport(Findings):
         faithfulness_without_errors: the circuit with all error nodes at their baseline.
         all_features_without_errors: every feature kept, all error nodes at their baseline: what
             the dictionaries by themselves can carry.
-        error_share: share of the circuit's faithfulness that goes with its error nodes; None where
-            the circuit has no faithfulness to share.
+        error_share: share of the circuit's faithfulness that goes with its error nodes; None, not
+            defined, where faithfulness is under 0.1 or its interval reaches 0.
         random: random circuits of the same size and layer profile: count, median, low (2.5%),
             high (97.5%), values.
         curve: over sizes, along the circuit's own ranking: nodes, faithfulness, its interval, and

@@ -30,6 +30,7 @@ from saecircuits.validation.figures import (
     faithfulness_interval,
     group_drops,
     minimality,
+    share_of_errors,
     spread,
 )
 from saecircuits.validation.plan import (
@@ -243,7 +244,7 @@ def _report(
         completeness=of(found["outside"][0]),
         faithfulness_without_errors=no_errors,
         all_features_without_errors=of(found["all_features"][0]),
-        error_share=1 - no_errors / faithful if faithful > 0 else None,
+        error_share=share_of_errors(faithful, low, no_errors),
         random=spread([of(metric) for metric in found["random"]]),
         curve=pd.DataFrame(rows),
         accuracy={"clean": float((whole > 0).mean()), "circuit": float((alone > 0).mean())},

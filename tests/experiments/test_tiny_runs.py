@@ -25,6 +25,7 @@ from experiments.linearity import run as linearity
 from experiments.long_prompt import run as long_prompt
 from experiments.paths_or_nodes import run as paths_or_nodes
 from experiments.precision import run as precision
+from experiments.real_width import run as real_width
 from experiments.redundancy import run as redundancy
 from experiments.selection import run as selection
 from experiments.selection import starts as selection_starts
@@ -158,6 +159,17 @@ def test_long_prompt() -> None:
     assert found["sources"] > found["targets"] > 0
     assert found["edges_computed"] >= found["edges_kept"] > 0
     assert found["peak_bytes"] >= found["peak_bytes_loaded"]
+
+
+@pytest.mark.slow
+def test_real_width() -> None:
+    width = real_width.Width(
+        d_model=24, n_heads=2, d_head=8, d_mlp=40, d_vocab=400, d_sae=48, n_tokens=5
+    )
+    found = real_width.measure(width, active=6, limit="1GB", nodes=9)
+    assert found["edges"] > 0
+    peaks = list(found["peak_bytes"].values())
+    assert peaks == sorted(peaks) and len(peaks) >= 8
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import torch
 
+from saecircuits.features.at_once import tokens_at_once
 from saecircuits.features.corpus import corpus_of_prompts, corpus_of_text, read_features
 from saecircuits.splicing import observe
 from saecircuits.tasks import PromptPair, tokenize
@@ -23,11 +24,13 @@ def test_activations_are_those_of_one_plain_run(toy_mixed: Toy) -> None:
         torch.testing.assert_close(dense, expected.double(), rtol=1e-6, atol=1e-7)
 
 
-def test_batches_change_nothing(toy_mixed: Toy, monkeypatch) -> None:
+def test_batches_change_nothing(toy_mixed: Toy) -> None:
     corpus = corpus_of_text(torch.randint(1, 23, (5, 7)), bos=0)
     whole = read_features(toy_mixed.model, corpus, WANTED)
-    monkeypatch.setattr("saecircuits.features.corpus._TOKENS_AT_ONCE", 14)
-    parts = read_features(toy_mixed.model, corpus, WANTED)
+    limit = 4 * 14 * 8 * (24 * 14 + 6 * 29)  # 14 tokens, that is, two texts
+    assert tokens_at_once(toy_mixed.model, limit) == 14
+    assert tokens_at_once(toy_mixed.model, 10**12) == 2048
+    parts = read_features(toy_mixed.model, corpus, WANTED, memory_limit=limit)
     for hook in WANTED:
         torch.testing.assert_close(
             torch.from_numpy(parts[hook].toarray()), torch.from_numpy(whole[hook].toarray())

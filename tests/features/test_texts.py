@@ -1,12 +1,16 @@
 """Generated text is the model's: from BOS, at temperature 1, and the same for the same seed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from saecircuits.errors import InputError
+from saecircuits.features.at_once import texts_at_once
 from saecircuits.features.texts import generate_text, read_contexts
+from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.generation import generate
 from tests.models import Toy
 
 
@@ -31,9 +35,24 @@ def test_next_tokens_follow_the_models_distribution(toy: Toy) -> None:
     assert float((found - expected).abs().sum() / 2) < 0.08
 
 
-def test_batches_of_any_size_start_alike(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saecircuits.features.texts._TEXTS_AT_ONCE", 2)
-    assert generate_text(toy.model, n_tokens=90, seed=0).shape == (5, 19)
+def test_a_limit_decides_how_many_texts_are_made_together(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def noted(model: SplicedModel, starts: torch.Tensor, **choices: Any) -> torch.Tensor:
+        sizes.append(len(starts))
+        return generate(model, starts, **choices)
+
+    monkeypatch.setattr("saecircuits.features.texts.generate", noted)
+    # Keys and values of 19 tokens in 4 layers' worth of 14 numbers each, and 4 logits of 23 words.
+    each = 8 * (2 * 4 * 19 * 14 + 4 * 23)
+    assert texts_at_once(toy.model, 19, 4 * each) == 2
+    found = generate_text(toy.model, n_tokens=90, seed=0, memory_limit=4 * each)
+    assert found.shape == (5, 19) and sizes == [2, 2, 1]
+    generate_text(toy.model, n_tokens=90, seed=0)
+    assert sizes[3:] == [5]
+    assert texts_at_once(toy.model, 19, 1) == 1 and texts_at_once(toy.model, 19, 10**9) == 256
 
 
 def test_nothing_to_generate_is_refused(toy: Toy) -> None:

@@ -193,6 +193,11 @@ def test_texts_licences_and_authors_are_named(card_of) -> None:
     assert "| licence of this run | CC BY 4.0 |" in card
 
 
+def test_a_share_that_is_not_defined_is_called_so(card_of) -> None:
+    card = card_of(report=made_report(error_share=None))
+    assert "| Share of its faithfulness that goes with its error nodes | not defined |" in card
+
+
 def test_a_table_aligns_its_numbers() -> None:
     assert table(("a", "n"), [("x", "1")], numbers=1) == "| a | n |\n| :-- | --: |\n| x | 1 |"
 

@@ -12,7 +12,13 @@ from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.errors import InputError, UnknownNameError
 from saecircuits.validation import ValidationReport, validate
-from saecircuits.validation.figures import FRACTIONS, areas, faithfulness_interval, sizes_of
+from saecircuits.validation.figures import (
+    FRACTIONS,
+    areas,
+    faithfulness_interval,
+    share_of_errors,
+    sizes_of,
+)
 from saecircuits.validation.random_circuits import random_circuits
 from tests.models import Toy
 
@@ -50,10 +56,38 @@ def test_error_share_is_what_goes_with_the_error_nodes(toy: Toy, graph: Attribut
     alone = replace(circuit, nodes=circuit.nodes[kept])
     without = validate(toy.model, alone, toy.prompts.subset([3, 4]))
     np.testing.assert_allclose(without.faithfulness, report.faithfulness_without_errors)
-    if report.faithfulness > 0:
-        assert report.error_share is not None
-        expected = 1 - report.faithfulness_without_errors / report.faithfulness
-        np.testing.assert_allclose(report.error_share, expected)
+    expected = 1 - report.faithfulness_without_errors / report.faithfulness
+    assert report.faithfulness_low > 0 and report.faithfulness > 0.1
+    assert report.error_share == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("faithful", "low", "expected"),
+    [
+        (0.5, 0.2, -1.5),  # the error nodes work against it
+        (0.1, 0.001, -11.5),
+        (0.0004, 0.0002, None),  # a ratio of thousands
+        (0.9, -0.1, None),
+        (0.9, 0.0, None),
+        (-0.5, -0.6, None),
+        (0.9, float("nan"), None),  # one prompt
+    ],
+)
+def test_a_share_of_nearly_nothing_is_not_defined(
+    faithful: float, low: float, expected: float | None
+) -> None:
+    found = share_of_errors(faithful, low, 1.25)
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_report_on_one_prompt_or_of_nothing_has_no_share(
+    toy: Toy, graph: AttributionGraph
+) -> None:
+    circuit = prune(graph, nodes=60)
+    alone = validate(toy.model, circuit, toy.prompts.subset([3]))
+    assert alone.faithfulness > 0.1 and alone.error_share is None
+    few = validate(toy.model, prune(graph, nodes=1), toy.prompts.subset([3, 4]))
+    assert abs(few.faithfulness) < 0.1 and few.error_share is None
 
 
 @pytest.mark.parametrize("baseline", ["corrupted", "mean", "zero", "resample"])
