@@ -278,7 +278,9 @@ def _call(
                 f"hook point {site.read_hook!r} exists but did not fire before {site.hook!r}; the "
                 "transcoder there has nothing to read in this model"
             )
-        out = at_site(index, read[0] if site.is_transcoder else write, write)
+        # Some models lay all tokens one after the other where a transcoder reads.
+        reads = read[0].reshape(*write.shape[:-1], -1) if site.is_transcoder else write
+        out = at_site(index, reads, write)
         return None if out is None else out.reshape(tensor.shape).to(tensor.dtype)
 
     return hook
