@@ -112,7 +112,9 @@ def _first(folder: Path) -> Item:
 
 def _load_arrays(folder: Path, reads: str, writes: str) -> Dictionary:
     with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
-        weights = {name.lower(): torch.from_numpy(arrays[name]) for name in arrays.files}
+        weights = {
+            name.lower(): torch.as_tensor(arrays[name], device="cpu") for name in arrays.files
+        }
     dictionary = _made(weights, None if reads == writes else reads)
     if reads != "hook_embed":
         return dictionary
