@@ -176,12 +176,17 @@ class SplicedModel:
         return tuple(found)
 
     def describe(self) -> dict[str, Any]:
-        """Name, provenance, and SHA-256 of the model's and every dictionary's weights."""
+        """Name, provenance, and SHA-256 of the model's and every dictionary's weights.
+
+        `cross_layer` are the sites whose features also write at later ones, where there are such.
+        """
+        further = [self.hooks[reach[0]] for reach in self._reach if len(reach) > 1]
         return {
             "model": self.name,
             "model_digest": self._bridge_digest,
             "dtype": str(self.dtype).removeprefix("torch."),
             "dictionaries": dict(self._dictionary_digests),
+            **({"cross_layer": further} if further else {}),
             **self.provenance,
         }
 
