@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from saecircuits.splicing.loading import boot
 
 WORDS: Final = 23
-_ENDS: Final = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+_ENDS: Final = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
 _SPREAD: Final = {"initializer_range": 0.35}
 _LLAMA: Final = {
     **_ENDS, **_SPREAD, "hidden_size": 24, "intermediate_size": 29, "num_hidden_layers": 2,
@@ -202,9 +202,10 @@ FAMILIES: Final = (
     Family("BERT, causal", "google-bert/bert-base-uncased", "BertLMHeadModel", "BertConfig", {
         **_LLAMA, "is_decoder": True}),
     Family("T5", "google-t5/t5-small", "T5ForConditionalGeneration", "T5Config", {
-        **_ENDS, "d_model": 24, "d_kv": 6, "d_ff": 29, "num_layers": 2, "num_heads": 4}),
+        **_ENDS, "pad_token_id": 0, "d_model": 24, "d_kv": 6, "d_ff": 29, "num_layers": 2,
+        "num_heads": 4}),
     Family("BART", "facebook/bart-base", "BartForConditionalGeneration", "BartConfig", {
-        **_ENDS, "d_model": 24, "encoder_layers": 2, "decoder_layers": 2,
+        **_ENDS, "pad_token_id": 1, "d_model": 24, "encoder_layers": 2, "decoder_layers": 2,
         "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 29,
         "decoder_ffn_dim": 29, "max_position_embeddings": 19}),
 )  # fmt: skip
