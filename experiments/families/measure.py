@@ -11,13 +11,14 @@ from sae_lens import SAE
 import saecircuits as sc
 from experiments.families.zoo import WORDS, Family, load, save
 from saecircuits.edges.factorised import covers
-from saecircuits.errors import SiteError
+from saecircuits.errors import SiteError, cut
 from saecircuits.features.texts import no_contexts
 from saecircuits.splicing import Linearization, splice
 from saecircuits.splicing.operators import record_operator
 
 _FEATURES: Final = 31
 _READS: Final = ("ln2.hook_normalized", "mlp.hook_in")
+_SHOWN: Final = 120
 _TRIED: Final = ("stream", "components", *(f"reads {read}" for read in _READS), "frozen", "secant")
 _AGREE: Final = 1e-4  # of the largest edge; rounding in float32 is a hundredth of it
 
@@ -159,5 +160,5 @@ def _tried(what: Callable[[], str]) -> str:
 def _short(message: str, family: Family) -> str:
     """The part of a refusal that says what was found."""
     start = message.find(f"({family.model})")
-    found = message if start < 0 else message[start + len(family.model) + 3 :]
-    return found.split("; ")[0]
+    found = message.partition("' ")[2] if start < 0 else message[start + len(family.model) + 3 :]
+    return cut(found.split("; ")[0], _SHOWN)

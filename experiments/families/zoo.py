@@ -5,6 +5,7 @@ an architecture lets them be. Models lie in a folder as `save_pretrained` leaves
 tokenizer of 22 words, and are read back by the loader of this package.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,14 +17,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from saecircuits.splicing.booting import boot
 
 WORDS: Final = 23
-_ENDS: Final = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+_ENDS: Final = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
 _SPREAD: Final = {"initializer_range": 0.35}
 _LLAMA: Final = {
     **_ENDS, **_SPREAD, "hidden_size": 24, "intermediate_size": 29, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
     "max_position_embeddings": 19,
 }  # fmt: skip
-_EXPERTS: Final = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12}
+_EXPERTS: Final = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 _MIXERS: Final = {"mamba_n_heads": 4, "mamba_d_head": 12, "mamba_d_state": 5, "mamba_n_groups": 1,
                   "mamba_d_conv": 3, "mamba_chunk_size": 4}  # fmt: skip
 
@@ -36,6 +37,7 @@ class Family:
         like: a model that people bring of it.
         model: name of Hugging Face's class; `config` that of its configuration.
         settings: of the configuration.
+        published_as: what published configurations call the class, where it is not its name.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Family:
     model: str
     config: str
     settings: dict[str, Any] = field(default_factory=dict)
+    published_as: str | None = None
 
 
 def _llama_like(name: str, like: str, stem: str, **settings: Any) -> Family:
@@ -70,8 +73,8 @@ _QWEN_HYBRID: Final = {
     "linear_conv_kernel_dim": 3,
 }  # fmt: skip
 _LATENT: Final = {
-    "kv_lora_rank": 7, "q_lora_rank": 11, "qk_rope_head_dim": 4, "qk_nope_head_dim": 5,
-    "v_head_dim": 6, "qk_head_dim": 9, "num_key_value_heads": 4,
+    "kv_lora_rank": 8, "q_lora_rank": 11, "qk_rope_head_dim": 4, "qk_nope_head_dim": 6,
+    "v_head_dim": 6, "qk_head_dim": 10, "num_key_value_heads": 4,
 }  # fmt: skip
 
 FAMILIES: Final = (
@@ -159,17 +162,18 @@ FAMILIES: Final = (
     _llama_like("Granite MoE", "ibm-granite/granite-3.0-1b-a400m-base", "GraniteMoe",
                 intermediate_size=32, num_local_experts=4, num_experts_per_tok=2,
                 residual_multiplier=0.22),
-    _llama_like("Phi 3.5 MoE", "microsoft/Phi-3.5-MoE-instruct", "Phimoe", num_local_experts=4),
+    Family("Phi 3.5 MoE", "microsoft/Phi-3.5-MoE-instruct", "PhimoeForCausalLM", "PhimoeConfig",
+           {**_LLAMA, "intermediate_size": 32, "num_local_experts": 4}, "PhiMoEForCausalLM"),
     _llama_like("Ernie 4.5 MoE", "baidu/ERNIE-4.5-21B-A3B-PT", "Ernie4_5_Moe", moe_num_experts=4,
-                moe_k=2, moe_intermediate_size=12, moe_layer_start_index=0),
+                moe_k=2, moe_intermediate_size=16, moe_layer_start_index=0),
     _llama_like("GLM 4 MoE", "zai-org/GLM-4.5-Air", "Glm4Moe", n_routed_experts=4,
-                num_experts_per_tok=2, moe_intermediate_size=12, first_k_dense_replace=1,
+                num_experts_per_tok=2, moe_intermediate_size=16, first_k_dense_replace=1,
                 n_group=1, topk_group=1),
     _llama_like("DeepSeek V2", "deepseek-ai/DeepSeek-V2-Lite", "DeepseekV2", **_LATENT,
-                n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=12,
+                n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
                 first_k_dense_replace=1, n_group=1, topk_group=1, head_dim=4),
     _llama_like("DeepSeek V3", "deepseek-ai/DeepSeek-V3", "DeepseekV3", **_LATENT,
-                n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=12,
+                n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
                 first_k_dense_replace=1, n_group=1, topk_group=1, head_dim=4),
     Family("Llama 4", "meta-llama/Llama-4-Scout-17B-16E", "Llama4ForCausalLM", "Llama4TextConfig",
            {**_LLAMA, "intermediate_size_mlp": 32, "num_local_experts": 4,
@@ -202,9 +206,10 @@ FAMILIES: Final = (
     Family("BERT, causal", "google-bert/bert-base-uncased", "BertLMHeadModel", "BertConfig", {
         **_LLAMA, "is_decoder": True}),
     Family("T5", "google-t5/t5-small", "T5ForConditionalGeneration", "T5Config", {
-        **_ENDS, "d_model": 24, "d_kv": 6, "d_ff": 29, "num_layers": 2, "num_heads": 4}),
+        **_ENDS, "pad_token_id": 0, "d_model": 24, "d_kv": 6, "d_ff": 29, "num_layers": 2,
+        "num_heads": 4}),
     Family("BART", "facebook/bart-base", "BartForConditionalGeneration", "BartConfig", {
-        **_ENDS, "d_model": 24, "encoder_layers": 2, "decoder_layers": 2,
+        **_ENDS, "pad_token_id": 1, "d_model": 24, "encoder_layers": 2, "decoder_layers": 2,
         "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 29,
         "decoder_ffn_dim": 29, "max_position_embeddings": 19}),
 )  # fmt: skip
@@ -226,6 +231,11 @@ def save(family: Family, folder: Path, *, seed: int = 8) -> None:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
             parameter.copy_(parameter.bfloat16())
     model.save_pretrained(folder / "model")
+    if family.published_as is not None:
+        path = folder / "model" / "config.json"
+        written = json.loads(path.read_text(encoding="utf-8"))
+        written["architectures"] = [family.published_as]
+        path.write_text(json.dumps(written), encoding="utf-8")
     for place in ("model", "tokenizer"):
         _tokenizer().save_pretrained(folder / place)
 

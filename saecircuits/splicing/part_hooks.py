@@ -202,6 +202,8 @@ def part_without_gates(known_hooks: Collection[str]) -> str | None:
             return f"the MLP of block {block['layer']} is a mixture of experts"
         if (part := block["kind"].partition(".")[0]) in _MIXERS:
             return f"block {block['layer']} mixes tokens by {part!r}"
+        if f"blocks.{block['layer']}.attn.hook_pattern" not in known_hooks:
+            return f"block {block['layer']} shows no attention pattern"
     return None
 
 

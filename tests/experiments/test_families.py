@@ -20,8 +20,10 @@ def test_coverage(tmp_path: Path) -> None:
 
 def test_precision(tmp_path: Path) -> None:
     precision.main(["--families", "Llama", "--out", str(tmp_path)])
-    table = pd.read_csv(tmp_path / "families_precision.csv").set_index("dtype")
+    table = pd.read_csv(tmp_path / "families_by_dtype.csv").set_index("dtype")
     # The units of least precision are 2^-24 and 2^-8.
     for kind in ("nodes max", "edges max"):
         assert table.loc["float32", kind] < 1e-4 < table.loc["bfloat16", kind] < 0.5
     assert table.loc["float32", "edges Spearman"] > 0.999
+    page = (tmp_path / "families_precision.md").read_text(encoding="utf-8")
+    assert page.splitlines()[2].startswith("| Llama | ") and page.count(" / ") == 8

@@ -68,7 +68,7 @@ class Place:
                 bridge.to(device)
             self.model = spliced_toy(gpt2, mixed=True).model
             self.streams = spliced_toy(again).model
-            self.crossing = cross_layer_toy(again, "ln2.hook_in").model
+            self.crossing = cross_layer_toy(again, "hook_resid_mid").model
             self.llama = build_rotary_toy(llama, d_model=20, d_heads=24).model
             self.gemma2 = build_rotary_toy(gemma2, d_model=28, d_heads=24).model
 

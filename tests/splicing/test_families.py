@@ -16,9 +16,10 @@ from saecircuits.splicing import splice
 from saecircuits.splicing.anatomy import read_out
 from saecircuits.splicing.booting import boot as boot_whole
 from saecircuits.splicing.hooking import recording
+from saecircuits.splicing.modalities import save_language_model
 from saecircuits.splicing.operators import record_operator
 from tests.architectures import Float64Throughout, build
-from tests.models import WORDS, boot, random_sae
+from tests.models import WORDS, boot, build_tokenizer, random_sae, rotary_sizes
 
 # Where the stream ends in models that have no norm behind their blocks.
 _LAST = {"openai_gpt": "unembed.hook_in", "opt_350m": "blocks.2.hook_out"}
@@ -64,6 +65,23 @@ def test_a_model_that_also_sees_is_refused_before_anything_is_installed(
     expected = r"reads more than text: its configuration has vision_config; .* as LlamaForCausalLM"
     with pytest.raises(ModelError, match=expected):
         boot_whole(str(tmp_path), dtype=torch.float32, device=torch.device("cpu"))
+
+
+def test_the_language_model_of_one_that_also_sees_can_be_had_alone(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Gemma3Config(
+        text_config={**rotary_sizes(), "hidden_size": 28, "query_pre_attn_scalar": 6},
+        vision_config={**sizes, "intermediate_size": 16, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )
+    whole = transformers.Gemma3ForConditionalGeneration(config).eval()
+    whole.save_pretrained(tmp_path / "whole")
+    build_tokenizer().save_pretrained(tmp_path / "whole")
+    save_language_model(tmp_path / "whole", tmp_path / "text")
+    bridge = boot_whole(str(tmp_path / "text"), dtype=torch.float32, device=torch.device("cpu"))
+    with torch.no_grad():
+        torch.testing.assert_close(bridge(TOKENS), whole(input_ids=TOKENS).logits)
+    assert bridge.tokenizer.vocab_size == WORDS
 
 
 def test_a_model_that_does_not_run_by_itself_is_refused(
