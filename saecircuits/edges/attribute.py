@@ -81,9 +81,8 @@ def attribute(
     wanted = (settings := settings or AttributionSettings(**choices)).of_experiment
     experiment = experiment_of(model, prompts, function="attribute", **wanted)
     plan = plan_memory(experiment.model, experiment.prompts, settings)
-    fit = checked_fit(experiment)
     experiment = experiment.changed(batch_size=plan.batch_size, keeps_runs=plan.is_kept)
-    units = experiment.units
+    units, fit = experiment.units, checked_fit(experiment)
     found = node_stage(experiment, settings, progress)
     kept = _strongest(found.effects, settings.max_nodes)
     targets = _targets(found.effects, kept, settings)

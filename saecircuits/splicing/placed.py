@@ -8,15 +8,15 @@ from torch import Tensor
 from saecircuits.errors import SiteError
 from saecircuits.splicing.convert import check_widths
 from saecircuits.splicing.model import SplicedModel
-from saecircuits.splicing.sites import make_site, mlp_begins_at, spliceable_hooks
+from saecircuits.splicing.sites import make_site, spliceable_hooks
 
 
 @torch.no_grad()
 def check_placed(model: SplicedModel) -> None:
-    """Every site fires, its widths are its dictionary's, and a transcoder reads what the MLP reads.
+    """Every site fires, and its widths are its dictionary's.
 
     Raises:
-        SiteError: a site that is silent, or a transcoder that reads what comes after the MLP.
+        SiteError: a site that is silent.
         DictionaryError: other widths.
     """
     order: list[str] = []
@@ -34,10 +34,7 @@ def check_placed(model: SplicedModel) -> None:
         return name, lambda tensor, hook: order.append(name)
 
     known = model.hook_points
-    watched = {*spliceable_hooks(known), *(splice.site.read_hook for splice in model.splices)}
-    watched |= {
-        name for splice in model.splices for name in mlp_begins_at(splice.site.layer, known)
-    }
+    watched = {*spliceable_hooks(known), *(splice.site.hook for splice in model.splices)}
     tokens = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     model.forward(tokens, at_site=check, edits=[note(name) for name in sorted(watched)])
     for splice in model.splices:
@@ -47,12 +44,6 @@ def check_placed(model: SplicedModel) -> None:
             raise SiteError(
                 f"hook point {site.hook!r} exists but did not fire in a forward pass; of this "
                 f"block and the next, this model shows {', '.join(near) or 'nothing'}"
-            )
-        begins = [order.index(name) for name in mlp_begins_at(site.layer, known) if name in order]
-        if site.is_transcoder and begins and order.index(site.read_hook) > min(begins):
-            raise SiteError(
-                f"the transcoder for {site.hook!r} reads {site.read_hook!r}, which in this model "
-                f"comes after the MLP, not before it; its MLP reads {order[min(begins)]!r}"
             )
 
 

@@ -210,12 +210,6 @@ def spliceable_hooks(known_hooks: Collection[str]) -> tuple[str, ...]:
     )
 
 
-def mlp_begins_at(layer: int, known_hooks: Collection[str]) -> tuple[str, ...]:
-    """Hook points of what a block's MLP reads, and of what it makes of that first."""
-    names = (f"blocks.{layer}.mlp.{kind}" for kind in ("hook_in", "hook_pre"))
-    return tuple(name for name in names if name in known_hooks)
-
-
 def _transcoder_read(hook: str, read: str, layer: int, known_hooks: Collection[str]) -> str:
     match = BLOCK_HOOK.fullmatch(read)
     if match is not None:

@@ -134,7 +134,7 @@ def test_a_transcoder_that_reads_what_comes_after_the_mlp_is_refused(tmp_path: P
         if is_right:
             splice(bridge, given)
             continue
-        expected = r"comes after the MLP, not before it; its MLP reads 'blocks.0.mlp.hook_in'"
+        expected = r"in this model blocks.0.ln2 norms what the MLP gives"
         with pytest.raises(SiteError, match=expected):
             splice(bridge, given)
 
