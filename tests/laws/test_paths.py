@@ -46,6 +46,7 @@ CASES = [
     ("toy_mixed", {"positions": "span", "error_policy": "recompute", "linearization": "secant"}),
     ("toy_uneven", {"positions": "span", "error_policy": "hold", "baseline": "zero"}),
     ("toy_uneven", {"positions": "span", "error_policy": "recompute"}),
+    ("toy_unusual", {"positions": "span", "error_policy": "recompute"}),
 ]
 
 
