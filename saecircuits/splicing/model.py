@@ -129,12 +129,22 @@ class SplicedModel:
         return self.hooks.index(hook)
 
     def describe(self) -> dict[str, Any]:
-        """Name, provenance, and SHA-256 of the model's and every dictionary's weights."""
+        """Name, provenance, and SHA-256 of the model's and every dictionary's weights.
+
+        Also, by site, how its dictionary normalises every token, where one does: its features are
+        then in the stream's units (`splicing.normalising`).
+        """
+        normalised = {
+            splice.site.hook: found.name
+            for splice in self.splices
+            if (found := splice.dictionary.normalisation) is not None
+        }
         return {
             "model": self.name,
             "model_digest": self._bridge_digest,
             "dtype": str(self.dtype).removeprefix("torch."),
             "dictionaries": dict(self._dictionary_digests),
+            **({"normalised": normalised} if normalised else {}),
             **self.provenance,
         }
 

@@ -151,7 +151,8 @@ def test_the_threshold_of_a_dictionary_that_normalises_is_in_units_of_the_token(
     gradients = clean_gradients(contrast)
     dictionary = contrast.model.splices[0].dictionary
     x = contrast.clean.written(contrast.model, 0)
-    assert dictionary.threshold is not None
+    threshold = dictionary.threshold
+    assert threshold is not None
 
     def size(x: Tensor) -> Tensor:
         return x.std(-1, keepdim=True)
@@ -165,7 +166,7 @@ def test_the_threshold_of_a_dictionary_that_normalises_is_in_units_of_the_token(
     assert isinstance(lost, Tensor)
 
     def gated(value: Tensor) -> Tensor:
-        return value * (value > dictionary.threshold * size(x))
+        return value * (value > threshold * size(x))
 
     slope = gradients[0].gradient @ dictionary.W_dec.T
     expected = slope * (gated(value) - gated(value - lost))
