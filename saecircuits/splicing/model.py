@@ -179,14 +179,22 @@ class SplicedModel:
         """Name, provenance, and SHA-256 of the model's and every dictionary's weights.
 
         `cross_layer` are the sites whose features also write at later ones, where there are such.
+        `normalised` says, by site, how its dictionary normalises every token, where one does: its
+        features are then in the stream's units (`splicing.normalising`).
         """
         further = [self.hooks[reach[0]] for reach in self._reach if len(reach) > 1]
+        normalised = {
+            splice.site.hook: found.name
+            for splice in self.splices
+            if (found := splice.dictionary.normalisation) is not None
+        }
         return {
             "model": self.name,
             "model_digest": self._bridge_digest,
             "dtype": str(self.dtype).removeprefix("torch."),
             "dictionaries": dict(self._dictionary_digests),
             **({"cross_layer": further} if further else {}),
+            **({"normalised": normalised} if normalised else {}),
             **self.provenance,
         }
 

@@ -12,7 +12,7 @@ from saecircuits.edges.factorised import FactorisedEdges
 from saecircuits.edges.interventions import cut_without, target_change
 from saecircuits.edges.reference import ReferenceEdges
 from saecircuits.edges.thresholds import Crossed, CrossingEdges, longest_unit, token_by_token
-from saecircuits.nodes.contrast import Contrast
+from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, clean_run, node_change
 from saecircuits.nodes.units import Positions
@@ -141,6 +141,47 @@ def test_what_leaves_a_source_stays_the_same(
     assert moved > 0.1
     weights = [torch.stack([table[edge][1] for edge in tables[0]]) for table in tables]
     torch.testing.assert_close(*weights)
+
+
+def test_the_threshold_of_a_dictionary_that_normalises_is_in_units_of_the_token(
+    toy_unusual: Toy,
+) -> None:
+    # From tokens to the first site, by the formula: what is lost is a slope, the gate the token's.
+    contrast = make_contrast(toy_unusual.model, toy_unusual.prompts, positions="each")
+    gradients = clean_gradients(contrast)
+    dictionary = contrast.model.splices[0].dictionary
+    x = contrast.clean.written(contrast.model, 0)
+    threshold = dictionary.threshold
+    assert threshold is not None
+
+    def size(x: Tensor) -> Tensor:
+        return x.std(-1, keepdim=True)
+
+    def ungated(x: Tensor) -> Tensor:
+        z = (x - x.mean(-1, keepdim=True)) / (size(x) + 1e-5)
+        return size(x) * ((z - dictionary.shift) @ dictionary.W_enc + dictionary.b_enc)
+
+    value = ungated(x)
+    _, lost = torch.autograd.functional.jvp(ungated, x, contrast.change(TOKENS))
+    assert isinstance(lost, Tensor)
+
+    def gated(value: Tensor) -> Tensor:
+        return value * (value > threshold * size(x))
+
+    slope = gradients[0].gradient @ dictionary.W_dec.T
+    expected = slope * (gated(value) - gated(value - lost))
+    sources = [Spot(TOKENS, unit, ERROR) for unit in range(len(contrast.units))]
+    targets = [spot for spot in _targets(contrast) if spot.place == 0 and spot.feature != ERROR]
+    found = table_of(all_blocks(_crossing(FactorisedEdges, contrast, gradients, sources), targets))
+    crossed = 0
+    for target in targets:
+        # Position 0 is BOS, which is in no unit.
+        pos = target.unit + 1
+        edge = found[Spot(TOKENS, target.unit, ERROR), target][0]
+        torch.testing.assert_close(edge, expected[:, pos, target.feature], rtol=1e-8, atol=1e-11)
+        held = (slope * lost * (gated(value) != 0))[:, pos, target.feature]
+        crossed += int(((edge - held).abs() > 1e-6).sum())
+    assert crossed > 10
 
 
 @pytest.mark.usefixtures("in_float64")

@@ -1,6 +1,5 @@
 """The direct effect on the logits is the model's own final norm and unembedding, scale held."""
 
-import pytest
 import torch
 
 from saecircuits.features.promotion import direct_logit_effects, promotions
@@ -25,13 +24,6 @@ def test_direct_effects_are_the_change_of_the_logits_up_to_the_norms_scale(toy: 
     torch.testing.assert_close(
         direct_logit_effects(read_out(toy.model), direction), expected, rtol=1e-8, atol=1e-9
     )
-
-
-def test_the_vocabulary_may_be_widened_in_parts(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    direction = toy.model.splices[1].dictionary.W_dec[[3, 8]]
-    whole = direct_logit_effects(toy.model, direction)
-    monkeypatch.setattr("saecircuits.features.promotion._WORDS_AT_ONCE", 5)
-    torch.testing.assert_close(direct_logit_effects(toy.model, direction), whole)
 
 
 def test_the_strongest_tokens_come_first_on_both_sides(toy: Toy) -> None:

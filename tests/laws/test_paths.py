@@ -48,6 +48,7 @@ CASES = [
     ("toy_uneven", {"positions": "span", "error_policy": "recompute"}),
     ("toy_crossing", {"positions": "span", "error_policy": "recompute"}),
     ("toy_crossing", {"positions": "each", "error_policy": "hold"}),
+    ("toy_unusual", {"positions": "span", "error_policy": "recompute"}),
 ]
 
 

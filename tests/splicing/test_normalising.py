@@ -150,6 +150,8 @@ def test_mean_and_bias_are_in_the_error_node(toy: Toy) -> None:
     # So that features and error are all of the stream: nothing passes beside the nodes of a site.
     sae = random_sae("jumprelu", seed=7, normalize_activations="layer_norm")
     model = splice(toy.model.bridge, {"blocks.1.hook_resid_post": sae})
+    assert model.describe()["normalised"] == {"blocks.1.hook_resid_post": "layer_norm"}
+    assert "normalised" not in toy.model.describe()
     (site,) = observe(model, toy.prompts.clean_tokens).sites
     assert not site.rest.any()
     _, cache = toy.model.bridge.run_with_cache(toy.prompts.clean_tokens)
