@@ -179,12 +179,13 @@ class ReferenceEdges:
                     at_read[row] -= there @ dictionary.W_skip.T
                 for earlier, at in contrast.model.writers(place)[1:]:
                     through = self._through(earlier, at, there)
-                    none = through.new_zeros(len(targets), *through.shape)
-                    others.setdefault(earlier, none)[row] -= through
+                    if earlier not in others:
+                        others[earlier] = through.new_zeros(len(targets), *through.shape)
+                    others[earlier][row] -= through
+        run, elsewhere = self._run, [(self._run.read[p], other) for p, other in others.items()]
         if not contrast.model.splices[place].site.is_transcoder:
-            return [(self._run.written[place], at_read + at_write)]
-        both = [(self._run.read[place], at_read), (self._run.written[place], at_write)]
-        return both + [(self._run.read[p], cotangent) for p, cotangent in others.items()]
+            return [(run.written[place], at_read + at_write), *elsewhere]
+        return [(run.read[place], at_read), (run.written[place], at_write), *elsewhere]
 
     def _through(
         self, place: int, at: int, there: Float[Tensor, "batch pos d_out"]

@@ -27,10 +27,20 @@ class Later:
     Attributes:
         hooks: the tensors that are written there, in the model's order.
         weights: of every feature a row for each of them, on any device and in any dtype.
+
+    Raises:
+        DictionaryError: rows for another number of places.
     """
 
     hooks: tuple[str, ...]
     weights: Float[Tensor, "d_sae n_later d_out"]
+
+    def __post_init__(self) -> None:
+        if self.weights.shape[1] != len(self.hooks):
+            raise DictionaryError(
+                f"decoders into {len(self.hooks)} later places have rows for "
+                f"{self.weights.shape[1]}; give one row of a feature for each place"
+            )
 
     def rows(self, features: Int[Tensor, " n_node"], number: int) -> Float[Tensor, "n_node d_out"]:
         """The directions of some features at one of the places, where the weights are.

@@ -20,10 +20,10 @@ from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.effects import node_effects, node_index
 from saecircuits.nodes.estimators import clean_gradients
 from saecircuits.nodes.interventions import ERROR, Spot, intervene
-from saecircuits.splicing import observe
+from saecircuits.splicing import observe, splice
 from tests.architectures import Float64Throughout, build
 from tests.cross_layer import CrossLayerToy, Hand, Run, cross_layer_toy
-from tests.models import make_contrast
+from tests.models import Toy, make_contrast
 from tests.tolerance import Tolerance
 
 CLOSE: Tolerance = {"rtol": 0, "atol": 1e-9}
@@ -271,8 +271,19 @@ def _compare(
     ids=str,
 )
 def test_out_edges_add_up_to_the_node(crossing: CrossLayerToy, choices: dict[str, Any]) -> None:
-    given = {"positions": "each", **choices}
-    graph = attribute(crossing.model, crossing.prompts, max_nodes=10**6, parts=False, **given)
+    _assert_conserved(crossing, {"positions": "each", **choices})
+
+
+def test_so_they_do_for_autoencoders_that_write_further_on(toy_crossing: CrossLayerToy) -> None:
+    layers = toy_crossing.weights.transcoder("ln2.hook_in").layers
+    given = dict(zip(toy_crossing.model.hooks, layers, strict=True))
+    model = splice(toy_crossing.model.bridge, given)
+    assert not any(found.site.is_transcoder for found in model.splices)
+    _assert_conserved(Toy(model, toy_crossing.prompts), {"positions": "span"})
+
+
+def _assert_conserved(toy: Toy, choices: dict[str, Any]) -> None:
+    graph = attribute(toy.model, toy.prompts, max_nodes=10**6, parts=False, **choices)
     assert "write at later sites" in graph.summary["edge_engine"]
     nodes = graph.nodes.iloc[1:].set_index("node")
     out = graph.edges.groupby("source")["effect"].sum().reindex(nodes.index).fillna(0)

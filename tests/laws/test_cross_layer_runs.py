@@ -187,6 +187,19 @@ def test_masks_and_their_gradient_are_by_hand(crossing: CrossLayerToy, contrast:
     assert slopes[:3].abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_line_of_all_places_is_by_hand(
+    crossing: CrossLayerToy, contrast: Contrast, share: float
+) -> None:
+    hand, (at_site, _) = Hand(crossing, contrast), contrast.between(share)
+    values = _Values(hand)
+    for layer, clean in enumerate(hand.clean.written):
+        base = values.written(layer, {})
+        expected = base + share * (clean - base)
+        found = at_site(layer, torch.zeros_like(clean), torch.zeros_like(clean))
+        torch.testing.assert_close(found[:, 1:], expected[:, 1:], **CLOSE)
+
+
 def test_integrated_gradients_are_of_the_whole_site(
     crossing: CrossLayerToy, contrast: Contrast
 ) -> None:

@@ -44,6 +44,25 @@ def test_a_folder_is_what_was_written(folder: Path, toy_crossing: CrossLayerToy)
         torch.testing.assert_close(found.sites[index].error, known.sites[index].error)
 
 
+def test_decoders_stay_in_the_precision_of_their_file(
+    folder: Path, toy_crossing: CrossLayerToy
+) -> None:
+    for layer in range(N_LAYERS):
+        name = f"W_dec_{layer}"
+        _edit(
+            folder / f"{name}.safetensors",
+            lambda found, name=name: found.update({name: found[name].float()}),
+        )
+    model = splice(toy_crossing.model.bridge, read_cross_layer(folder))
+    later = model.splices[0].dictionary.later
+    assert later is not None and later.weights.dtype == torch.float32
+    tokens = toy_crossing.prompts.clean_tokens
+    found, known = (observe(m, tokens).sites[2].error for m in (model, toy_crossing.model))
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, known, rtol=0, atol=1e-5)
+    assert (found - known).abs().max() > 1e-12
+
+
 def test_every_decoder_counts_for_the_digest(folder: Path) -> None:
     before = [layer.digest() for layer in read_cross_layer(folder).layers]
     _edit(folder / "W_dec_0.safetensors", lambda found: found["W_dec_0"][3, 2].add_(1))
