@@ -107,5 +107,9 @@ class MissingExtraError(InputError, ImportError):
         )
 
 
+class NotCoveredError(InputError):
+    """The model is not made of the parts that are known here; the message says what is not."""
+
+
 class ModelError(InputError):
     """A model that cannot be loaded, or whose files are not what their manifest says."""

@@ -161,6 +161,101 @@ def _build_bloom(folder: Path) -> Any:
     return boot(transformers.BloomForCausalLM(config), folder)
 
 
+def _build_granite(folder: Path) -> Any:
+    """Granite: embeddings, scores, what components add, and logits are multiplied by constants."""
+    config = transformers.GraniteConfig(
+        **rotary_sizes(),
+        hidden_size=20,
+        embedding_multiplier=3.0,
+        attention_multiplier=0.3,
+        residual_multiplier=0.22,
+        logits_scaling=2.0,
+    )
+    return boot(transformers.GraniteForCausalLM(config), folder)
+
+
+def _build_glm(folder: Path) -> Any:
+    """GLM: rotary positions in planes of neighbouring entries, on half of each head."""
+    sizes = {**rotary_sizes(), "head_dim": 8, "partial_rotary_factor": 0.5}
+    config = transformers.GlmConfig(**sizes, hidden_size=20)
+    return boot(transformers.GlmForCausalLM(config), folder)
+
+
+def _build_olmo(folder: Path) -> Any:
+    """OLMo: norms without weights."""
+    config = transformers.OlmoConfig(**_whole_heads(), hidden_size=24)
+    return boot(transformers.OlmoForCausalLM(config), folder)
+
+
+def _build_nemotron(folder: Path) -> Any:
+    """Nemotron: norms that multiply by 1 + weight, a squared ReLU."""
+    sizes = {**rotary_sizes(), "partial_rotary_factor": 0.5, "head_dim": 8}
+    config = transformers.NemotronConfig(**sizes, hidden_size=32)
+    return boot(transformers.NemotronForCausalLM(config), folder)
+
+
+def _build_apertus(folder: Path) -> Any:
+    """Apertus: an activation function with weights of its own, norms of queries and keys."""
+    config = transformers.ApertusConfig(**rotary_sizes(), hidden_size=20)
+    return boot(transformers.ApertusForCausalLM(config), folder)
+
+
+def _build_falcon(folder: Path) -> Any:
+    """Falcon: one norm for attention and MLP, which read the same stream; one key head."""
+    config = transformers.FalconConfig(
+        **_ENDS,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        ffn_hidden_size=29,
+        max_position_embeddings=19,
+        initializer_range=0.35,
+    )
+    return boot(transformers.FalconForCausalLM(config), folder)
+
+
+def _build_gpt_oss(folder: Path) -> Any:
+    """gpt-oss: every head may look at nothing (a sink); a mixture of experts."""
+    sizes = {**rotary_sizes(), "intermediate_size": 32, "num_local_experts": 4}
+    config = transformers.GptOssConfig(**sizes, hidden_size=24, sliding_window=4)
+    bridge = boot(transformers.GptOssForCausalLM(config), folder)
+    bridge.original_model.set_experts_implementation("eager")  # the fast one knows no float64
+    return bridge
+
+
+def _build_bert(folder: Path) -> Any:
+    """BERT: every token sees all others, and norms stand behind what is added."""
+    sizes = {**_whole_heads(), "pad_token_id": 0}
+    return boot(
+        transformers.BertForMaskedLM(transformers.BertConfig(**sizes, hidden_size=24)), folder
+    )
+
+
+def _build_openai_gpt(folder: Path) -> Any:
+    """GPT (the first): the stream is normed behind each component, blocks hand on lists."""
+    config = transformers.OpenAIGPTConfig(
+        **_ENDS, n_positions=19, n_embd=14, n_layer=3, n_head=2, initializer_range=0.35
+    )
+    return boot(transformers.OpenAIGPTLMHeadModel(config), folder)
+
+
+def _build_opt_350m(folder: Path) -> Any:
+    """OPT-350m: the stream is normed behind each component, and wider than the embeddings."""
+    config = transformers.OPTConfig(
+        **_ENDS,
+        hidden_size=14,
+        word_embed_proj_dim=10,
+        num_hidden_layers=3,
+        ffn_dim=29,
+        num_attention_heads=2,
+        max_position_embeddings=19,
+        init_std=0.35,
+        pad_token_id=1,
+        do_layer_norm_before=False,
+    )
+    return boot(transformers.OPTForCausalLM(config), folder)
+
+
 def _whole_heads() -> dict[str, Any]:
     """Sizes of models whose heads are as wide together as the stream."""
     return {name: size for name, size in rotary_sizes().items() if name != "head_dim"}
@@ -181,6 +276,19 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     "gpt_neo": _build_gpt_neo,
     "bloom": _build_bloom,
     "olmo2": _build_olmo2,
+    "granite": _build_granite,
+    "glm": _build_glm,
+    "olmo": _build_olmo,
+}
+# Of these single things are tested, where they are what is peculiar.
+PECULIAR: dict[str, Callable[[Path], Any]] = {
+    "nemotron": _build_nemotron,
+    "apertus": _build_apertus,
+    "falcon": _build_falcon,
+    "gpt_oss": _build_gpt_oss,
+    "bert": _build_bert,
+    "openai_gpt": _build_openai_gpt,
+    "opt_350m": _build_opt_350m,
 }
 
 # One of each kind of part: learned positions, rotary ones (whole heads, halves, planes), ALiBi;
@@ -193,7 +301,7 @@ def build(name: str, folder: Path) -> Any:
     """The bridge over a random model of that architecture."""
     torch.manual_seed(8)
     with Float64Throughout():
-        return BUILDERS[name](folder)
+        return {**BUILDERS, **PECULIAR}[name](folder)
 
 
 def family_toy(name: str, folder: Path) -> Toy:

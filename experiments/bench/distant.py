@@ -21,7 +21,7 @@ from saecircuits.edges.attribute import attribute
 from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.splicing import Dictionary, splice
-from saecircuits.splicing.loading import random_bridge
+from saecircuits.splicing.booting import random_bridge
 from saecircuits.tasks import PromptPair, tokenize
 
 _REPEATS: Final = 3

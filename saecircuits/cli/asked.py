@@ -89,7 +89,8 @@ class RunSource:
         known = record.provenance
         named = self.model or known.get("source") or known.get("model")
         # The dictionaries that the run was found with, each by the word for it and no other.
-        words = self.dictionaries or list(known.get("dictionaries_from", {}).values()) or None
+        own = dict.fromkeys(known.get("dictionaries_from", {}).values())
+        words = self.dictionaries or list(own) or None
         sites = _sites_of(self.sites)
         if sites is None and words is None:
             # Earlier versions recorded no sites: the dictionaries are known by their hooks.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saecircuits.edges.edge_stage import EdgeJob, choose_engine, edge_stage
+from saecircuits.edges.edge_stage import EdgeJob, edge_stage, engine_for
 from saecircuits.edges.graph import AttributionGraph, metric_row, node_table
 from saecircuits.edges.memory import plan_memory, targets_at_once
 from saecircuits.edges.node_stage import node_stage
@@ -86,7 +86,8 @@ def attribute(
     units = experiment.units
     found = node_stage(experiment, settings, progress)
     kept = _strongest(found.effects, settings.max_nodes)
-    engine = choose_engine(experiment.model, settings)
+    targets = _targets(found.effects, kept, settings)
+    engine = engine_for(experiment, settings, targets)
     at_once = targets_at_once(
         plan,
         experiment.model,
@@ -96,7 +97,7 @@ def attribute(
         n_unit=len(units),
         n_slice=longest_unit(units) if settings.crosses_thresholds else 0,
     )
-    job = EdgeJob(kept, _targets(found.effects, kept, settings), found.gradients, engine, at_once)
+    job = EdgeJob(kept, targets, found.gradients, engine, at_once)
     with nullcontext() if all_edges is None else EdgeFile(all_edges) as file:
         edges = edge_stage(experiment, settings, job, file=file, progress=progress)
     nodes = node_table(experiment.model, units, found.effects, seed=settings.seed)

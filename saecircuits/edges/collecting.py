@@ -14,6 +14,7 @@ from saecircuits.edges.blocks import EdgeBlock
 from saecircuits.edges.graph import EDGE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.parts import Part
 from saecircuits.edges.streaming import EdgeFile
+from saecircuits.errors import ModelError
 from saecircuits.nodes.effects import bootstrap_interval, sign_stability
 from saecircuits.nodes.interventions import ERROR, Spot
 
@@ -156,6 +157,7 @@ class EdgeCollector:
         )
         # The mean over prompts comes from all batches at once, and intervals from every prompt.
         means = _total(_numpy(block.effects.sum(-1)) for block in blocks) / self._n_prompt
+        self._check_finite(means, sources, targets)
         moves = np.logical_or.reduce([_numpy((block.effects != 0).any(-1)) for block in blocks])
         self._out[sources] += means.sum(0)
         self._computed += int(moves.sum())
@@ -184,6 +186,21 @@ class EdgeCollector:
             ends, figures, row, column = ends[kept], figures[kept], row[kept], column[kept]
         self._found.append(_Found(ends, figures, *self._parts_of(blocks, row, column)))
         self._held += len(ends)
+
+    def _check_finite(
+        self,
+        means: NDArray[np.float64],
+        sources: NDArray[np.int32],
+        targets: NDArray[np.int32],
+    ) -> None:
+        if np.isfinite(means).all():
+            return
+        row, column = np.argwhere(~np.isfinite(means))[0]
+        raise ModelError(
+            f"the edge from {self._names[sources[column]]} to {self._names[targets[row]]} is NaN "
+            "or infinite; its derivative does not exist on these prompts in this dtype: choose one "
+            "with a larger range, or other prompts"
+        )
 
     def _parts_of(
         self, blocks: Sequence[EdgeBlock], row: NDArray[np.intp], column: NDArray[np.intp]

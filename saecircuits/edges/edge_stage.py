@@ -10,6 +10,7 @@ from functools import partial
 
 from saecircuits.edges.blocks import EdgeBlock, EdgeEngine, chunks, expandable
 from saecircuits.edges.collecting import EdgeCollector, EdgeTables
+from saecircuits.edges.cost import Work, work_of
 from saecircuits.edges.engines import ChosenEngine, Reference, exact_engine
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.edges.streaming import EdgeFile
@@ -22,8 +23,13 @@ from saecircuits.nodes.names import METRIC, node_id
 from saecircuits.splicing import SplicedModel
 
 
-def choose_engine(model: SplicedModel, settings: AttributionSettings) -> ChosenEngine:
+def choose_engine(
+    model: SplicedModel, settings: AttributionSettings, work: Work | None = None
+) -> ChosenEngine:
     """The engine that the settings ask for, taking derivatives as their estimator does.
+
+    Args:
+        work: what there is to do, where that is known.
 
     Raises:
         InputError: an engine was asked for that does not cover the model.
@@ -31,7 +37,15 @@ def choose_engine(model: SplicedModel, settings: AttributionSettings) -> ChosenE
     estimator = settings.chosen_estimator
     # What is measured needs no engine to be exact for the model.
     wanted = Reference.name if estimator.is_measured else settings.engine
-    return estimator.along_edges(exact_engine(model, wanted, is_split=settings.parts))
+    return estimator.along_edges(exact_engine(model, wanted, is_split=settings.parts, work=work))
+
+
+def engine_for(
+    experiment: Experiment, settings: AttributionSettings, targets: Sequence[Spot]
+) -> ChosenEngine:
+    """As `choose_engine`, for edges into these targets."""
+    work = work_of(experiment, targets, crosses=settings.crosses_thresholds)
+    return choose_engine(experiment.model, settings, work)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from typing import ClassVar, Final, TypeAlias
 
 from saecircuits.choices import looked_up
 from saecircuits.edges.blocks import EdgeEngine
+from saecircuits.edges.cost import Work, by_factorised, by_reference
 from saecircuits.edges.factorised import FactorisedEdges, covers
 from saecircuits.edges.reference import ReferenceEdges
 from saecircuits.errors import InputError
@@ -19,7 +20,7 @@ from saecircuits.splicing import SplicedModel
 
 # (contrast, gradients, sources, readers=..., share=...) -> an engine on one batch of prompts
 Prepare: TypeAlias = Callable[..., EdgeEngine]
-# The first engine of the table that is exact for the model.
+# Of the engines that are exact for the model and tell apart what is asked, the cheapest.
 AUTO: Final = "auto"
 
 
@@ -48,6 +49,10 @@ class Engine(ABC):
             is_split: also tell apart the components that carry each edge, if it can.
         """
 
+    def predicted(self, model: SplicedModel, work: Work) -> float | None:
+        """FLOP that it will cost, about (`edges.cost`); None where nobody knows."""
+        return None
+
     def most_targets(self, *, is_split: bool) -> int:
         """More targets at one time make it no faster."""
         return 32
@@ -66,6 +71,9 @@ class Factorised(Engine):
     def prepare(self, *, is_split: bool) -> Prepare:
         return partial(FactorisedEdges, is_split=is_split)
 
+    def predicted(self, model: SplicedModel, work: Work) -> float:
+        return by_factorised(model, work)
+
     def most_targets(self, *, is_split: bool) -> int:
         return 128 if is_split else 512
 
@@ -78,6 +86,9 @@ class Reference(Engine):
 
     def prepare(self, *, is_split: bool) -> Prepare:
         return ReferenceEdges
+
+    def predicted(self, model: SplicedModel, work: Work) -> float:
+        return by_reference(model, work)
 
 
 class Unnamed(Engine):
@@ -103,7 +114,7 @@ class ChosenEngine:
     """The engine that computes the edges of a model.
 
     Attributes:
-        described: its name, and why it is not the first of the table.
+        described: its name, and why it was chosen.
         most_targets: more targets at one time make it no faster.
         tells_parts: whether it can tell apart the components that carry an edge.
     """
@@ -114,8 +125,14 @@ class ChosenEngine:
     tells_parts: bool = False
 
 
-def exact_engine(model: SplicedModel, wanted: str | Engine, *, is_split: bool) -> ChosenEngine:
-    """The engine that was asked for, or the first that is exact for the model.
+def exact_engine(
+    model: SplicedModel, wanted: str | Engine, *, is_split: bool, work: Work | None = None
+) -> ChosenEngine:
+    """The engine that was asked for, or the cheapest that is exact for the model.
+
+    Args:
+        is_split: components are to be told apart: by the first of the table that is exact.
+        work: what there is to do; None where it is not known: the first that is exact.
 
     Raises:
         InputError: the engine asked for does not cover the model.
@@ -130,13 +147,27 @@ def exact_engine(model: SplicedModel, wanted: str | Engine, *, is_split: bool) -
                 "or 'reference'"
             )
         return _chosen(engine, "" if engine is first else " (asked for)", is_split=is_split)
+    costs = {} if work is None else _costs(model, work)
     against = ""
-    for engine in ENGINES.values():
+    for engine in sorted(
+        ENGINES.values(), key=lambda row: 0.0 if is_split else costs.get(row.name, 0.0)
+    ):
         reason = engine.covers(model)
         if reason is None:
-            return _chosen(engine, against, is_split=is_split)
+            return _chosen(engine, against or _told(costs), is_split=is_split)
         against = against or f" ({reason})"
     raise AssertionError("the last engine of the table covers every model")
+
+
+def _costs(model: SplicedModel, work: Work) -> dict[str, float]:
+    """FLOP predicted, by engine."""
+    known = {name: engine.predicted(model, work) for name, engine in ENGINES.items()}
+    return {name: flop for name, flop in known.items() if flop is not None}
+
+
+def _told(costs: Mapping[str, float]) -> str:
+    each = ", ".join(f"{name} {flop / 1e12:.2g}" for name, flop in costs.items())
+    return f" (TFLOP predicted: {each})" if costs else ""
 
 
 def _chosen(engine: Engine, why: str, *, is_split: bool) -> ChosenEngine:

@@ -6,7 +6,7 @@ at one token, and a feature there has one activation. Between cells
 
     W[v, u] = da_v / da_u, direct        (for the metric dm / da_u)
 
-from the engine that also gives the edges, always at the clean run and under the graph's
+from an engine that is exact, always at the clean run and under the graph's
 linearization, whatever the estimator that ranks its nodes. Tokens and error nodes write a vector
 each; as the beginning of a path they count as their one whole change (value 1, weight per whole
 change). No path passes through an error node: what comes into it has no single direction. What is

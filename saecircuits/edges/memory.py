@@ -10,10 +10,13 @@ hold for every architecture here:
                + 4 T d_vocab
     a run      8 P T d_model + K L (T (12 d_model + 2 d_mlp) + 2 H T^2)     per prompt, P places, at
                + T d_vocab                                                 K points of a line
-    a target   R (6 d_model + 3 d_mlp + 8 H (d_head + T))                  R rows, one for each of
+    a target   R ((4 + 2 W) d_model + 3 d_mlp + 8 H (d_head + T))          R rows, one for each of
                + S ((2 + 5 K) n_prompt + 6 H + 2)                          its tokens; S sources;
                                                                            K tokens to a unit where
                                                                            thresholds are crossed
+
+where a place whose features write at W places (cross-layer transcoders; W is 1 for all others)
+counts as W in P.
 """
 
 from dataclasses import dataclass
@@ -112,13 +115,14 @@ class _Sizes:
         d_model, d_vocab = int(cfg.d_model), int(cfg.d_vocab)
         d_mlp = int(getattr(cfg, "d_mlp", None) or 4 * d_model)
         n_pos = max(prompts.clean_tokens.shape[1], prompts.corrupted_tokens.shape[1])
-        points, places = settings.chosen_estimator.points, len(model.splices) + 1
+        written = [splice.dictionary.n_written for splice in model.splices]
+        points, places = settings.chosen_estimator.points, sum(written) + 1
         square = heads * n_pos**2
         of_pass = layers * (n_pos * (24 * d_model + 6 * d_mlp) + 2 * square)
         of_pass += 4 * square + 4 * n_pos * d_vocab
         of_run = points * layers * (n_pos * (12 * d_model + 2 * d_mlp) + 2 * square)
         of_run += 8 * places * n_pos * d_model + n_pos * d_vocab
-        of_row = 6 * d_model + 3 * d_mlp + 8 * heads * (d_head + n_pos)
+        of_row = (4 + 2 * max(written)) * d_model + 3 * d_mlp + 8 * heads * (d_head + n_pos)
         itemsize = model.working_dtype.itemsize
         return cls(n_pos, heads, itemsize, itemsize * of_pass, itemsize * of_run, of_row)
 

@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from saecircuits.edges.settings import AttributionSettings
+from saecircuits.errors import ModelError
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.effects import NodeEffects, joined
 from saecircuits.nodes.estimators import PlaceGradient
@@ -40,7 +43,22 @@ def node_stage(
 
     parts, gradients = zip(*experiment.over_batches(of), strict=True)
     places = _place_summaries(experiment.model, gradients)
+    _check_finite(experiment.model, parts)
     return NodeStage(joined(parts), gradients if experiment.keeps_runs else None, places)
+
+
+def _check_finite(model: SplicedModel, parts: Sequence[NodeEffects]) -> None:
+    for part in parts:
+        wrong = np.flatnonzero(~np.isfinite(part.effects.data))
+        if not len(wrong):
+            continue
+        place = part.index.spot(int(part.effects.indices[wrong[0]])).place
+        site = TOKEN_HOOK if place == TOKENS else model.hooks[place]
+        raise ModelError(
+            f"effects of {len(wrong)} nodes are NaN or infinite, the first of them at {site}: the "
+            "metric has no derivative there on these prompts in this dtype; choose one with a "
+            "larger range, or other prompts"
+        )
 
 
 def _without_gradient(found: dict[int, PlaceGradient]) -> dict[int, PlaceGradient]:

@@ -49,7 +49,8 @@ class AttributionSettings(BaseModel):
         baseline: `corrupted`, `mean`, `zero` or `resample`, or a `Baseline` of your own
             (`nodes.baselines`).
         engine: of the edges: `factorised`, `reference` (autograd), or `auto`: factorised wherever
-            it is exact; or an `Engine` of your own (`edges.engines`).
+            it is exact, or without `parts` the one that is predicted to be cheaper (`edges.cost`);
+            or an `Engine` of your own (`edges.engines`).
         thresholds: of the features that edges end in: `crossed`, a target that falls below its
             threshold loses its whole activation, or `held`, every gate keeps its slope
             (`edges.thresholds`). What is written is what is done: derivatives other than the

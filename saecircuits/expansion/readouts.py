@@ -55,7 +55,7 @@ def read_logits(
 ) -> Readout:
     """All logits at a position, before any soft-cap."""
     found = logit_map(run, terms, position)
-    value = run.recording[LOGITS_HOOK][0, position]
+    value = run.recording[LOGITS_HOOK][0, position] * run.anatomy.unembedding.scale
     constant = value - logit_map(run, run.stream, position)
     return Readout(f"logits at position {position}", found, constant, value)
 

@@ -164,7 +164,7 @@ class Tree:
         """`m(T) - m(T + change)` through the model's own final norm and unembedding."""
         clean = self.run.recording[LOGITS_HOOK][0, self.metric.position]
         found = [self.metric.of(clean - self._logits(part)) for part in changes.split(128)]
-        return torch.cat(found)
+        return torch.cat(found) * self.run.anatomy.unembedding.scale
 
     def _logits(self, changes: Tensor) -> Tensor:
         model = self.run.recording.model

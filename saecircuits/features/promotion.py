@@ -3,8 +3,9 @@
     promotion_v = d . (w * U_v)  -  its mean over the vocabulary
 
 with decoder row d (its mean removed where the final norm removes the stream's), weight w of the
-final norm and unembedding column U_v. The norm's scale is one positive number per token; it is left
-out, so values compare features with each other but are not logits.
+final norm and unembedding column U_v: times what the model multiplies logits by, and behind the
+projection of the stream where there is one. The norm's scale is one positive number per token; it
+is left out, so values compare features with each other but are not logits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.anatomy import NotCoveredError, Unembedding, read_out
 
 _LISTED = 10
 _FEATURES_AT_ONCE = 64
-_WORDS_AT_ONCE = 2**15
 # The largest of n normal values is about sqrt(2 ln n) deviations. Unembeddings are not normal: on a
 # small trained model 1 in 100 random directions came to 1.2 times that.
 _CLEARLY = 1.2
@@ -39,38 +40,37 @@ class Promotion:
 
 
 def promotions(model: SplicedModel, site: str, features: Sequence[int]) -> Iterator[Promotion]:
-    """The promotion of each feature; empty for a site that does not write to the stream."""
+    """The promotion of each feature.
+
+    Empty for a site that does not write to the stream, and in a model in which more than a norm and
+    linear maps lies between the stream and the logits.
+    """
     splice = model.splices[model.index(site)]
     if not splice.site.is_in_stream:
         yield from (Promotion() for _ in features)
         return
+    try:
+        end = read_out(model)
+    except NotCoveredError:
+        yield from (Promotion() for _ in features)
+        return
     # Vocabularies are padded for speed; ids beyond the tokenizer stand for nothing.
-    n_known = min(model.bridge.W_U.shape[1], len(model.tokenizer))
+    n_known = min(end.W_U.shape[1], len(model.tokenizer))
     for start in range(0, len(features), _FEATURES_AT_ONCE):
         chosen = splice.dictionary.indices(features[start : start + _FEATURES_AT_ONCE])
         # Of a feature that writes at several places, the sum of what it adds to the stream.
         rows = splice.dictionary.directions(chosen)
         rows = rows.unflatten(-1, (splice.dictionary.n_written, -1)).sum(-2)
-        for values in direct_logit_effects(model, rows)[:, :n_known]:
+        for values in direct_logit_effects(end, rows)[:, :n_known]:
             yield _strongest(values.float().cpu())
 
 
 @torch.no_grad()
 def direct_logit_effects(
-    model: SplicedModel, directions: Float[Tensor, "n_node d_model"]
+    end: Unembedding, directions: Float[Tensor, "n_node d_model"]
 ) -> Float[Tensor, "n_node d_vocab"]:
     """`promotion_v` for directions of the residual stream, for every token v."""
-    cfg, norm = model.bridge.cfg, model.bridge.ln_final
-    weight = getattr(norm, "weight", None)
-    if weight is not None:
-        if getattr(cfg, "rmsnorm_uses_offset", False):
-            weight = 1 + weight
-        if str(cfg.normalization_type).startswith("LN"):
-            directions = directions - directions.mean(-1, keepdim=True)
-        directions = directions * weight
-    # Beside a model in less than float32, a few words of the vocabulary are widened at a time.
-    parts = model.bridge.W_U.split(_WORDS_AT_ONCE, dim=1)
-    effects = torch.cat([directions @ part.to(directions) for part in parts], dim=1)
+    effects = end.norm.push(directions.to(end.W_U)) @ end.W_U
     return effects - effects.mean(-1, keepdim=True)
 
 

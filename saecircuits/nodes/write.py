@@ -102,6 +102,7 @@ class Further:
     """What features write at sites behind their own, in one run: of use for cross-layer ones."""
 
     def __init__(self, contrast: Contrast) -> None:
+        self._contrast = contrast
         self._read, self._passed = Carried(contrast.model), Carried(contrast.model)
 
     def reads(self, index: int, acts: Float[Tensor, "*set token d_sae"]) -> None:
@@ -112,6 +113,8 @@ class Further:
         self, index: int, write: Write, asked: Asked, shares: Shaped[Tensor, "*sets token _"]
     ) -> None:
         """A site writes with these shares."""
+        if len(self._contrast.reach(index)) == 1:
+            return
         used = active_in(write.acts)
         acts = (shares[..., :-1] * write.acts)[..., used]
         self._passed.keep(index, acts, used if asked.features is None else asked.features[used])

@@ -15,10 +15,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saecircuits.errors import InputError, UnknownNameError
+from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import Spot, node_change
-from saecircuits.nodes.write import Asked, Write, asked_about, shares_of_tokens, write_at
+from saecircuits.nodes.write import (
+    Asked,
+    Further,
+    Write,
+    asked_about,
+    shares_of_tokens,
+    write_at,
+)
 from saecircuits.nonlinearity.runs import Keep, read_out, run_stage
 from saecircuits.nonlinearity.walk import Stage
 from saecircuits.splicing.model import AtSite, AtTokens
@@ -42,18 +49,8 @@ def node_stages(contrast: Contrast, spots: Sequence[Spot], rest: Rest) -> list[S
     Args:
         spots: the members; tokens that are no members stay clean.
         rest: what all other features and error nodes are.
-
-    Raises:
-        InputError: a cross-layer transcoder.
     """
     model = contrast.model
-    for index, hook in enumerate(model.hooks):
-        if len(model.reach(index)) > 1:
-            raise InputError(
-                f"interactions of nodes were asked for, but features at {hook!r} write at later "
-                "sites too, which games of nodes do not follow; play components ('L2.MLP'), or "
-                "splice dictionaries that write at one site"
-            )
     writers = {
         index: writer
         for index in range(len(model.splices))
@@ -67,8 +64,12 @@ def node_stages(contrast: Contrast, spots: Sequence[Spot], rest: Rest) -> list[S
         inside = list(pending)
 
         def at_site(keep: Keep) -> AtSite:
+            further = Further(contrast)
+
             def write(index: int, read: Tensor, written: Tensor) -> Tensor | None:
-                return writers[index].now(read, written, keep) if index in inside else None
+                if index not in inside:
+                    return None
+                return writers[index].now(read, written, keep, further)
 
             return write
 
@@ -111,11 +112,12 @@ def _write_stage(writer: "_Writer", *, is_narrow: bool) -> Stage:
 
     def prepare(states: Tensor | None) -> Can:
         assert states is not None
-        return writer.can(states, states, is_narrow=is_narrow)
+        return writer.can(states, states, Further(writer.contrast), is_narrow=is_narrow)
 
     def advance(can: Can, parent: Tensor, keep: Tensor) -> Tensor:
         write, passing, rows = can
-        return writer.written((write.of_states(parent), passing[parent], rows), keep)
+        there = (write.of_states(parent), passing[parent], rows)
+        return writer.written(there, keep, Further(writer.contrast))
 
     return Stage(writer.columns, len(prompts) * n_pos, prepare, advance)
 
@@ -149,41 +151,57 @@ class _Writer:
     def is_identity(self) -> bool:
         """Whether what is written is always what comes."""
         passes = self.rest == "clean" and not self.contrast.holds_errors
-        return passes and not self.columns
+        is_linked = len(self.contrast.reach(self.index)) + self._n_writers > 2
+        return passes and not self.columns and not is_linked
 
-    def now(self, read: Tensor, write: Tensor, keep: Keep) -> Tensor:
-        """What is written in a run, the batch laid once per set."""
+    @property
+    def _n_writers(self) -> int:
+        return len(self.contrast.model.writers(self.index))
+
+    def now(self, read: Tensor, write: Tensor, keep: Keep, further: Further) -> Tensor:
+        """What is written in a run, the batch laid once per set.
+
+        Args:
+            further: of that run.
+        """
         sets = (len(keep), len(self.contrast.prompts))
-        can = self.can(read.unflatten(0, sets), write.unflatten(0, sets))
-        return self.written(can, keep).flatten(0, 1)
+        can = self.can(read.unflatten(0, sets), write.unflatten(0, sets), further)
+        return self.written(can, keep, further).flatten(0, 1)
 
     @cached_property
     def _asked(self) -> tuple[Asked, dict[int, int]]:
         features = [self.spots[column].feature for column in self.columns]
         return asked_about(features, self.contrast.model.device)
 
-    def can(self, read: Tensor, write: Tensor, *, is_narrow: bool = False) -> Can:
+    def can(self, read: Tensor, write: Tensor, further: Further, *, is_narrow: bool = False) -> Can:
         """What can be written, given `[state, batch, pos, d]` of both tensors."""
         contrast, n_pos = self.contrast, read.shape[-2]
         rows = torch.arange(read.shape[-3] * n_pos, device=read.device)
         if is_narrow:
             lengths = contrast.prompts.clean_lengths.to(rows)
             rows = rows[::n_pos] + lengths - 1
-        can = write_at(contrast, self.index, rows, self._asked[0], read=read, write=write)
+        can = write_at(
+            contrast, self.index, rows, self._asked[0], read=read, write=write, further=further
+        )
         passing = write.flatten(-3, -2)[..., rows, :]
         if self.rest == "clean":
-            can = can.among(self._as_it_is(read, rows) if contrast.holds_errors else passing)
+            now = passing
+            if contrast.holds_errors:
+                now = self._as_it_is(read, rows) + further.read_at(self.index)
+            can = can.among(now + further.passed_to(self.index))
         return can, passing, rows
 
     def _as_it_is(self, read: Tensor, rows: Tensor) -> Tensor:
-        """What is written under held errors if nothing is at its baseline."""
+        """What is written under held errors if nothing of the site is at its baseline."""
         error = self.contrast.clean.sites[self.index].error
         dictionary = self.contrast.model.splices[self.index].dictionary
         return (
             dictionary.reconstruct(read.flatten(-3, -2)[..., rows, :]) + error.flatten(0, 1)[rows]
         )
 
-    def written(self, can: Can, keep: Keep) -> Float[Tensor, "n_set batch _ d_out"]:
+    def written(
+        self, can: Can, keep: Keep, further: Further
+    ) -> Float[Tensor, "n_set batch _ d_out"]:
         """What is written for every set; tokens of no unit pass."""
         write, passing, rows = can
         asked, columns = self._asked
@@ -193,5 +211,9 @@ class _Writer:
             spot = self.spots[column]
             shares[:, spot.unit, columns[spot.feature]] = keep[:, column]
         inside = (self.contrast.units.clean.flatten()[rows] >= 0)[:, None]
-        out = write.of(shares_of_tokens(shares, self.contrast, rows))
+        of_tokens = shares_of_tokens(shares, self.contrast, rows)
+        # Further on, too, what is written is counted from where no member acts, or where all do.
+        less = float(self.rest == "clean")
+        further.passes(self.index, write, asked, of_tokens.to(passing) - less)
+        out = write.of(of_tokens)
         return torch.where(inside, out, passing).unflatten(-2, (len(self.contrast.prompts), -1))

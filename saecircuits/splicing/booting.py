@@ -9,7 +9,9 @@ import torch
 
 from saecircuits.errors import ModelError, SaecircuitsError
 from saecircuits.splicing.checkpoints import WholeCheckpoint
+from saecircuits.splicing.declared import official_name
 from saecircuits.splicing.devices import read_place
+from saecircuits.splicing.modalities import check_text_alone
 from saecircuits.torch_state import in_own_state
 
 
@@ -22,12 +24,14 @@ def boot(name: str, *, dtype: torch.dtype, device: torch.device, **given: Any) -
         given: what transformer_lens's `boot_transformers` takes beside.
 
     Raises:
-        ModelError: the model cannot be loaded, or lacks weights.
+        ModelError: the model cannot be loaded, lacks weights, or reads more than text.
     """
     hint = "; give a shipped name, a folder, or a hub model that is cached or in reach"
     if "hf_model" not in given:
         given["model_class"] = WholeCheckpoint()
     with quiet(), refused(f"model {name!r} cannot be loaded", hint):
+        if "hf_model" not in given:
+            check_text_alone(official_name(name) or name)
         from transformer_lens.model_bridge import TransformerBridge
 
         return TransformerBridge.boot_transformers(name, device=device, dtype=dtype, **given)

@@ -4,17 +4,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from saecircuits.errors import DictionaryError, ModelError, SiteError
 from saecircuits.kinds import described
-from saecircuits.splicing.convert import check_finite, check_widths, dictionary_from_sae
+from saecircuits.splicing.convert import check_finite, dictionary_from_sae
 from saecircuits.splicing.cross_layer import CrossLayerTranscoder
 from saecircuits.splicing.declared import check_unprocessed, declared_otherwise
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.middle import check_middle
 from saecircuits.splicing.model import Splice, SplicedModel, in_order
+from saecircuits.splicing.placed import check_placed
 from saecircuits.splicing.placing import of_embeddings, read_hook
 from saecircuits.splicing.reproduction import check_reproduction, check_weights
 from saecircuits.splicing.sites import Site, make_site
@@ -54,6 +52,7 @@ def splice(
             model that it wraps; a tokenizer with tokens that the model has not.
     """
     _check_bridge(bridge)
+    _check_blocks(bridge, name)
     if not isinstance(dictionaries, CrossLayerTranscoder) and not dictionaries:
         raise SiteError("no dictionary given; splice needs at least one, by hook name")
     _check_gradients_pass(bridge)
@@ -82,7 +81,7 @@ def splice(
         provenance={**(provenance or {}), **({"insisted": overruled} if insist else {})},
     )
     _check_reach(model)
-    _check_fit(model)
+    check_placed(model)
     return model
 
 
@@ -155,6 +154,22 @@ def _check_bridge(bridge: Any) -> None:
     )
 
 
+def _check_blocks(bridge: Any, name: str) -> None:
+    """Refuses encoders with decoders, and what else is no single stack of blocks.
+
+    Raises:
+        ModelError: naming the stacks that there are.
+    """
+    if hasattr(bridge, "blocks"):
+        return
+    stacks = [part for part, _ in bridge.named_children() if part.endswith("blocks")]
+    raise ModelError(
+        f"model {name!r} ({type(bridge.original_model).__name__}) is no single stack of blocks "
+        f"({', '.join(stacks) or 'it has none'}); circuits here are of decoders alone, which read "
+        "and write one text from left to right"
+    )
+
+
 def _check_gradients_pass(bridge: Any) -> None:
     for name, weight in (*bridge.named_parameters(), *bridge.named_buffers()):
         if weight.is_inference():
@@ -210,28 +225,4 @@ def _check_reach(model: SplicedModel) -> None:
             f"a dictionary at {whole[0]!r} takes the place of the whole stream, past which "
             f"features at {reaching[0].site.hook!r} write; splice the cross-layer transcoder "
             "without it"
-        )
-
-
-def _check_fit(model: SplicedModel) -> None:
-    """One forward pass of one token: every site fires, and its widths are the dictionary's."""
-    fired: list[int] = []
-
-    def check(index: int, read: Tensor, write: Tensor) -> None:
-        splice = model.splices[index]
-        check_widths(
-            splice.dictionary,
-            splice.site.hook,
-            d_read=read.shape[-1],
-            d_write=write.shape[-1],
-        )
-        fired.append(index)
-
-    with torch.no_grad():
-        model.forward(torch.zeros(1, 1, dtype=torch.long, device=model.device), at_site=check)
-    silent = [hook for index, hook in enumerate(model.hooks) if index not in fired]
-    if silent:
-        raise SiteError(
-            f"hook point {silent[0]!r} exists but did not fire in a forward pass; splice at "
-            "hook_resid_post, hook_attn_out or hook_mlp_out of that block instead"
         )

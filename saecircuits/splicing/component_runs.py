@@ -15,8 +15,8 @@ from torch import Tensor
 from saecircuits.splicing.hooking import Hook, recording
 from saecircuits.splicing.model import SplicedModel
 from saecircuits.splicing.operators import Operator
+from saecircuits.splicing.part_hooks import BlockHooks, block_hooks
 from saecircuits.splicing.section import Section
-from saecircuits.splicing.sites import BlockHooks, block_hooks
 
 
 @dataclass(frozen=True, eq=False)

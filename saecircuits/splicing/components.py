@@ -17,7 +17,7 @@ from torch import Tensor
 from saecircuits.errors import InputError
 from saecircuits.splicing.hooking import Hook, recording
 from saecircuits.splicing.model import SplicedModel
-from saecircuits.splicing.sites import block_hooks
+from saecircuits.splicing.part_hooks import block_hooks
 
 ComponentKind: TypeAlias = Literal["attention", "head", "mlp", "neuron"]
 _WORDS: Final = {"ATTN": "attention", "H": "head", "MLP": "mlp", "N": "neuron"}

@@ -41,18 +41,20 @@ class CrossLayerTranscoder:
         cls,
         reads: str,
         *,
-        W_enc: Sequence[Float[Tensor, "d_in d_sae"]],
-        b_enc: Sequence[Float[Tensor, " d_sae"]],
-        W_dec: Sequence[Float[Tensor, "d_sae n_written d_out"]],
+        W_enc: Sequence[Float[Tensor, "d_in _"]],
+        b_enc: Sequence[Float[Tensor, " _"]],
+        W_dec: Sequence[Float[Tensor, "_ _ d_out"]],
         b_dec: Sequence[Float[Tensor, " d_out"]],
-        threshold: Sequence[Float[Tensor, " d_sae"]] | None = None,
+        threshold: Sequence[Float[Tensor, " _"]] | None = None,
     ) -> "CrossLayerTranscoder":
         """A cross-layer transcoder from its weights, one entry a layer.
 
         Args:
             reads: as the attribute.
-            W_dec: of every feature a row for its own layer and for each later one. Left where it
-                is: of a mapped file the rows of active features alone are read.
+            W_enc: `[d_in, d_sae]`; layers may have different numbers of features.
+            W_dec: `[d_sae, n_layers - layer, d_out]`: of every feature a row for its own layer and
+                for each later one. Left where it is: of a mapped file the rows of active features
+                alone are read.
             b_dec: of the outputs: that of layer t is added to what all features write there.
             threshold: the gate is then JumpReLU, `relu(pre) [pre > threshold]`; else ReLU.
 

@@ -63,6 +63,15 @@ def read_cross_layer(folder: str | Path) -> CrossLayerTranscoder:
     )
 
 
+def is_cross_layer_folder(folder: Path) -> bool:
+    """Whether a folder is one of a cross-layer transcoder, by its settings."""
+    try:
+        _settings(folder)
+    except DictionaryError:
+        return False
+    return True
+
+
 def _settings(folder: Path) -> Mapping[str, Any]:
     path = folder / _CONFIG
     try:

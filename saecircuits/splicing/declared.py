@@ -69,7 +69,7 @@ def check_model(made_for: str | None, name: str, site: str) -> None:
     Raises:
         DictionaryError: naming both models.
     """
-    theirs, ours = _official(made_for), _official(name)
+    theirs, ours = official_name(made_for), official_name(name)
     if theirs is not None and ours is not None and theirs != ours:
         raise DictionaryError(
             f"the dictionary for {site!r} says that it was trained on {made_for!r}, but the model "
@@ -92,7 +92,7 @@ def check_unprocessed(bridge: Any, name: str) -> None:
         )
 
 
-def _official(name: str | None) -> str | None:
+def official_name(name: str | None) -> str | None:
     """The name on the hub of a model that transformer_lens knows, or None."""
     if name is None:
         return None

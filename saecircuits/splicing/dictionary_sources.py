@@ -5,18 +5,21 @@ hub. Ids have commas between them and may be patterns; `all` stands for every on
 is listed before any weights are read or fetched (`splicing.offers`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saecircuits.errors import InputError, UnknownNameError, cut, public_path
+from saecircuits.errors import DictionaryError, InputError, UnknownNameError, cut, public_path
+from saecircuits.splicing.cross_layer import CrossLayerTranscoder
+from saecircuits.splicing.cross_layer_folder import is_cross_layer_folder, read_cross_layer
 from saecircuits.splicing.declared import declared_by
-from saecircuits.splicing.folders import read_dictionaries
-from saecircuits.splicing.hub import fetched_settings, is_repository, revision_of
+from saecircuits.splicing.folders import dictionary_at, read_dictionaries
+from saecircuits.splicing.hub import dictionaries_in, fetched, is_repository, revision_of
+from saecircuits.splicing.layouts.circuit_tracer import CROSS_LAYER
 from saecircuits.splicing.layouts.found import Declared, FoundDictionary, Unread
 from saecircuits.splicing.offers import Offer, check_one_each, chosen
-from saecircuits.splicing.releases import list_release, registry
+from saecircuits.splicing.releases import kind_in, layer_in, list_release, registry
 from saecircuits.splicing.sites import kind_of_hook, layer_of_hook
 
 
@@ -25,13 +28,13 @@ class Brought:
     """A dictionary that was loaded.
 
     Attributes:
-        hook: the hook point that it writes.
-        dictionary: a SAE of sae_lens, or a `Dictionary`.
+        hooks: the hook points that it writes; of a cross-layer transcoder every MLP's output.
+        dictionary: a SAE of sae_lens, a `Dictionary`, or a cross-layer transcoder.
         declared: what its files say of its training.
         offer: what it was before it was loaded.
     """
 
-    hook: str
+    hooks: tuple[str, ...]
     dictionary: Any
     declared: Declared
     offer: Offer
@@ -52,7 +55,7 @@ def list_dictionaries(source: str | Path) -> tuple[Offer, ...]:
     if name in registry():
         return list_release(name)
     if is_repository(name):
-        return _of_folder(fetched_settings(name), name)
+        return _of_repository(name)
     raise UnknownNameError("release, folder or repository of dictionaries", name, registry())
 
 
@@ -102,7 +105,10 @@ def brought(offer: Offer) -> Brought:
     """The dictionary of an offer, read, and fetched where that is needed."""
     found = offer.load()
     if isinstance(found, FoundDictionary):
-        return Brought(found.writes, found.load(), found.declared, offer)
+        return Brought((found.writes,), found.load(), found.declared, offer)
+    if isinstance(found, CrossLayerTranscoder):
+        hooks = tuple(found.at(layer)[1] for layer in range(len(found.layers)))
+        return Brought(hooks, found, Declared(), offer)
     metadata = found.cfg.metadata
     hook = metadata.hook_name_out or metadata.hook_name
     if hook is None:
@@ -110,7 +116,7 @@ def brought(offer: Offer) -> Brought:
             f"the settings of {offer.name!r} do not say where it belongs; load it with sae_lens "
             "and give it to splice() by its hook point"
         )
-    return Brought(hook, found, declared_by(found), offer)
+    return Brought((hook,), found, declared_by(found), offer)
 
 
 def public_name(one: Brought) -> str:
@@ -127,7 +133,36 @@ def revisions_of(offers: Sequence[Offer]) -> dict[str, str]:
     return {name: commit for name, commit in found.items() if commit is not None}
 
 
+def _of_repository(name: str) -> tuple[Offer, ...]:
+    """What a repository has, by the names of its files; nothing of it is read."""
+    paths, is_cross_layer = dictionaries_in(name)
+    if is_cross_layer:
+        return (_cross_layer(name, lambda: read_cross_layer(fetched(name))),)
+    if not paths:
+        raise DictionaryError(
+            f"the repository {name!r} has no file that a dictionary's weights are called; give one "
+            "with dictionaries of sae_lens, sparsify, dictionary_learning, circuit-tracer or Gemma "
+            "Scope"
+        )
+    return tuple(_unread(name, path) for path in paths)
+
+
+def _unread(source: str, path: str) -> Offer:
+    layer = layer_in(path)
+    return Offer(
+        source, path, None, layer, kind_in(path, source), None, None, None, None,
+        load=lambda: dictionary_at(fetched(source, path)),
+    )  # fmt: skip
+
+
+def _cross_layer(source: str, load: Callable[[], Any]) -> Offer:
+    """A cross-layer transcoder, which goes to every MLP at once."""
+    return Offer(source, ".", None, None, CROSS_LAYER, None, None, None, None, load=load)
+
+
 def _of_folder(folder: Path, source: str) -> tuple[Offer, ...]:
+    if is_cross_layer_folder(folder):
+        return (_cross_layer(source, lambda: read_cross_layer(folder)),)
     listing = read_dictionaries(folder)
     found = [_offer(one, folder, source) for one in listing.dictionaries]
     unread = [_not_read(one, folder, source) for one in listing.unread]

@@ -12,10 +12,20 @@ from pathlib import Path
 from typing import Final
 
 from saecircuits.errors import DictionaryError
+from saecircuits.splicing.layouts.circuit_tracer import in_transcoder_set
+from saecircuits.splicing.layouts.dictionary_learning import in_dictionary_learning_folder
 from saecircuits.splicing.layouts.found import FoundDictionary, Item, Layout, Listing, Unread
+from saecircuits.splicing.layouts.gemma_scope import in_gemma_scope_folder
 from saecircuits.splicing.layouts.sae_lens import in_sae_lens_folder
+from saecircuits.splicing.layouts.sparsify import in_sparsify_folder
 
-_LAYOUTS: Final[tuple[Layout, ...]] = (in_sae_lens_folder,)
+_LAYOUTS: Final[tuple[Layout, ...]] = (
+    in_sae_lens_folder,
+    in_sparsify_folder,
+    in_dictionary_learning_folder,
+    in_transcoder_set,
+    in_gemma_scope_folder,
+)
 _WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".npz", ".bin", ".pkl", ".ckpt")
 
 

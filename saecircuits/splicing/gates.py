@@ -6,6 +6,8 @@ With `shared = (x - shift) @ W_enc`, the product that every kind has in common:
     jumprelu  relu(pre) [pre > threshold],  pre = shared + b_enc
     topk      the k largest of pre, and relu of these; pre is in units of the decoder row's norm
               where the dictionary has `magnitude`
+    signed_topk  the k largest of pre as they are: of fewer positive ones, negative ones too
+    groupmax  the largest of each of k groups of neighbours, and relu of these
     abstopk   the k of largest magnitude of pre, signs kept: such features may be negative
     gated     [shared + b_gate > 0] relu(shared magnitude + b_enc)
 
@@ -153,6 +155,30 @@ class AbsTopK(TopK):
         return torch.zeros_like(pre).scatter(-1, chosen, pre.gather(-1, chosen))
 
 
+class SignedTopK(TopK):
+    """The k largest pre-activations, as they are: circuit-tracer's, and old ones of sparsify."""
+
+    name = "signed_topk"
+    architectures = ()
+
+    def activate(self, own: Weights, shared: Tensor) -> Tensor:
+        pre = shared + own.b_enc
+        largest, chosen = pre.topk(given(own.k), dim=-1, sorted=False)
+        return torch.zeros_like(pre).scatter(-1, chosen, largest)
+
+
+class GroupMax(TopK):
+    """The largest pre-activation of each of k groups of neighbours, and relu of these."""
+
+    name = "groupmax"
+    architectures = ()
+
+    def activate(self, own: Weights, shared: Tensor) -> Tensor:
+        groups = (shared + own.b_enc).unflatten(-1, (given(own.k), -1))
+        largest, chosen = groups.max(dim=-1, keepdim=True)
+        return torch.zeros_like(groups).scatter(-1, chosen, torch.relu(largest)).flatten(-2)
+
+
 class Gated(Gate):
     """`[shared + b_gate > 0] relu(shared magnitude + b_enc)`: whether, and how strongly, apart."""
 
@@ -176,7 +202,8 @@ class Gated(Gate):
 
 
 GATES: Final[Mapping[str, Gate]] = {
-    gate.name: gate for gate in (Relu(), JumpRelu(), TopK(), AbsTopK(), Gated())
+    gate.name: gate
+    for gate in (Relu(), JumpRelu(), TopK(), SignedTopK(), AbsTopK(), GroupMax(), Gated())
 }
 ARCHITECTURES: Final[Mapping[str, Gate]] = {
     name: gate for gate in GATES.values() for name in gate.architectures

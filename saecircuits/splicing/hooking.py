@@ -38,11 +38,31 @@ def attached(bridge: Any, points: Mapping[str, Any], hooks: Sequence[Hook]) -> I
         for name, hook in hooks:
             touched.append(points[name])
             points[name].add_hook(_in_float32(hook), level=level)
+        for point in _scaled(bridge, touched):
+            point.add_hook(_look_on, dir="bwd", level=level)
+            # That it is listed is enough; torch would warn where it has nothing to do.
+            point.bwd_hooks[-1].hook.remove()
         yield
     finally:
         for point in touched:
-            point.remove_hooks(level=level)
+            point.remove_hooks(dir="both", level=level)
         bridge.context_level = level - 1
+
+
+def _scaled(bridge: Any, touched: Sequence[Any]) -> list[Any]:
+    """Those of the hook points whose tensor is made for its hooks alone, as Granite's outputs are.
+
+    A block that multiplies what its components add shows the product there, and takes what hooks
+    make of it only where the numbers differ, or where something waits for gradients: else these
+    would pass by what was put there.
+    """
+    blocks = [block for block in bridge.blocks if hasattr(block, "residual_contribution_scale")]
+    own = {id(part) for block in blocks for part in block.children()}
+    return [point for point in touched if id(point) in own]
+
+
+def _look_on(gradient: Tensor, hook: Any) -> None:
+    return None
 
 
 def _in_float32(function: Callable[..., Tensor | None]) -> Callable[..., Tensor | None]:

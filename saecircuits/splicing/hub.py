@@ -1,13 +1,25 @@
-"""Repositories of the Hugging Face hub: which commit is at hand, and what of one is fetched."""
+"""Repositories of the Hugging Face hub: what one has, which commit is at hand, what is fetched.
 
-from pathlib import Path
+What a repository has is told by the names of its files; of a dictionary that is asked for its own
+files are fetched and those of settings, and nothing else. Without a network both come from the
+cache.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from saecircuits.errors import ModelError
-from saecircuits.splicing.releases import unreachable_refused
 
-# Settings of dictionaries: a few lines each, fetched to know what a repository has.
+# Files of settings of a whole repository: a few lines each.
 _SETTINGS: Final = ("*.json", "*.yaml", "*.yml")
+# Files of weights that have a folder of their own, and those that lie several to a folder.
+_ALONE: Final = ("sae_weights.safetensors", "sae.safetensors", "ae.pt", "params.npz")
+_ALONE_TOO: Final = ("params.safetensors",)
+_TOGETHER: Final = re.compile(r"layer_\d+\.safetensors")
+_CROSS_LAYER: Final = re.compile(r"W_enc_\d+\.safetensors")
 
 
 def is_repository(name: str) -> bool:
@@ -16,24 +28,42 @@ def is_repository(name: str) -> bool:
     return bool(owner) and bool(rest) and "/" not in rest and not owner.startswith((".", "~"))
 
 
-def fetched_settings(repository: str) -> Path:
-    """The folder of a repository's present commit, with its settings and none of its weights.
+def dictionaries_in(repository: str) -> tuple[tuple[str, ...], bool]:
+    """Paths of the folders and files that dictionaries are in, and whether it is a cross-layer one.
 
     Raises:
         ModelError: neither cached nor in reach, or no such repository.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    found: dict[str, None] = {}
+    is_cross_layer = False
+    for name in sorted(_files_of(repository)):
+        path = PurePosixPath(name)
+        if path.name in (*_ALONE, *_ALONE_TOO):
+            found[path.parent.as_posix()] = None
+        elif _TOGETHER.fullmatch(path.name):
+            found[name] = None
+        is_cross_layer |= _CROSS_LAYER.fullmatch(path.name) is not None
+    return tuple(found), is_cross_layer
 
-    with unreachable_refused(f"the repository {repository!r}"):
-        try:
-            return Path(snapshot_download(repository, allow_patterns=list(_SETTINGS)))
-        except (HfHubHTTPError, HFValidationError) as error:
-            reason = (str(error).strip() or "no reason").splitlines()[0]
-            raise ModelError(
-                f"the repository {repository!r} cannot be read ({type(error).__name__}: {reason}); "
-                "give a release of sae_lens's registry, a folder, or owner/name of a hub"
-            ) from error
+
+def fetched(repository: str, path: str = ".") -> Path:
+    """Where a folder or file of a repository lies once it is fetched, beside all settings.
+
+    Raises:
+        ModelError: neither cached nor in reach.
+    """
+    from huggingface_hub import snapshot_download
+
+    own = ["*"] if path == "." else [path, f"{path}/*"]
+    with _unreachable_refused(f"{path!r} of the repository {repository!r}"):
+        folder = Path(snapshot_download(repository, allow_patterns=[*_SETTINGS, *own]))
+    place = folder / path
+    if not place.exists():
+        raise ModelError(
+            f"{path!r} of the repository {repository!r} is not cached and cannot be fetched; "
+            "connect once"
+        )
+    return place
 
 
 def revision_of(repository: str) -> str | None:
@@ -46,3 +76,29 @@ def revision_of(repository: str) -> str | None:
         return (place / "refs" / "main").read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
+
+
+def _files_of(repository: str) -> list[str]:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    with _unreachable_refused(f"the repository {repository!r}"):
+        try:
+            return HfApi().list_repo_files(repository)
+        except (OfflineModeIsEnabled, ConnectionError):
+            folder = Path(snapshot_download(repository, local_files_only=True))
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+@contextmanager
+def _unreachable_refused(what: str) -> Iterator[None]:
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        yield
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = (str(error).strip() or "no reason").splitlines()[0]
+        raise ModelError(
+            f"{what} is not cached and cannot be fetched ({type(error).__name__}: {reason}); "
+            "connect once, or give a release of sae_lens's registry or a folder"
+        ) from error

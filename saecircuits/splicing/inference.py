@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from saecircuits.splicing.hooking import widened
+from saecircuits.splicing.norm_weights import own_weights
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def inference_settings(module: Any) -> Iterator[None]:
             part.training = False
         for parameter in trainable:
             parameter.requires_grad_(False)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), own_weights(parts):
             # Holding a norm's scale is meant; transformer_lens says each time that it then computes
             # the norm itself.
             warnings.filterwarnings(

@@ -26,6 +26,7 @@ from saecircuits.errors import (
 from saecircuits.splicing import manifests
 from saecircuits.splicing.booting import boot, refused
 from saecircuits.splicing.building import splice
+from saecircuits.splicing.cross_layer import CrossLayerTranscoder
 from saecircuits.splicing.declared import check_model
 from saecircuits.splicing.devices import read_place
 from saecircuits.splicing.dictionary_sources import (
@@ -39,7 +40,6 @@ from saecircuits.splicing.folders import dictionary_at
 from saecircuits.splicing.gguf import converted, is_gguf
 from saecircuits.splicing.layouts.sae_lens import is_sae_lens_folder, load_sae
 from saecircuits.splicing.model import SplicedModel
-from saecircuits.splicing.offers import Offer
 from saecircuits.splicing.shipped import not_shipped, shipped_folders
 from saecircuits.splicing.sites import is_same_tensor
 from saecircuits.torch_state import in_own_state
@@ -107,13 +107,16 @@ def load_model(
         bridge = boot(place.model, dtype=kind, device=where)
     else:
         bridge = boot(place.model, dtype=kind, device=where)
-        taken = _taken(offers)
-        found = {one.hook: one.dictionary for one in taken}
-        provenance["dictionaries_from"] = {one.hook: public_name(one) for one in taken}
+        taken = [brought(offer) for offer in offers]
+        at = {hook: one for one in taken for hook in one.hooks}
+        found = _one_each(taken)
+        provenance["dictionaries_from"] = {hook: public_name(one) for hook, one in at.items()}
         provenance["revisions"] = revisions_of(offers)
-        provenance["stated"] = {one.hook: said for one in taken if (said := one.offer.stated)}
-        for one in taken if not insist else ():
-            check_model(one.declared.model, place.name, one.hook)
+        provenance["stated"] = {
+            hook: said for hook, one in at.items() if (said := one.offer.stated)
+        }
+        for hook, one in at.items() if not insist else ():
+            check_model(one.declared.model, place.name, hook)
     with refused(f"the model in {place.model} cannot be used"):
         return splice(
             bridge,
@@ -195,22 +198,30 @@ def _load_dictionary(path: Path, entry: Mapping[str, Any], manifest: Mapping[str
     return found
 
 
-def _taken(offers: Sequence[Offer]) -> list[Brought]:
-    """The dictionaries of some offers; each is where its own settings say, and alone there.
+def _one_each(taken: Sequence[Brought]) -> Mapping[str, Any] | CrossLayerTranscoder:
+    """What `splice` takes: dictionaries by hook point, each alone there, or a cross-layer one.
 
     Raises:
         InputError: two of them turn out to be for one hook point.
     """
-    found: dict[str, Brought] = {}
-    for offer in offers:
-        one = brought(offer)
-        if one.hook in found:
-            raise InputError(
-                f"two dictionaries were asked for at {one.hook}: {found[one.hook].offer.name!r} "
-                f"and {one.offer.name!r}; a hook point has one, so leave one out"
-            )
-        found[one.hook] = one
-    return list(found.values())
+    at: dict[str, Brought] = {}
+    for one in taken:
+        for hook in one.hooks:
+            if hook in at:
+                raise InputError(
+                    f"two dictionaries were asked for at {hook}: {at[hook].offer.name!r} and "
+                    f"{one.offer.name!r}; a hook point has one, so leave one out"
+                )
+            at[hook] = one
+    for one in taken:
+        if isinstance(one.dictionary, CrossLayerTranscoder):
+            if len(taken) > 1:
+                raise InputError(
+                    f"{one.offer.name!r} is a cross-layer transcoder, which takes the place of "
+                    "every MLP and is loaded alone; leave out the other dictionaries"
+                )
+            return one.dictionary
+    return {hook: one.dictionary for hook, one in at.items()}
 
 
 def model_folder(name_or_folder: str | Path) -> Path:

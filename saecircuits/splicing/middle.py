@@ -19,7 +19,8 @@ from torch import Tensor
 
 from saecircuits.errors import SiteError
 from saecircuits.splicing.hooking import Hook, recording, remember
-from saecircuits.splicing.sites import Site, block_hooks, block_of_middle
+from saecircuits.splicing.part_hooks import block_hooks
+from saecircuits.splicing.sites import Site, block_of_middle
 
 
 def middle_hooks(

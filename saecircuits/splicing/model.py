@@ -176,12 +176,17 @@ class SplicedModel:
         return tuple(found)
 
     def describe(self) -> dict[str, Any]:
-        """Name, provenance, and SHA-256 of the model's and every dictionary's weights."""
+        """Name, provenance, and SHA-256 of the model's and every dictionary's weights.
+
+        `cross_layer` are the sites whose features also write at later ones, where there are such.
+        """
+        further = [self.hooks[reach[0]] for reach in self._reach if len(reach) > 1]
         return {
             "model": self.name,
             "model_digest": self._bridge_digest,
             "dtype": str(self.dtype).removeprefix("torch."),
             "dictionaries": dict(self._dictionary_digests),
+            **({"cross_layer": further} if further else {}),
             **self.provenance,
         }
 
@@ -338,7 +343,9 @@ def _call(
                 f"hook point {site.read_hook!r} exists but did not fire before {site.hook!r}; the "
                 "transcoder there has nothing to read in this model"
             )
-        out = at_site(index, read[0] if site.is_transcoder else write, write)
+        # Some models lay all tokens one after the other where the MLP reads them.
+        reads = read[0].reshape(*write.shape[:-1], -1) if site.is_transcoder else write
+        out = at_site(index, reads, write)
         return None if out is None else out.reshape(tensor.shape).to(tensor.dtype)
 
     return hook

@@ -19,7 +19,8 @@ j is beside `z . e_j`, the row of an active feature j at a token is
     autoencoder    size / (size + eps) e_j + (beta_j + eps c . e_j / (size + eps)^2) n
     transcoder     e_j / (size + eps) - c . e_j / (size + eps)^2 n
 
-less its mean where the token's mean was taken off.
+less its mean where the token's mean was taken off. At a token whose entries are all equal, where
+`n` is 0 / 0, it counts as 0.
 """
 
 from dataclasses import dataclass
@@ -58,8 +59,11 @@ class Normalisation:
             # torch warns of a standard deviation of no tokens.
             size = centred.std(dim=-1, keepdim=True) if x.numel() else x[..., :1]
             return centred / (size + self.epsilon), size
-        rescale = x.shape[-1] ** 0.5 / centred.norm(dim=-1, keepdim=True)
-        return centred * rescale, 1 / rescale
+        length = centred.norm(dim=-1, keepdim=True)
+        is_none = length == 0
+        # What has no length is 0 however it is measured, and no derivative may divide by it.
+        rescale = x.shape[-1] ** 0.5 / (length + is_none)
+        return centred * rescale, torch.where(is_none, 0.0, 1 / rescale)
 
     def unit(self, x: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead 1"]:
         """What a feature at these tokens is multiplied by to be in the stream's units."""
@@ -80,8 +84,10 @@ class Normalisation:
         """
         centred, (_, size) = self._centred(x), self.apply(x)
         spread = size + self.epsilon
+        spread = spread + (spread == 0)
         inner = (centred * rows).sum(-1, keepdim=True) / spread**2
-        by_size = centred / (size * (x.shape[-1] - self.spare))
+        # A token of equal entries has no direction in which its size changes first.
+        by_size = centred / (size * (x.shape[-1] - self.spare) + (size == 0))
         if self.is_undone:
             out = size / spread * rows + (constants + self.epsilon * inner) * by_size
         else:

@@ -14,21 +14,26 @@ interventions all have a meaning under it.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from saecircuits.errors import UnknownNameError
-from saecircuits.splicing.hooking import Hook, recording, remember
-from saecircuits.splicing.sites import (
+from saecircuits.errors import NotCoveredError, UnknownNameError
+from saecircuits.splicing.hooking import Hook, attached, recording, remember
+from saecircuits.splicing.inference import inference_settings
+from saecircuits.splicing.part_hooks import (
     Nonlinearity,
     attention_hooks,
     mlp_hooks,
     nonlinearity_at,
     norm_scale_hooks,
+    part_without_gates,
 )
+
+# As where a bridge is compared with its model: rounding alone is less.
+_TOLERANCE: Final = 1e-2
 
 Linearization: TypeAlias = Literal["full", "frozen", "secant"]
 T = TypeVar("T")
@@ -102,12 +107,23 @@ FULL = Operator(kind="full", constants={}, gates={}, mixtures={})
 def record_operator(
     bridge: Any, tokens: Int[Tensor, "batch pos"], *, kind: Linearization
 ) -> Operator:
-    """The operator of `kind` at these prompts, from one forward pass of the unspliced model."""
+    """The operator of `kind` at these prompts, from one forward pass of the unspliced model.
+
+    A second pass, of the operator itself, must reproduce the first.
+
+    Raises:
+        NotCoveredError: the model has parts that are not held, or are held wrongly.
+    """
     check_linearization(kind)
     if kind == "full":
         return FULL
     points = bridge.hook_dict
     names = set(points)
+    if kind == "secant" and (part := part_without_gates(sorted(names))):
+        raise NotCoveredError(
+            f"{part}, which has no secant gates: the operator would not be affine; use "
+            "linearization='frozen' or 'full'"
+        )
     attentions = attention_hooks(names)
     constant_names = [*(attention.pattern for attention in attentions), *norm_scale_hooks(names)]
     mlps = mlp_hooks(names) if kind == "secant" else ()
@@ -117,7 +133,7 @@ def record_operator(
         *(name for mlp in mlps for name in (mlp.pre, mlp.post, mlp.up)),
     ]
     with torch.no_grad(), recording(bridge, points, filter(None, wanted)) as seen:
-        bridge(tokens)
+        logits = bridge(tokens)
     gates = {}
     for mlp in mlps:
         multiplied = mlp.up or mlp.pre
@@ -129,7 +145,22 @@ def record_operator(
         if order.index(attention.pattern) > order.index(attention.heads)
     }
     constants = {name: seen[name] for name in constant_names if name in seen}
-    return Operator(kind=kind, constants=constants, gates=gates, mixtures=mixtures)
+    operator = Operator(kind=kind, constants=constants, gates=gates, mixtures=mixtures)
+    _check_reproduces(bridge, tokens, operator, logits)
+    return operator
+
+
+@torch.no_grad()
+def _check_reproduces(bridge: Any, tokens: Tensor, operator: Operator, logits: Tensor) -> None:
+    with inference_settings(bridge), attached(bridge, bridge.hook_dict, operator.hooks()):
+        gap = float((bridge(tokens) - logits).nan_to_num().abs().max())
+    size = float(logits[logits.isfinite()].abs().max())
+    if gap > max(_TOLERANCE, 8 * torch.finfo(logits.dtype).eps) * size:
+        raise NotCoveredError(
+            f"the model ({type(bridge.original_model).__name__}) under the operator "
+            f"{operator.kind!r}, with patterns and norm scales held, does not reproduce its own "
+            f"logits: off by {gap:.3g} of {size:.3g}; use linearization='full'"
+        )
 
 
 def _secant(post: Tensor, multiplied: Tensor) -> Tensor:

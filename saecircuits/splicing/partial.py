@@ -24,7 +24,8 @@ from saecircuits.splicing.anatomy.recording import Recording
 from saecircuits.splicing.hooking import Hook, recording, remember
 from saecircuits.splicing.model import AtTokens
 from saecircuits.splicing.operators import Operator
-from saecircuits.splicing.sites import LOGITS_HOOK, MlpHooks, final_norm_hooks, norm_scale_hooks
+from saecircuits.splicing.part_hooks import MlpHooks, final_norm_hooks, norm_scale_hooks
+from saecircuits.splicing.sites import LOGITS_HOOK
 
 Source: TypeAlias = Literal["softmax", "norm", "activation"]
 SOURCES: Final[tuple[Source, ...]] = ("softmax", "norm", "activation")
@@ -61,7 +62,7 @@ class TangentModel:
         hooks = [] if "activation" in moving else self._tangents()
         with recording(model.bridge, model.hook_points, [last, LOGITS_HOOK]) as seen:
             model.forward(tokens, at_tokens=at_tokens, operator=self._operator(moving), edits=hooks)
-        return seen[last], seen[LOGITS_HOOK]
+        return seen[last], seen[LOGITS_HOOK] * self.anatomy.unembedding.scale
 
     def _operator(self, moving: Set[Source]) -> Operator:
         whole = self.recording.operator

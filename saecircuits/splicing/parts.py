@@ -9,7 +9,8 @@ from torch import Tensor
 from saecircuits.splicing.anatomy import Anatomy
 from saecircuits.splicing.hooking import recording
 from saecircuits.splicing.model import SplicedModel
-from saecircuits.splicing.sites import POSITION_HOOK, block_hooks
+from saecircuits.splicing.part_hooks import block_hooks
+from saecircuits.splicing.sites import POSITION_HOOK
 
 
 @dataclass(frozen=True, eq=False)

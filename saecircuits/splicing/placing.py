@@ -19,7 +19,8 @@ from torch import Tensor
 from saecircuits.errors import SiteError
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.hooking import recording
-from saecircuits.splicing.sites import TOKEN_HOOK, block_hooks, is_ambiguous_read, possible_reads
+from saecircuits.splicing.part_hooks import block_hooks
+from saecircuits.splicing.sites import TOKEN_HOOK, is_ambiguous_read, make_site, possible_reads
 
 # A norm's result or the MLP's input in a Hugging Face model, and the stream before the norm.
 _BEHIND_NORM: Final = re.compile(r"(norm|ln_2)\.output$|mlp\.input$")
@@ -41,8 +42,17 @@ def read_hook(
         hf_name: the tensor read, in the words of Hugging Face's model, if it says.
 
     Raises:
-        SiteError: two tensors have that name, and neither is clearly the one.
+        SiteError: two tensors have that name, and neither is clearly the one; or it is the result
+            of a norm that stands behind the MLP.
     """
+    points = bridge.hook_dict
+    names = block_hooks(make_site(hook, points).layer, points)
+    is_after = points.get(names.ln2.out) is points[names.mlp_out]
+    if is_after and reads in (names.ln2.normalized, names.ln2.out):
+        raise SiteError(
+            f"the transcoder for {hook!r} reads {reads!r}, but in this model {names.ln2.module} "
+            "norms what the MLP gives; set its hook_name to the MLP's input"
+        )
     found = possible_reads(reads, bridge.hook_dict)
     if len(found) == 1:
         return found[0]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from saecircuits.splicing.hooking import Hook, attached, recording
 from saecircuits.splicing.model import SplicedModel
+from saecircuits.splicing.part_hooks import AttentionHooks, block_hooks
 from saecircuits.splicing.section import Section
-from saecircuits.splicing.sites import AttentionHooks, block_hooks
 
 Way: TypeAlias = Literal["q", "k", "v"]
 WAYS: Final[tuple[Way, ...]] = ("q", "k", "v")

@@ -11,12 +11,13 @@ What a dictionary really reads and writes is known from its settings, once it is
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from math import log2
 from typing import Any, Final
 
 from saecircuits.errors import ModelError, UnknownNameError
+from saecircuits.splicing.folders import dictionary_at
+from saecircuits.splicing.hub import fetched
 from saecircuits.splicing.offers import Offer
 from saecircuits.splicing.sites import kind_of_hook
 
@@ -39,7 +40,16 @@ _KIND_WORDS: Final = (
     ("att", "z"),
     ("lxa", "attn_out"),
 )
+# Conversions of sae_lens that ask the hub for shapes although everything is cached, and name what a
+# transcoder reads by another tensor's name (sae_lens 6.54).
+_READ_HERE: Final = ("gemma_3",)
+# Of these a release has a layer at a time, with decoders summed up or cut: not what was trained.
+_CUT: Final = ("mntss_clt_layer_transcoder",)
 # The registry's conversions, by what their dictionaries are at, where no name says it.
+_CUT_WORDS: Final = (
+    "it is a layer of a cross-layer transcoder, whose features write behind many layers; give the "
+    "whole one, --dictionaries {}"
+)
 _AT_RESID_POST: Final = ("goodfire", "deepseek_r1", "qwen_scope", "llama_scope_r1_distill")
 
 
@@ -66,14 +76,13 @@ def _offers(release: str, entry: Any) -> Iterator[Offer]:
     for sae_id, path in entry.saes_map.items():
         hook = _HOOK.search(sae_id)
         kind = kind_of_hook(hook[0]) if hook else _kind(entry, sae_id, path)
-        layer = _LAYER.search(sae_id) or _LAYER.search(path)
         l0 = entry.expected_l0.get(sae_id, 0.0)
         variance = entry.expected_var_explained.get(sae_id, 1.0)
         yield Offer(
             source=release,
             id=sae_id,
             hook=hook[0] if hook else None,
-            layer=None if layer is None or kind == "embed" else int(layer[1]),
+            layer=None if kind == "embed" else layer_in(sae_id, path),
             kind=kind,
             width=_width(sae_id) or _width(path) or _width(entry.repo_id),
             # What the registry has where nothing was stated.
@@ -81,17 +90,29 @@ def _offers(release: str, entry: Any) -> Iterator[Offer]:
             variance_explained=None if variance == 1.0 else float(variance),
             model=entry.model,
             load=partial(_load, release, sae_id),
+            refused=_CUT_WORDS.format(entry.repo_id) if entry.conversion_func in _CUT else None,
         )
+
+
+def kind_in(*texts: str) -> str | None:
+    """What tensor some dictionaries are at, by words in ids, paths and names; the first counts."""
+    for text in texts:
+        for word, kind in _KIND_WORDS:
+            if word in text.lower():
+                return kind
+    return None
+
+
+def layer_in(*texts: str) -> int | None:
+    """The block that an id or path names; the first that names one counts."""
+    found = next((match for text in texts if (match := _LAYER.search(text))), None)
+    return None if found is None else int(found[1])
 
 
 def _kind(entry: Any, sae_id: str, path: str) -> str | None:
     if entry.conversion_func in _AT_RESID_POST:
         return "resid_post"
-    for text in (sae_id, path, entry.release, entry.repo_id.rpartition("/")[2]):
-        for word, kind in _KIND_WORDS:
-            if word in text.lower():
-                return kind
-    return None
+    return kind_in(sae_id, path, entry.release, entry.repo_id.rpartition("/")[2])
 
 
 def _width(text: str) -> int | None:
@@ -109,21 +130,13 @@ def _width(text: str) -> int | None:
 def _load(release: str, sae_id: str) -> Any:
     from sae_lens import SAE
 
-    with unreachable_refused(f"{sae_id!r} of release {release!r}"):
-        return SAE.from_pretrained(release, sae_id, device="cpu")
-
-
-@contextmanager
-def unreachable_refused(what: str) -> Iterator[None]:
-    """What is neither cached nor in reach as a ModelError.
-
-    Raises:
-        ModelError: it says to connect once.
-    """
+    entry = registry()[release]
+    if entry.conversion_func in _READ_HERE:
+        return dictionary_at(fetched(entry.repo_id, entry.saes_map[sae_id]))
     try:
-        yield
+        return SAE.from_pretrained(release, sae_id, device="cpu")
     except OSError as error:
         raise ModelError(
-            f"{what} is not cached and cannot be fetched ({type(error).__name__}); connect once, "
-            "or use a shipped model"
+            f"{sae_id!r} of release {release!r} is not cached and cannot be fetched "
+            f"({type(error).__name__}); connect once, or use a shipped model"
         ) from error

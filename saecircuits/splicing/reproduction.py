@@ -4,13 +4,18 @@ A bridge puts parts of its own into the model: of some architectures they comput
 the model is built a second time from its class and configuration, with the same weights and none of
 these parts, and both read a few tokens. The second model shares every tensor with the first; what
 it costs is one short forward pass.
+
+The two prompts begin alike and end differently. A causal model has the same logits where they are
+alike, and one whose logits there see the ends is refused: nothing here is true of it.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Final
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from saecircuits.errors import ModelError
 from saecircuits.splicing.inference import inference_settings
@@ -18,6 +23,7 @@ from saecircuits.splicing.inference import inference_settings
 # What a bridge calls the part whose place it has taken.
 _INSIDE: Final = "_original_component"
 _TOKENS: Final = (2, 12)
+_ALIKE: Final = 5
 # transformer_lens says that kernels alone move float32 logits by about a thousandth.
 _TOLERANCE: Final = 1e-2
 
@@ -41,37 +47,43 @@ def check_weights(bridge: Any, name: str) -> None:
 
 @torch.no_grad()
 def check_reproduction(bridge: Any, name: str) -> None:
-    """Refuses a bridge whose logits are not those of its Hugging Face model.
+    """Refuses a bridge that is not causal, or whose logits are not those of its Hugging Face model.
 
     Bridges over models that cannot be built from their configuration (transformer_lens's own, or
-    quantised ones) have nothing to be compared with, and pass; so do bridges to which their owner
-    has attached hooks, which may well be to compute something else.
+    quantised ones) have nothing to be compared with; bridges to which their owner has attached
+    hooks, which may well be to compute something else, pass altogether.
 
     Raises:
         ModelError: with the largest difference, relative to the largest logit; or where a logit is
-            NaN.
+            NaN; or where a later token moves an earlier logit.
     """
-    alone = _without_bridge(bridge.original_model)
-    if alone is None or any(point.fwd_hooks for point in bridge.hook_dict.values()):
+    if any(point.fwd_hooks for point in bridge.hook_dict.values()):
         return
-    n_prompt, n_pos = _TOKENS
-    n_pos = min(n_pos, int(bridge.cfg.n_ctx))
+    original = bridge.original_model
+    alone, kind = _without_bridge(original), type(original).__name__
     like = next(bridge.parameters())
-    # A prime step, so that the prompts are of tokens from all over the vocabulary.
-    numbers = 1 + 7919 * torch.arange(n_prompt * n_pos, device=like.device)
-    tokens = (numbers % int(bridge.cfg.d_vocab)).unflatten(0, (n_prompt, n_pos))
-    try:
-        with inference_settings(bridge):
-            found = bridge(tokens).float()
-    except Exception as error:
-        # A bridge that does not know the installed transformers, or a dtype, stops in any way.
-        reason = (str(error).strip() or "no reason").splitlines()[0]
-        raise ModelError(
-            f"transformer_lens's bridge over {name!r} ({type(alone).__name__}) does not run in "
-            f"{str(like.dtype).removeprefix('torch.')} ({type(error).__name__}: {reason}); try "
-            "another dtype, or another version of transformers or transformer_lens"
-        ) from error
-    expected = alone(input_ids=tokens, use_cache=False).logits.float()
+    dtype = str(like.dtype).removeprefix("torch.")
+    tokens = _two_prompts(bridge).to(like.device)
+
+    def run(what: str, model: Callable[[], Tensor]) -> Tensor:
+        try:
+            return model().float()
+        except Exception as error:
+            # A bridge that does not know the installed transformers, or a dtype, stops in any way.
+            reason = (str(error).strip() or "no reason").splitlines()[0]
+            raise ModelError(
+                f"{what} {name!r} ({kind}) does not run in {dtype} ({type(error).__name__}: "
+                f"{reason}); try another dtype, or another version of transformers or "
+                "transformer_lens"
+            ) from error
+
+    with inference_settings(bridge):
+        found = run("transformer_lens's bridge over", lambda: bridge(tokens))
+    tolerance = max(_TOLERANCE, 8 * torch.finfo(like.dtype).eps)
+    _check_causal(found, f"model {name!r} ({kind})", tolerance)
+    if alone is None:
+        return
+    expected = run("model", lambda: alone(input_ids=tokens, use_cache=False).logits)
     if bool(expected.isnan().any()):
         raise ModelError(
             f"logits of model {name!r} are NaN in {str(like.dtype).removeprefix('torch.')}; choose "
@@ -81,13 +93,36 @@ def check_reproduction(bridge: Any, name: str) -> None:
     found, expected = (torch.where(expected.isinf(), 0.0, logits) for logits in (found, expected))
     size = float(expected.abs().max())
     gap = float((found - expected).abs().max())
-    tolerance = max(_TOLERANCE, 8 * torch.finfo(like.dtype).eps)
     if not gap <= tolerance * max(size, 1e-6):
         raise ModelError(
-            f"transformer_lens's bridge over {name!r} ({type(alone).__name__}) does not compute "
+            f"transformer_lens's bridge over {name!r} ({kind}) does not compute "
             f"what the Hugging Face model computes: logits are off by {gap / size:.0%} of the "
             f"largest, {gap:.3g} of {size:.3g}; use a model whose bridge reproduces it, with its "
             "weights unprocessed"
+        )
+
+
+def _two_prompts(bridge: Any) -> Int[Tensor, "2 pos"]:
+    """Two prompts of tokens from all over the vocabulary that share their first tokens."""
+    n_prompt, n_pos = _TOKENS
+    n_pos = min(n_pos, int(bridge.cfg.n_ctx))
+    # A prime step.
+    numbers = 1 + 7919 * torch.arange(n_prompt * n_pos, device="cpu")
+    tokens = (numbers % int(bridge.cfg.d_vocab)).unflatten(0, (n_prompt, n_pos))
+    tokens[1, :_ALIKE] = tokens[0, :_ALIKE]
+    return tokens
+
+
+def _check_causal(logits: Float[Tensor, "2 pos d_vocab"], what: str, tolerance: float) -> None:
+    """Refuses a model whose logits at the tokens that both prompts share see what follows them."""
+    n_alike = min(_ALIKE, logits.shape[1] - 1)
+    one, other = torch.where(logits.isinf(), 0.0, logits)[:, :n_alike]
+    gap, size = float((one - other).abs().max()), float(one.abs().max())
+    if n_alike and gap > tolerance * max(size, 1e-6):
+        raise ModelError(
+            f"{what} is not causal: a later token moves the logits of earlier ones by {gap:.3g} of "
+            f"{size:.3g}; circuits here are of models that read from left to right, as a decoder "
+            "for text generation does"
         )
 
 

@@ -1,4 +1,6 @@
-"""Hook points where a dictionary may be spliced in. The only module that spells hook names.
+"""Hook points where a dictionary may be spliced in.
+
+Beside `splicing.part_hooks`, which has the parts of blocks, the only module that spells hook names.
 
 A *site* is a tensor of the forward pass that a dictionary writes: a SAE reads and writes the same
 hook point; a transcoder reads the MLP's input and writes its output. Sites are ordered as the
@@ -17,7 +19,7 @@ TOKEN_HOOK: Final = "hook_embed"
 _EMBED: Final = "embed.hook_out"
 POSITION_HOOK: Final = "hook_pos_embed"
 LOGITS_HOOK: Final = "unembed.hook_out"
-_BLOCK_HOOK = re.compile(r"blocks\.(?P<layer>\d+)\.(?P<kind>.+)")
+BLOCK_HOOK: Final = re.compile(r"blocks\.(?P<layer>\d+)\.(?P<kind>.+)")
 # In the order of computation: before all blocks, and then within one block.
 SiteKind: TypeAlias = Literal[
     "embed", "resid_pre", "heads", "attn_out", "resid_mid", "mlp_out", "resid_post"
@@ -111,7 +113,7 @@ def make_site(hook: str, known_hooks: Collection[str], *, read_hook: str | None 
     """
     if hook in (TOKEN_HOOK, _EMBED) and hook in known_hooks:
         return Site(layer=0, rank=0, hook=_EMBED, read_hook=_EMBED)
-    match = _BLOCK_HOOK.fullmatch(hook)
+    match = BLOCK_HOOK.fullmatch(hook)
     kind = match["kind"] if match else hook
     kind = _ALIASES.get(kind, kind)
     if match is None or kind not in _WRITE_KINDS:
@@ -135,7 +137,7 @@ def make_site(hook: str, known_hooks: Collection[str], *, read_hook: str | None 
 
 def block_of_middle(hook: str) -> int | None:
     """The block whose stream before the MLP a hook point is; None for any other."""
-    match = _BLOCK_HOOK.fullmatch(hook)
+    match = BLOCK_HOOK.fullmatch(hook)
     is_middle = match and _ALIASES.get(match["kind"], match["kind"]) == "hook_resid_mid"
     return int(match["layer"]) if match and is_middle else None
 
@@ -176,7 +178,7 @@ def kind_of_hook(hook: str) -> str:
 
 def layer_of_hook(hook: str) -> int | None:
     """The block of a hook point; None for one that is in none."""
-    match = _BLOCK_HOOK.fullmatch(hook)
+    match = BLOCK_HOOK.fullmatch(hook)
     return None if match is None else int(match["layer"])
 
 
@@ -189,7 +191,7 @@ def is_same_tensor(hook: str, other: str) -> bool:
 
 
 def _plain_name(hook: str) -> str:
-    match = _BLOCK_HOOK.fullmatch(hook)
+    match = BLOCK_HOOK.fullmatch(hook)
     if match is None:
         return hook
     layer, kind = int(match["layer"]), _ALIASES.get(match["kind"], match["kind"])
@@ -204,216 +206,23 @@ def spliceable_hooks(known_hooks: Collection[str]) -> tuple[str, ...]:
         name
         for name in known_hooks
         if name == _EMBED
-        or ((match := _BLOCK_HOOK.fullmatch(name)) and match["kind"] in _WRITE_KINDS)
+        or ((match := BLOCK_HOOK.fullmatch(name)) and match["kind"] in _WRITE_KINDS)
     )
 
 
-def norm_scale_hooks(known_hooks: Collection[str]) -> tuple[str, ...]:
-    """Hook points of what each norm divides by: standard deviation or root mean square."""
-    return tuple(name for name in known_hooks if name.endswith(".hook_scale"))
-
-
-NonlinearityKind: TypeAlias = Literal["softmax", "norm", "activation"]
-
-
-@dataclass(frozen=True)
-class Nonlinearity:
-    """Something in a model that is not linear.
-
-    Attributes:
-        layer: of the block; None for the final norm.
-    """
-
-    kind: NonlinearityKind
-    layer: int | None
-
-    def __str__(self) -> str:
-        match self.kind:
-            case "softmax":
-                return f"the attention patterns of layer {self.layer}"
-            case "norm" if self.layer is None:
-                return "the scale of the final norm"
-            case "norm":
-                return f"the scales of the norms in layer {self.layer}"
-            case "activation":
-                return f"the MLP's activation functions in layer {self.layer}"
-
-
-def nonlinearity_at(hook: str) -> Nonlinearity:
-    """Which one an operator holds at a hook point: a norm's scale, or a pattern, or an MLP."""
-    block = _BLOCK_HOOK.fullmatch(hook)
-    kind: NonlinearityKind = "softmax"
-    if hook.endswith(".hook_scale"):
-        kind = "norm"
-    elif ".mlp." in hook:
-        kind = "activation"
-    return Nonlinearity(kind, None if block is None else int(block["layer"]))
-
-
-@dataclass(frozen=True)
-class NormHooks:
-    """Names around a norm: `normalized = reads / scale` (LayerNorm: centred), then weight and bias.
-
-    Attributes:
-        module: the norm's own name.
-    """
-
-    module: str
-    reads: str
-    scale: str
-    normalized: str
-    out: str
-
-
-@dataclass(frozen=True)
-class AttentionHooks:
-    """Names inside an attention layer.
-
-    Attributes:
-        module: the layer's own name.
-        q: queries by head, before rotary positions; so are the keys `k`, which may be fewer.
-        v: values by head, as many as keys.
-        q_norm: the norm that queries pass in some models; `k_norm` that of keys.
-        cos: cosines of the rotary angles; `sin` their sines.
-        scores: what the softmax is taken of, and `pattern` what comes of it.
-        heads: the heads' results, before the output weights.
-    """
-
-    module: str
-    q: str
-    k: str
-    v: str
-    q_norm: NormHooks
-    k_norm: NormHooks
-    cos: str
-    sin: str
-    scores: str
-    pattern: str
-    heads: str
-
-
-@dataclass(frozen=True)
-class MlpHooks:
-    """Names inside an MLP: `post = act(pre)`, or `act(pre) * up` if it is gated.
-
-    Attributes:
-        module: the MLP's own name.
-        up: what the activation is multiplied by; None if the MLP is not gated.
-    """
-
-    module: str
-    pre: str
-    post: str
-    up: str | None
-
-
-@dataclass(frozen=True)
-class BlockHooks:
-    """Names of one block.
-
-    Attributes:
-        before: the stream that enters the block; `after` the stream that leaves it.
-        attention_out: what the attention layer adds to the stream; `mlp_out` what the MLP adds.
-        ln1: the norm that the attention layer reads by, or in some models writes by.
-        ln2: that of the MLP.
-        ln1_post: the norm that the attention layer's result passes, where there are both.
-        ln2_post: that of the MLP.
-    """
-
-    before: str
-    after: str
-    attention: AttentionHooks
-    attention_out: str
-    mlp: MlpHooks
-    mlp_out: str
-    ln1: NormHooks
-    ln2: NormHooks
-    ln1_post: NormHooks
-    ln2_post: NormHooks
-
-
-def block_hooks(layer: int, known_hooks: Collection[str]) -> BlockHooks:
-    """The names of one block."""
-    stem = f"blocks.{layer}"
-    return BlockHooks(
-        before=f"{stem}.hook_resid_pre",
-        after=f"{stem}.hook_resid_post",
-        attention=_attention_hooks(f"{stem}.attn"),
-        attention_out=f"{stem}.hook_attn_out",
-        mlp=_mlp_hooks(f"{stem}.mlp", known_hooks),
-        mlp_out=f"{stem}.hook_mlp_out",
-        ln1=_norm_hooks(f"{stem}.ln1"),
-        ln2=_norm_hooks(f"{stem}.ln2"),
-        ln1_post=_norm_hooks(f"{stem}.ln1_post"),
-        ln2_post=_norm_hooks(f"{stem}.ln2_post"),
-    )
-
-
-def final_norm_hooks() -> NormHooks:
-    """The names of the norm before the unembedding."""
-    return _norm_hooks("ln_final")
-
-
-def mlp_hooks(known_hooks: Collection[str]) -> tuple[MlpHooks, ...]:
-    """The names of all MLPs that have an activation function, in layer order."""
-    return tuple(
-        _mlp_hooks(name.removesuffix(".hook_pre"), known_hooks)
-        for name in known_hooks
-        if name.endswith(".mlp.hook_pre")
-    )
-
-
-def attention_hooks(known_hooks: Collection[str]) -> tuple[AttentionHooks, ...]:
-    """The names of all attention layers, in layer order."""
-    return tuple(
-        _attention_hooks(name.removesuffix(".hook_pattern"))
-        for name in known_hooks
-        if name.endswith(".attn.hook_pattern")
-    )
-
-
-def _norm_hooks(stem: str) -> NormHooks:
-    return NormHooks(
-        module=stem,
-        reads=f"{stem}.hook_in",
-        scale=f"{stem}.hook_scale",
-        normalized=f"{stem}.hook_normalized",
-        out=f"{stem}.hook_out",
-    )
-
-
-def _attention_hooks(stem: str) -> AttentionHooks:
-    return AttentionHooks(
-        module=stem,
-        q=f"{stem}.hook_q",
-        k=f"{stem}.hook_k",
-        v=f"{stem}.hook_v",
-        q_norm=_norm_hooks(f"{stem}.q_norm"),
-        k_norm=_norm_hooks(f"{stem}.k_norm"),
-        cos=f"{stem}.hook_cos",
-        sin=f"{stem}.hook_sin",
-        scores=f"{stem}.hook_attn_scores",
-        pattern=f"{stem}.hook_pattern",
-        heads=f"{stem}.hook_z",
-    )
-
-
-def _mlp_hooks(stem: str, known_hooks: Collection[str]) -> MlpHooks:
-    up = f"{stem}.hook_pre_linear"
-    return MlpHooks(
-        module=stem,
-        pre=f"{stem}.hook_pre",
-        post=f"{stem}.hook_post",
-        up=up if up in known_hooks else None,
-    )
+def mlp_begins_at(layer: int, known_hooks: Collection[str]) -> tuple[str, ...]:
+    """Hook points of what a block's MLP reads, and of what it makes of that first."""
+    names = (f"blocks.{layer}.mlp.{kind}" for kind in ("hook_in", "hook_pre"))
+    return tuple(name for name in names if name in known_hooks)
 
 
 def _transcoder_read(hook: str, read: str, layer: int, known_hooks: Collection[str]) -> str:
-    match = _BLOCK_HOOK.fullmatch(read)
+    match = BLOCK_HOOK.fullmatch(read)
     if match is not None:
         read = f"blocks.{match['layer']}.{_ALIASES.get(match['kind'], match['kind'])}"
-    allowed = [f"blocks.{layer}.{kind}" for kind in _TRANSCODER_READS]
-    if not hook.endswith("hook_mlp_out") or read not in allowed or read not in known_hooks:
+    names = (f"blocks.{layer}.{kind}" for kind in _TRANSCODER_READS)
+    allowed = [name for name in names if name in known_hooks]
+    if not hook.endswith("hook_mlp_out") or read not in allowed:
         raise SiteError(
             f"cannot splice a transcoder that reads {read!r} and writes {hook!r}; supported: "
             f"reads {' or '.join(allowed)} and writes 'blocks.{layer}.hook_mlp_out'"

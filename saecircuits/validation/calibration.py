@@ -284,6 +284,7 @@ def _absent_others(
     is_absent[spot.unit, spot.feature] = False  # ERROR, -1, is the last column
     there = is_absent[units.clean.clamp(min=0).cpu()].to(contrast.tokens.device)
     change, dictionary = contrast.feature_change(place), contrast.model.splices[place].dictionary
-    absent = change.weighted(there.flatten(0, 1)[change.token, change.feature])
+    is_gone = there.flatten(0, 1)[change.token, change.feature]
+    absent = change.weighted(is_gone.to(change.value))
     error = contrast.error_change(place) * there[..., -1:]
     return all_decoded(dictionary, absent) + contrast.alone(place, error)

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from saecircuits.edges.interventions import intervene_on_edges
 from saecircuits.edges.reference import ReferenceEdges
 from saecircuits.edges.thresholds import CrossingEdges, longest_unit
+from saecircuits.errors import NotCoveredError
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient, clean_gradients
 from saecircuits.nodes.interventions import Spot, intervene, node_change
 from saecircuits.splicing.operators import Operator, record_operator
-from saecircuits.splicing.sites import Nonlinearity
+from saecircuits.splicing.part_hooks import Nonlinearity
 
 Edge: TypeAlias = tuple[Spot, Spot | None]
 # Mean over prompts of measured less estimated, member by member, under a contrast's operator.
@@ -46,7 +47,10 @@ class Cause:
 
 
 def cause_of_nodes(contrast: Contrast, nodes: Sequence[Spot]) -> Cause | None:
-    """Why the gradient misses these nodes' effects; None where nothing is missed."""
+    """Why the gradient misses these nodes' effects; None where nothing is missed.
+
+    None too for a model of which there is no secant operator.
+    """
 
     def miss(contrast: Contrast) -> NDArray[np.float64]:
         gradients = clean_gradients(contrast)
@@ -92,7 +96,10 @@ def _estimated(
 
 
 def _cause(contrast: Contrast, miss: Miss) -> Cause | None:
-    held = record_operator(contrast.model.bridge, contrast.tokens, kind="secant")
+    try:
+        held = record_operator(contrast.model.bridge, contrast.tokens, kind="secant")
+    except NotCoveredError:
+        return None
     by_gates = miss(_under(contrast, held, ()))
 
     def alone(freed: Collection[Nonlinearity]) -> float:

@@ -10,6 +10,7 @@ from saecircuits.edges.blocks import EdgeBlock
 from saecircuits.edges.collecting import EdgeCollector, EdgeTables
 from saecircuits.edges.graph import EDGE_COLUMNS, PART_COLUMNS
 from saecircuits.edges.parts import Part
+from saecircuits.errors import ModelError
 from saecircuits.nodes.effects import bootstrap_interval
 from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.nodes.names import METRIC
@@ -221,6 +222,12 @@ def test_an_edge_of_zeros_is_absent_and_one_that_cancels_is_there() -> None:
     assert rows(tables) == [("y.b", "w.c", 0.0)]
     assert tables.computed == 1
     assert len(tables.parts) == 0
+
+
+def test_an_edge_that_is_no_number_is_refused_by_its_ends() -> None:
+    values = [[[1.0, float("nan")], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]]
+    with pytest.raises(ModelError, match=r"the edge from z\.a to w\.c is NaN"):
+        collector().add([[block([A, B], [C, D], values)]])
 
 
 def test_nothing_gives_empty_tables() -> None:

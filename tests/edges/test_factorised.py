@@ -89,6 +89,8 @@ def _dictionaries(sites: str, n_layers: int, d_in: int, d_heads: int) -> dict[st
             put(layer, "attn.hook_z", "jumprelu", d_in=d_heads)
         if sites == "heads" and is_odd:
             put(layer, "hook_attn_out", "standard")
+        if sites == "normed":
+            transcoder(layer, "jumprelu_transcoder", "ln2.hook_normalized")
         if sites == "transcoders":
             kind, read = ("jumprelu_transcoder", "mlp.hook_in"), "ln2.hook_normalized"
             transcoder(layer, *(kind if is_odd else ("skip_transcoder", read)))
@@ -168,6 +170,9 @@ def test_whatever_a_place_is_counted_in(bridges: Bridges, positions: Positions, 
             ("every", "few"),
             LINEARIZATIONS,
         ),
+        ("opt", "normed", "full"),
+        *product(("granite", "glm"), ("every", "few"), ("full", "secant")),
+        *product(("olmo", "nemotron", "apertus", "falcon"), ("every",), ("full", "secant")),
     ],
 )
 def test_in_every_family(bridges: Bridges, family: str, sites: str, how: str) -> None:

@@ -96,6 +96,16 @@ def test_maps_are_the_transposes_of_the_vector_jacobian_products(toy: Toy) -> No
     torch.testing.assert_close(torch.stack(heads).sum(0), block.attention.push(change))
 
 
+def test_features_before_the_norm_are_read_by_degree(toy_crossing: Toy) -> None:
+    # No norm and no bias but the encoder's own lies between the stream and the feature.
+    expansion = sc.expand(toy_crossing.model, PROMPT, naive_degree=0)
+    for index, hook in enumerate(toy_crossing.model.hooks):
+        readout = expansion.feature(hook, 3, at=2)
+        dictionary = toy_crossing.model.splices[index].dictionary
+        torch.testing.assert_close(readout.constant, dictionary.b_enc[3], rtol=0, atol=1e-11)
+        assert len(readout.terms) == 2 * index + 2  # components before this MLP, and the tokens
+
+
 def test_features_are_read_by_degree(toy_mixed: Toy) -> None:
     expansion = sc.expand(toy_mixed.model, PROMPT, naive_degree=0)
     degrees = {hook: len(expansion.feature(hook, 2).terms) for hook in toy_mixed.model.hooks}

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from saecircuits.features.promotion import direct_logit_effects, promotions
+from saecircuits.splicing.anatomy import read_out
 from tests.models import Toy
 
 
@@ -22,7 +23,7 @@ def test_direct_effects_are_the_change_of_the_logits_up_to_the_norms_scale(toy: 
     )
     expected = change - change.mean(-1, keepdim=True)
     torch.testing.assert_close(
-        direct_logit_effects(toy.model, direction), expected, rtol=1e-8, atol=1e-9
+        direct_logit_effects(read_out(toy.model), direction), expected, rtol=1e-8, atol=1e-9
     )
 
 
@@ -35,7 +36,9 @@ def test_the_vocabulary_may_be_widened_in_parts(toy: Toy, monkeypatch: pytest.Mo
 
 def test_the_strongest_tokens_come_first_on_both_sides(toy: Toy) -> None:
     features = [4, 0, 17]
-    effects = direct_logit_effects(toy.model, toy.model.splices[2].dictionary.W_dec[features])
+    effects = direct_logit_effects(
+        read_out(toy.model), toy.model.splices[2].dictionary.W_dec[features]
+    )
     found = list(promotions(toy.model, "blocks.2.hook_resid_post", features))
     for row, promotion in zip(effects, found, strict=True):
         order = row.argsort(descending=True).tolist()

@@ -28,6 +28,7 @@ from saecircuits.features.dashboard_making import nearest_rows
 from saecircuits.features.texts import Contexts, generate_text
 from saecircuits.splicing import Dictionary
 from saecircuits.tasks import Task
+from tests.cross_layer import cross_layer_toy
 from tests.model_folder import write_model_folder, write_task
 from tests.models import (
     boot_again,
@@ -67,6 +68,7 @@ class Place:
                 bridge.to(device)
             self.model = spliced_toy(gpt2, mixed=True).model
             self.streams = spliced_toy(again).model
+            self.crossing = cross_layer_toy(again, "hook_resid_mid").model
             self.llama = build_rotary_toy(llama, d_model=20, d_heads=24).model
             self.gemma2 = build_rotary_toy(gemma2, d_model=28, d_heads=24).model
 
@@ -126,6 +128,14 @@ def _validated(**choices: Any) -> Callable[[Place, Path], Any]:
         return report.to_json()
 
     return law
+
+
+def _crossing(at: Place, folder: Path) -> Any:
+    graph = sc.attribute(at.crossing, at.task.train, max_nodes=6)
+    circuit = sc.prune(graph, nodes=4, edges=6)
+    report = sc.validate(at.crossing, circuit, at.task.test, ablate="edges", n_random=1)
+    joint = sc.calibrate(at.crossing, graph, at.task.train, n_nodes=2, n_edges=2, against="joint")
+    return [graph.nodes, graph.edges, report.to_json(), joint]
 
 
 def _heads(at: Place, folder: Path) -> Any:
@@ -204,6 +214,7 @@ LAWS: dict[str, Callable[[Place, Path], Any]] = {
     "attribute, held thresholds": _graph(thresholds="held", baseline="resample"),
     "attribute, integrated": _graph(estimator="integrated_gradients", edge_steps=1, max_nodes=4),
     "attribute, intervention": _graph(estimator="intervention", baseline="mean", max_nodes=4),
+    "cross-layer": _crossing,
     "families, factorised": _families("factorised"),
     "families, reference": _families("reference", baseline="zero"),
     "prune by effect": _kept("effect", faithfulness=0.4),

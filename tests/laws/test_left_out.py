@@ -23,7 +23,7 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=["toy_mixed", "toy_uneven"])
+@pytest.fixture(scope="module", params=["toy_mixed", "toy_uneven", "toy_crossing"])
 def toy_of_either(request: pytest.FixtureRequest) -> Toy:
     return request.getfixturevalue(request.param)
 

@@ -16,8 +16,9 @@ from saecircuits.splicing.component_runs import ComponentRuns
 from saecircuits.splicing.hooking import attached, recording
 from saecircuits.splicing.model import AtTokens
 from saecircuits.splicing.operators import Linearization
+from saecircuits.splicing.part_hooks import final_norm_hooks
 from saecircuits.splicing.partial import SOURCES
-from saecircuits.splicing.sites import LOGITS_HOOK, final_norm_hooks
+from saecircuits.splicing.sites import LOGITS_HOOK
 from saecircuits.theory import all_paths, degree_spectrum, paths_by_degree, reads
 from tests.architectures import BUILDERS, Float64Throughout, build
 from tests.models import random_sae
@@ -144,10 +145,10 @@ def test_degrees_add_up_to_the_stream_also_from_elsewhere(
         found = degree_spectrum(source, run.steps).sum(0)
         assert (found - run.stream).abs().max() > 1e-2 * run.stream.abs().max()
         close(found, stream)
-        raw = run.recording[LOGITS_HOOK][0]
+        raw, scale = run.recording[LOGITS_HOOK][0], run.anatomy.unembedding.scale
         for position in (0, 5):
             change = logit_map(run, found - run.stream, position)
-            close(raw[position] + change, logits[position])
+            close(scale * raw[position] + change, scale * logits[position])
 
 
 @pytest.mark.parametrize("operator", ["secant", "frozen"])
@@ -219,7 +220,8 @@ def test_the_remainder_lies_between_the_tangent_operator_and_the_model(
             model.forward(OTHER[None], operator=run.recording.operator)
             source = seen[names[0]][0]
         close(left.stream_change, run.stream - stream)
-        close(metric.of(raw[-1] - logits[-1]), raw.new_tensor(left.metric_change))
+        change = run.anatomy.unembedding.scale * metric.of(raw[-1] - logits[-1])
+        close(change, raw.new_tensor(left.metric_change))
         straight = degree_spectrum(source, run.steps).sum(0)
         close(left.stream_tangent, run.stream - straight)
         change = logit_map(run, run.stream - straight, 6)

@@ -46,6 +46,8 @@ CASES = [
     ("toy_mixed", {"positions": "span", "error_policy": "recompute", "linearization": "secant"}),
     ("toy_uneven", {"positions": "span", "error_policy": "hold", "baseline": "zero"}),
     ("toy_uneven", {"positions": "span", "error_policy": "recompute"}),
+    ("toy_crossing", {"positions": "span", "error_policy": "recompute"}),
+    ("toy_crossing", {"positions": "each", "error_policy": "hold"}),
 ]
 
 

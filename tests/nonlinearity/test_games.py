@@ -18,7 +18,7 @@ from saecircuits.nonlinearity.walk import walk
 from saecircuits.splicing.components import Component, parse_component
 from saecircuits.theory.interactions import all_subsets
 from tests.by_hand import hand_metric
-from tests.models import D_SAE, Toy, make_contrast
+from tests.models import Toy, make_contrast
 
 RESTS: list[Rest] = ["baseline", "clean"]
 
@@ -26,8 +26,8 @@ RESTS: list[Rest] = ["baseline", "clean"]
 def strongest_spots(contrast: Contrast, count: int) -> list[Spot]:
     """Nodes of every site whose single effects are not zero, sites mixed."""
     places, units = range(len(contrast.model.splices)), range(len(contrast.units))
-    features = [*range(0, D_SAE, 2), ERROR]
-    spots = [Spot(p, u, f) for p in places for u in units for f in features]
+    widths = [splice.dictionary.d_sae for splice in contrast.model.splices]
+    spots = [Spot(p, u, f) for p in places for u in units for f in (*range(0, widths[p], 2), ERROR)]
     effects = intervene(contrast, spots).abs().mean(1)
     found: list[Spot] = []
     for place in places:
@@ -47,7 +47,9 @@ def _kept(contrast: Contrast, spots: list[Spot], row: Tensor, rest: Rest) -> Kep
 
 @pytest.mark.parametrize("rest", RESTS)
 @pytest.mark.parametrize("policy", ["recompute", "hold"])
-@pytest.mark.parametrize("fixture", ["toy", "toy_mixed", "toy_uneven", "llama", "gemma2"])
+@pytest.mark.parametrize(
+    "fixture", ["toy", "toy_mixed", "toy_uneven", "toy_crossing", "llama", "gemma2"]
+)
 def test_nodes_are_ablated_as_one_by_one(
     request: pytest.FixtureRequest, fixture: str, policy: str, rest: Rest
 ) -> None:

@@ -36,4 +36,5 @@ def test_a_run_comes_back_as_it_was_published(toy_crossing: CrossLayerToy, tmp_p
     on_model = validate(model, again, task.test, n_random=2, resamples=20)
     assert on_model.faithfulness == pytest.approx(report.faithfulness, abs=1e-12)
     assert "write at later sites" in run.graph.summary["edge_engine"]
+    assert run.circuit.provenance["cross_layer"] == list(model.hooks[:-1])
     assert {label.site for label in run.labels} <= set(model.hooks)

@@ -9,11 +9,19 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from saecircuits.edges.factorised.rows import Rows
+from saecircuits.edges.factorised.spread import gather, planes, read_back
 from saecircuits.splicing import splice
 from saecircuits.splicing.anatomy import Norm, NotCoveredError, take_apart
 from saecircuits.splicing.anatomy.activations import find_activation
+from saecircuits.splicing.anatomy.attention import read_attention
+from saecircuits.splicing.anatomy.norms import read_norm
+from saecircuits.splicing.anatomy.recording import record
 from saecircuits.splicing.anatomy.rotary import Rotary
+from saecircuits.splicing.hooking import attached, recording, remember
 from saecircuits.splicing.operators import FULL
+from saecircuits.splicing.part_hooks import block_hooks
+from saecircuits.splicing.section import Section
 from tests.architectures import Float64Throughout, build
 from tests.models import WORDS, boot, random_sae
 
@@ -99,7 +107,6 @@ def _spliced(bridge: Any) -> Any:
         ("gpt2", "attn_scores_soft_cap", 9.0, "scores.* not reproduced"),
         ("gpt2", "output_logits_soft_cap", 9.0, "soft-cap on logits is not reproduced"),
         ("gpt2", "parallel_attn_mlp", True, "ln2.* not reproduced"),
-        ("llama", "rmsnorm_uses_offset", True, "ln1.* not reproduced"),
         ("bloom", "positional_embedding_type", "standard", "scores.* not reproduced"),
     ],
 )
@@ -119,14 +126,88 @@ def test_a_model_that_computes_something_else_is_refused(
         take_apart(model, TOKENS, FULL)
 
 
-def test_an_unknown_activation_function_is_refused(tmp_path: Path) -> None:
+def _gpt2(tmp_path: Path, function: str) -> Any:
     config = GPT2Config(
         vocab_size=WORDS, n_positions=19, n_embd=14, n_layer=2, n_head=2, n_inner=29,
-        activation_function="mish", bos_token_id=0, eos_token_id=0,
+        activation_function=function, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    model = _spliced(boot(GPT2LMHeadModel(config), tmp_path))
+    return boot(GPT2LMHeadModel(config), tmp_path)
+
+
+def test_a_function_of_the_mlp_s_own_has_autograd_s_derivative(tmp_path: Path) -> None:
+    model = _spliced(_gpt2(tmp_path, "mish"))
+    mlp = take_apart(model, TOKENS, FULL).blocks[0].mlp
+    hooks = block_hooks(0, model.hook_points).mlp
+    with recording(model.bridge, model.hook_points, [hooks.pre]) as seen:
+        model.forward(TOKENS)
+    pre = seen[hooks.pre].requires_grad_()
+    (expected,) = torch.autograd.grad(torch.nn.functional.mish(pre).sum(), pre)
+    ((gate, _),) = mlp.branches
+    torch.testing.assert_close(gate, expected)
+
+
+def test_a_function_that_mixes_numbers_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _spliced(_gpt2(tmp_path, "gelu"))
+    mlp = model.bridge.blocks[1].mlp.original_component
+    monkeypatch.setattr(mlp, "act", torch.nn.Softmax(-1))
     with pytest.raises(NotCoveredError, match=r"activation function.* is not reproduced"):
         take_apart(model, TOKENS, FULL)
+
+
+def test_a_norm_that_gives_something_else_is_refused(tmp_path: Path) -> None:
+    model = _spliced(build("llama", tmp_path))
+    point = model.hook_points["blocks.0.ln1.hook_out"]
+    point.add_hook(lambda tensor, hook: tensor + tensor.abs())
+    with pytest.raises(NotCoveredError, match=r"ln1 \(weight\) is not reproduced"):
+        take_apart(model, TOKENS, FULL)
+
+
+def test_what_is_added_is_scaled_as_the_model_scales_it(tmp_path: Path) -> None:
+    with Float64Throughout():
+        model = _spliced(build("granite", tmp_path))
+        run = take_apart(model, TOKENS, FULL)
+    own = model.bridge.blocks[0]
+    torch.testing.assert_close(run.blocks[0].attention.W_O, 0.22 * own.attn.W_O)
+    torch.testing.assert_close(run.blocks[0].mlp.W_out, 0.22 * own.mlp.W_out)
+    torch.testing.assert_close(run.unembedding.W_U, model.bridge.W_U / 2)
+    assert run.unembedding.scale == pytest.approx(0.5)
+    assert run.token_scale == pytest.approx(3.0)
+    assert run.blocks[0].attention.scale == pytest.approx(0.3)
+
+
+def test_an_attention_layer_with_a_sink_is_its_derivative(tmp_path: Path) -> None:
+    # Its patterns add up to less than 1; the rest of a head's attention is on nothing.
+    with Float64Throughout():
+        bridge = build("gpt_oss", tmp_path)
+        model = _spliced(bridge)
+        with pytest.raises(NotCoveredError, match=r"blocks.0.mlp is a mixture of experts"):
+            take_apart(model, TOKENS, FULL)
+        recorded = record(model, TOKENS, FULL)
+        hooks = recorded.block(1)
+        stream = recorded[hooks.before].clone().requires_grad_()
+        norm = read_norm(recorded, hooks.ln1, reads=stream.detach())
+        found = read_attention(
+            recorded,
+            hooks.attention,
+            ends=(recorded[hooks.ln1.out], recorded[hooks.attention_out]),
+            norms=(norm, None),
+        )
+        assert float(found.pattern.sum(-1).max()) < 1
+        cotangent = torch.randn(2, 5, bridge.cfg.d_model, dtype=torch.float64)
+        section = Section(first=1, stream=stream, stop=2)
+        keep = [(hooks.attention_out, remember(seen := []))]
+        with attached(bridge, model.hook_points, keep):
+            model.forward(TOKENS, section=section)
+        (expected,) = torch.autograd.grad((seen[0] * cotangent).sum(), stream)
+    prompt, pos = torch.ones(2, 5).nonzero().unbind(1)
+    values = found.into_heads(cotangent[prompt, pos], prompt, pos)
+    ones = torch.ones(len(prompt), dtype=torch.float64)
+    rows = Rows(2, 2, prompt, prompt, pos, prompt, ones, ones, torch.zeros_like(pos))
+    left = gather(found, values, rows, planes(rows))
+    total = read_back(found, left, prompt, pos).unflatten(0, (2, 5))
+    torch.testing.assert_close(total, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_queries_and_keys_are_laid_out_for_every_query_head(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 
 from saecircuits.edges.attribute import attribute
 from saecircuits.errors import DictionaryError, InputError, SiteError
-from saecircuits.nonlinearity import interactions
 from saecircuits.splicing import observe, splice
 from saecircuits.splicing.cross_layer_folder import read_cross_layer
 from tests.cross_layer import CrossLayerToy, draw_weights
@@ -157,9 +156,6 @@ def test_what_is_not_followed_is_refused_by_name(toy_crossing: CrossLayerToy) ->
         model.at(model.hooks[::2])
     with pytest.raises(InputError, match="write at later sites too"):
         attribute(model, prompts, engine="factorised")
-    nodes = [f"blocks.0.hook_mlp_out.f{feature}@subject" for feature in range(3)]
-    with pytest.raises(InputError, match="games of nodes do not follow"):
-        interactions(model, prompts, nodes)
     layers = toy_crossing.weights.transcoder("hook_resid_mid").layers
     given = {hook: layer for hook, layer in zip(model.hooks, layers, strict=True)}
     with pytest.raises(SiteError, match="takes the place of the whole stream"):

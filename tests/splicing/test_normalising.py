@@ -158,3 +158,19 @@ def test_mean_and_bias_are_in_the_error_node(toy: Toy) -> None:
         left_out = x - sae(x)
     beside = x.std(-1, keepdim=True) * sae.b_dec + x.mean(-1, keepdim=True)
     torch.testing.assert_close(site.error, left_out + beside.detach(), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("normalisation", ["layer_norm", "constant_norm_rescale"])
+def test_a_token_of_equal_entries_has_numbers_for_derivatives(normalisation: str) -> None:
+    _, dictionary = _pair("standard", normalisation)
+    x = _inputs().flatten(0, 1)
+    x[0] = 0.0
+    features = torch.arange(len(x)) % dictionary.d_sae
+    assert bool(dictionary.encode(x).isfinite().all())
+    rows = dictionary.rows_at(features, x)
+    assert bool(rows.isfinite().all())
+    # The other tokens' are what they are without it.
+    torch.testing.assert_close(rows[1:], dictionary.rows_at(features[1:], x[1:]))
+    moving = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(dictionary.encode(moving).sum(), moving)
+    assert bool(gradient.isfinite().all())

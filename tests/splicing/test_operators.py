@@ -11,7 +11,7 @@ from saecircuits.errors import UnknownNameError
 from saecircuits.splicing import SplicedModel, record_operator, splice
 from saecircuits.splicing.hooking import attached, recording
 from saecircuits.splicing.operators import FULL, Linearization, _secant, check_linearization
-from saecircuits.splicing.sites import Nonlinearity, block_hooks
+from saecircuits.splicing.part_hooks import Nonlinearity, block_hooks
 from tests.architectures import build
 from tests.models import Toy, build_gemma2, random_sae
 from tests.tolerance import Tolerance

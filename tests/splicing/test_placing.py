@@ -75,6 +75,27 @@ def test_a_tensor_of_two_names_of_which_one_is_computed(tmp_path: Path) -> None:
         assert _read(splice(bridge, {OUT: sae})) == "ln2.hook_out"
 
 
+def test_a_norm_behind_the_mlp_is_nothing_that_a_transcoder_reads(tmp_path: Path) -> None:
+    bridge = build("olmo2", tmp_path)
+    for read in ("ln2.hook_normalized", "ln2.hook_out"):
+        about = {"hook_name": STEM + read}
+        sae = random_sae("transcoder", d_in=bridge.cfg.d_model, metadata=about)
+        with pytest.raises(SiteError, match=r"in this model blocks.1.ln2 norms what the MLP gives"):
+            splice(bridge, {OUT: sae})
+
+
+def test_where_all_tokens_lie_one_after_the_other(tmp_path: Path) -> None:
+    tokens = torch.tensor([[0, 3, 9], [0, 5, 2]])
+    sae = random_sae("transcoder", metadata={"hook_name": f"{STEM}ln2.hook_normalized"})
+    with Float64Throughout():
+        bridge = build("opt", tmp_path)
+        (site,) = observe(splice(bridge, {OUT: sae}), tokens).sites
+        _, cache = bridge.run_with_cache(tokens)
+    read = cache[f"{STEM}ln2.hook_normalized"]
+    assert read.ndim == 2
+    torch.testing.assert_close(site.features, sae.encode(read).unflatten(0, (2, 3)).detach())
+
+
 def test_embeddings_are_read_as_they_enter_the_stream(tmp_path: Path) -> None:
     tokens = torch.tensor([[0, 3, 9]])
     with Float64Throughout():

@@ -3,7 +3,8 @@
 import pytest
 
 from saecircuits.errors import SiteError, UnknownNameError
-from saecircuits.splicing.sites import make_site, mlp_hooks, spliceable_hooks
+from saecircuits.splicing.part_hooks import mlp_hooks
+from saecircuits.splicing.sites import make_site, spliceable_hooks
 from tests.models import Toy
 
 ALIASES = {

@@ -20,4 +20,5 @@ from saecircuits.splicing.anatomy.norms import Norm as Norm
 from saecircuits.splicing.anatomy.run import Anatomy as Anatomy
 from saecircuits.splicing.anatomy.run import Block as Block
 from saecircuits.splicing.anatomy.run import Unembedding as Unembedding
+from saecircuits.splicing.anatomy.run import read_out as read_out
 from saecircuits.splicing.anatomy.run import take_apart as take_apart

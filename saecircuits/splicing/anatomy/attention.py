@@ -19,7 +19,7 @@ from saecircuits.splicing.anatomy.norms import Norm, read_norm
 from saecircuits.splicing.anatomy.recording import Recording
 from saecircuits.splicing.anatomy.rotary import Rotary, read_rotary
 from saecircuits.splicing.anatomy.scores import ScoreMap, read_score_map
-from saecircuits.splicing.sites import AttentionHooks, NormHooks
+from saecircuits.splicing.part_hooks import AttentionHooks, NormHooks
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Attention:
     """An attention layer at a run; keys and values are laid out once per query head.
 
     Attributes:
+        W_O: times what the model multiplies the layer's output by before it is added, if it does.
         q: queries as they meet the keys: normed, and turned to their positions; so are the keys.
         scale: what products of queries and keys are multiplied by.
         slope: derivative of the soft-cap on scores; None where there is none.
@@ -189,7 +190,7 @@ def read_attention(
         product = torch.einsum("btm,hmd->bthd", reads, W)
         recording.linear_agrees(f"{name} ({what})", product, value)
         biases.append((value - product)[0, 0])
-    recording.linear_agrees(f"{name} (W_O)", torch.einsum("bthd,hdm->btm", z, W_O), gives)
+    W_O = W_O * recording.scale_of(f"{name} (W_O)", torch.einsum("bthd,hdm->btm", z, W_O), gives)
     recording.agree(f"{name} (values)", torch.einsum("bhts,bshd->bthd", pattern, v), z)
     scores, rotary, q_norm, k_norm = ScoreMap(1.0, None, None, None), None, None, None
     if not recording.is_held:

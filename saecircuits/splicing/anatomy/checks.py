@@ -3,11 +3,7 @@
 import torch
 from torch import Tensor
 
-from saecircuits.errors import InputError
-
-
-class NotCoveredError(InputError):
-    """The model is not made of the parts that are known here; the message says what is not."""
+from saecircuits.errors import NotCoveredError as NotCoveredError
 
 
 def agree(what: str, computed: Tensor, recorded: Tensor, *, dtype: torch.dtype) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from saecircuits.splicing.anatomy.activations import find_activation
 from saecircuits.splicing.anatomy.norms import Norm
 from saecircuits.splicing.anatomy.recording import Recording
-from saecircuits.splicing.sites import MlpHooks
+from saecircuits.splicing.part_hooks import MlpHooks
 
 _ROWS = 512
 
@@ -20,6 +20,7 @@ class Mlp:
     """Derivative of an MLP at every token, as a sum over its branches.
 
     Attributes:
+        W_out: times what the model multiplies the MLP's output by before it is added, if it does.
         branches: per branch the gate at every token, and the weights that read the MLP's input.
         norm: what the MLP's input passes first.
         post_norm: what its output passes before it joins the stream; None in most models.
@@ -72,13 +73,14 @@ def read_mlp(
         ends: what its first weights read, after the norm, and what its last weights give.
         norms: before the MLP, and after it.
     """
-    pre, post = recording[hooks.pre], recording[hooks.post]
     name = hooks.module
+    pre, post = recording[hooks.pre], recording[hooks.post]
     W_in, W_out = (recording.weight(name, weight) for weight in ("W_in", "W_out"))
     reads, gives = ends
     up = None if hooks.up is None else recording[hooks.up]
-    act, slope = find_activation(name, pre, post, up, dtype=recording.model.dtype)
-    recording.linear_agrees(f"{name} (W_out)", post @ W_out, gives)
+    own = recording.module(name).original_component
+    act, slope = find_activation(name, pre, post, up, own=own, dtype=recording.model.dtype)
+    W_out = W_out * recording.scale_of(f"{name} (W_out)", post @ W_out, gives)
     gates = recording.operator.gates.get(hooks.post)
     if up is None:
         recording.linear_agrees(f"{name} (W_in)", reads @ W_in, pre)

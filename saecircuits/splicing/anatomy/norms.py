@@ -1,13 +1,15 @@
 """LayerNorm and RMSNorm at a recorded run, as linear maps."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.splicing.anatomy.recording import Recording
-from saecircuits.splicing.sites import NormHooks
+from saecircuits.splicing.hooking import widened
+from saecircuits.splicing.part_hooks import NormHooks
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +90,9 @@ def read_norm(recording: Recording, hooks: NormHooks, *, reads: Tensor) -> Norm:
         for tensor in (recording[hooks.scale], recording[hooks.normalized], recording[hooks.out])
     )
     is_rms = bool(module.uses_rms_norm)
-    weight = recording.weight(hooks.module, "weight")
-    if is_rms and recording.setting("rmsnorm_uses_offset", False):
-        weight = 1 + weight
     centred = reads if is_rms else reads - reads.mean(-1, keepdim=True)
     recording.agree(f"{hooks.module} (normalised)", centred / scale, normalized)
+    weight = _weight(module, normalized, out)
     weighted = normalized * weight
     recording.linear_agrees(f"{hooks.module} (weight)", weighted, out)
     weight = weight.expand(normalized.shape[2:])
@@ -100,3 +100,18 @@ def read_norm(recording: Recording, hooks: NormHooks, *, reads: Tensor) -> Norm:
         weight, scale, normalized, is_rms=is_rms, is_held=recording.is_held,
         bias=(out - weighted)[0, 0],
     )  # fmt: skip
+
+
+def _weight(module: Any, normalized: Tensor, out: Tensor) -> Tensor:
+    """What a norm multiplies by: its weight, or 1 + it in some models, or 1 where it has none."""
+    own = getattr(module, "weight", None)
+    if own is None:
+        return normalized.new_ones(normalized.shape[-1])
+    own = widened(own.detach())
+    change = out - out[:, :1]
+
+    def gap(weight: Tensor) -> float:
+        found = normalized * weight
+        return float((found - found[:, :1] - change).abs().sum())
+
+    return min((own, 1 + own), key=gap)

@@ -12,14 +12,13 @@ from saecircuits.splicing.anatomy.checks import NotCoveredError, agree, linear_a
 from saecircuits.splicing.hooking import recording, widened
 from saecircuits.splicing.model import AtSite, AtTokens, SplicedModel
 from saecircuits.splicing.operators import Operator
-from saecircuits.splicing.sites import (
-    LOGITS_HOOK,
-    POSITION_HOOK,
-    TOKEN_HOOK,
+from saecircuits.splicing.part_hooks import (
     BlockHooks,
     block_hooks,
     final_norm_hooks,
+    unembedding_hooks,
 )
+from saecircuits.splicing.sites import POSITION_HOOK, TOKEN_HOOK
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +46,22 @@ class Recording:
         """`checks.linear_agrees`, likewise."""
         if self.is_own:
             linear_agrees(what, computed, recorded, dtype=self.model.dtype)
+
+    def scale_of(self, what: str, computed: Tensor, recorded: Tensor) -> float:
+        """What a linear map known up to a bias is multiplied by on the way to what was recorded.
+
+        1 in most models; some multiply what a component adds, or the logits, by a constant.
+
+        Raises:
+            NotCoveredError: no number does.
+        """
+        if computed.shape != recorded.shape:
+            self.agree(what, computed, recorded)
+        change, there = (x - x[:, :1] for x in (computed, recorded))
+        scale = float((change * there).sum() / (change * change).sum().clamp(min=1e-30))
+        scale = 1.0 if abs(scale - 1) < 1e-3 else scale
+        self.linear_agrees(what, scale * computed, recorded)
+        return scale
 
     @property
     def is_held(self) -> bool:
@@ -76,10 +91,18 @@ class Recording:
 
     def weight(self, module: str, name: str) -> Tensor:
         """A weight of a module, out of autograd's sight."""
-        weight = getattr(self.module(module), name, None)
+        try:
+            weight = getattr(self.module(module), name, None)
+        except Exception:  # a bridge's properties say in ways of their own that there is none
+            weight = None
         if weight is None:
             raise NotCoveredError(f"{module} has no {name}")
         return widened(weight.detach())
+
+    def optional_weight(self, module: str) -> Tensor | None:
+        """The weight of a module that most models have not."""
+        owner = getattr(self.model.bridge, module, None)
+        return None if owner is None else widened(owner.weight.detach())
 
     def block(self, layer: int) -> BlockHooks:
         """The names of one block."""
@@ -97,7 +120,8 @@ def record(
 ) -> Recording:
     """One forward pass under the operator, with everything kept that its anatomy is read from."""
     known = model.hook_points
-    names = {TOKEN_HOOK, POSITION_HOOK, LOGITS_HOOK, *_strings(astuple(final_norm_hooks()))}
+    names = {TOKEN_HOOK, POSITION_HOOK, *_strings(astuple(final_norm_hooks()))}
+    names.update(_strings(astuple(unembedding_hooks())))
     for layer in range(int(model.bridge.cfg.n_layers)):
         names.update(_strings(astuple(block_hooks(layer, known))))
     wanted = [name for name in names if name in known]

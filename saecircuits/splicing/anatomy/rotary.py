@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecircuits.splicing.anatomy.recording import Recording
-from saecircuits.splicing.sites import AttentionHooks
+from saecircuits.splicing.part_hooks import AttentionHooks
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,20 @@ class Rotary:
 def read_rotary(recording: Recording, hooks: AttentionHooks, n_pos: int) -> Rotary | None:
     """The rotary positions of an attention layer; None if it has none.
 
-    Recorded angles are in halves. Where none are recorded, Hugging Face's model may hold a table
-    of sines and then cosines for neighbouring entries, as GPT-J does: in every attention layer up
-    to transformers 5.23, once for all of them since.
+    Recorded angles are in halves, also where planes are of neighbouring entries, as GLM's are; or
+    once for every plane, as those of gpt-oss are. Where none are recorded, Hugging Face's model may
+    hold a table of sines and then cosines for neighbouring entries, as GPT-J does: in every
+    attention layer up to transformers 5.23, once for all of them since.
     """
     if hooks.cos in recording:
-        return Rotary(recording[hooks.cos][0], recording[hooks.sin][0], is_adjacent=False)
+        angles = recording[hooks.cos][0], recording[hooks.sin][0]
+        is_adjacent = bool(recording.setting("rotary_adjacent_pairs", False))
+        halves = [x.chunk(2, -1) for x in angles]
+        if is_adjacent:
+            angles = (first.repeat_interleave(2, -1) for first, _ in halves)
+        elif not all(torch.equal(*both) for both in halves):  # one angle for every plane
+            angles = (torch.cat([x, x], -1) for x in angles)
+        return Rotary(*angles, is_adjacent=is_adjacent)
     layer = recording.module(hooks.module).original_component
     owners = (layer, *recording.model.bridge.original_model.modules())
     tables = (getattr(owner, "embed_positions", None) for owner in owners)

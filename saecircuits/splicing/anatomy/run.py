@@ -12,14 +12,9 @@ from saecircuits.splicing.anatomy.mlps import Mlp, read_mlp
 from saecircuits.splicing.anatomy.norms import Norm, no_norm, read_norm
 from saecircuits.splicing.anatomy.recording import Recording, record
 from saecircuits.splicing.model import AtSite, AtTokens, SplicedModel
-from saecircuits.splicing.operators import Operator
-from saecircuits.splicing.sites import (
-    LOGITS_HOOK,
-    POSITION_HOOK,
-    TOKEN_HOOK,
-    NormHooks,
-    final_norm_hooks,
-)
+from saecircuits.splicing.operators import FULL, Operator
+from saecircuits.splicing.part_hooks import NormHooks, final_norm_hooks, unembedding_hooks
+from saecircuits.splicing.sites import POSITION_HOOK, TOKEN_HOOK
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +28,17 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Unembedding:
-    """The end of the model: final norm, unembedding, and the slope of a soft-cap on logits."""
+    """The end of the model: final norm, unembedding, and the slope of a soft-cap on logits.
+
+    Attributes:
+        W_U: times `scale`; behind the projection of the stream where there is one.
+        scale: what the model multiplies its logits by; 1 in most models.
+    """
 
     norm: Norm
     W_U: Float[Tensor, "d_model d_vocab"]
     slope: Float[Tensor, "batch pos d_vocab"] | None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +79,17 @@ def take_apart(
         blocks = tuple(
             _block(recording, layer) for layer in range(int(recording.setting("n_layers")))
         )
-        return Anatomy(blocks, _unembedding(recording, len(blocks)), _token_scale(recording))
+        return Anatomy(blocks, _unembedding(recording), _token_scale(recording))
     except RuntimeError as error:  # torch's word for shapes that do not fit
         raise NotCoveredError(f"tensors have other shapes than expected: {error}") from error
 
 
 def _block(recording: Recording, layer: int) -> Block:
     hooks = recording.block(layer)
+    if hooks.attention_out not in recording:
+        raise NotCoveredError(f"block {layer} has no attention layer")
+    if hooks.mlp.experts in recording.model.hook_points:
+        raise NotCoveredError(f"{hooks.mlp.module} is a mixture of experts")
     before, after = recording[hooks.before], recording[hooks.after]
     added = recording[hooks.attention_out], recording[hooks.mlp_out]
     recording.agree(f"the stream of block {layer}", before + added[0] + added[1], after)
@@ -131,15 +136,39 @@ def _pre_norm(
     return read_norm(recording, hooks, reads=stream), recording[hooks.out]
 
 
-def _unembedding(recording: Recording, n_layers: int) -> Unembedding:
-    hooks = final_norm_hooks()
-    norm = read_norm(recording, hooks, reads=recording[recording.block(n_layers - 1).after])
-    W_U, raw = recording.weight("unembed", "W_U"), recording[LOGITS_HOOK]
-    recording.linear_agrees("the unembedding", recording[hooks.out] @ W_U, raw)
+@torch.no_grad()
+def read_out(model: SplicedModel) -> Unembedding:
+    """The end of the model by itself, at a few tokens: what its streams become logits by.
+
+    Raises:
+        NotCoveredError: more than a norm and linear maps lies between the stream and the logits.
+    """
+    size = min(4, model.n_ctx)
+    tokens = torch.arange(2 * size, device=model.device) % int(model.bridge.cfg.d_vocab)
+    return _unembedding(record(model, tokens.unflatten(0, (2, size)), FULL))
+
+
+def _unembedding(recording: Recording) -> Unembedding:
+    hooks, end = final_norm_hooks(), unembedding_hooks()
+    stream = recording.block(int(recording.setting("n_layers")) - 1).after
+    if hooks.out in recording:
+        norm = read_norm(recording, hooks, reads=recording[hooks.reads])
+        normed = recording[hooks.out]
+    else:
+        # The model ends with its last block, which norms what it writes or is not normed at all.
+        normed = recording[stream] if stream in recording else recording[end.reads]
+        norm = no_norm(normed)
+    projection = recording.optional_weight(end.projection)
+    projected = normed if projection is None else normed @ projection.T
+    recording.linear_agrees("the end of the stream", projected, recording[end.reads])
+    W_U, raw = recording.weight(end.module, "W_U"), recording[end.logits]
+    recording.linear_agrees("the unembedding", projected @ W_U, raw)
+    W_U = W_U if projection is None else projection.T @ W_U
     cap = float(recording.setting("output_logits_soft_cap", -1.0))
     if cap <= 0:
-        recording.agree("the logits", raw, recording.logits)
-        return Unembedding(norm, W_U, None)
+        scale = recording.scale_of("the scale of logits", raw, recording.logits)
+        recording.agree("the logits", scale * raw, recording.logits)
+        return Unembedding(norm, W_U * scale, None, scale)
     recording.agree("the soft-cap on logits", cap * torch.tanh(raw / cap), recording.logits)
     return Unembedding(norm, W_U, 1 - torch.tanh(raw / cap) ** 2)
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.splicing.anatomy.recording import Recording
-from saecircuits.splicing.sites import AttentionHooks
+from saecircuits.splicing.part_hooks import AttentionHooks
 
 
 @dataclass(frozen=True, eq=False)

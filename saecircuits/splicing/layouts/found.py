@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import torch
+from safetensors import safe_open
 
 from saecircuits.errors import DictionaryError, SaecircuitsError
 from saecircuits.splicing.dictionary import Dictionary
@@ -120,17 +121,48 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         DictionaryError: it is too large, no JSON, or no object.
     """
+    return _read(path, "JSON", json.loads)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """As `read_json`, of YAML: plain values alone."""
+    import yaml
+
+    def plain(text: str) -> Any:
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(str(error)) from None
+
+    return _read(path, "YAML", plain)
+
+
+def _read(path: Path, what: str, parsed: Callable[[str], Any]) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DictionaryError(
                 f"{path} has more than {_MOST_BYTES:,} bytes; these are no settings"
             )
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DictionaryError(f"{path} cannot be read as JSON: {error}") from None
+        raise DictionaryError(f"{path} cannot be read as {what}: {error}") from None
     if not isinstance(found, dict):
         raise DictionaryError(f"{path} holds no object of settings")
     return found
+
+
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """The shape of every tensor of a safetensors file, none of which is loaded.
+
+    Raises:
+        DictionaryError: it is no such file, or cut short.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        # The library reports broken files by exceptions of its own.
+        raise DictionaryError(f"{path} cannot be read as safetensors: {error}") from None
 
 
 def setting(settings: Mapping[str, Any], name: str, kind: type, where: Path) -> Any:
