@@ -69,7 +69,13 @@ function sureness(circuit: Circuit): HTMLElement {
       `${low === null ? "" : `95%: ${plain(low)} to ${plain(high)}; `}random circuits ${plain(report.random.median)}`,
       faithfulnessBar(report),
     );
-    row("Error nodes", percent(report.error_share), `of that goes with them (${pruning.errors} of ${pruning.members} nodes); ${plain(report.faithfulness_without_errors)} without`);
+    const share = report.error_share;
+    const of = share === null ? "faithfulness is near 0, or its interval reaches 0" : "of that goes with them";
+    row(
+      "Error nodes",
+      share === null ? "not defined" : percent(share),
+      `${of} (${pruning.errors} of ${pruning.members} nodes); ${plain(report.faithfulness_without_errors)} without`,
+    );
   }
   const calibration = report?.calibration ?? null;
   row(

@@ -297,7 +297,7 @@ export interface PagePath {
  * Attributes:
  *     site: hook of the dictionary whose features the terms are.
  *     carries: share of this head in the summed |effect| of the parts of the circuit's edges.
- *     query, key: tokens of the prompt, BOS being 0; the key is the one most attended to.
+ *     query, key: tokens of the prompt, the first being 0; the key is the one most attended to.
  *     keys: every key that the query sees.
  *     pairs: the strongest pairs of terms by contrast, that is score at the key less the mean
  *         over all keys.

@@ -13,11 +13,11 @@ between features of sparse dictionaries and, where a model is small enough, betw
 
 from saecircuits.heads.behaviours import behaviours as behaviours
 from saecircuits.heads.behaviours import repeated_tokens as repeated_tokens
-from saecircuits.heads.circuits import moved as moved
 from saecircuits.heads.circuits import ov as ov
 from saecircuits.heads.circuits import qk as qk
 from saecircuits.heads.composing import carriers as carriers
 from saecircuits.heads.composing import composition as composition
+from saecircuits.heads.moving import moved as moved
 from saecircuits.heads.paths import path_effects as path_effects
 from saecircuits.heads.scores import HeadScores as HeadScores
 from saecircuits.heads.scores import Question as Question

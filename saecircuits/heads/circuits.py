@@ -1,22 +1,16 @@
 """A head's OV and QK circuits between features: virtual weights, and what they do at a prompt."""
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from saecircuits.errors import InputError
 from saecircuits.heads.reading import (
-    HeadReader,
-    Prompt,
     any_anatomy,
     check_head,
-    read_prompt,
 )
-from saecircuits.heads.terms import BIAS, need_dictionary, read_terms
-from saecircuits.splicing import Dictionary, SplicedModel, observe
-from saecircuits.splicing.anatomy import Attention, take_apart
-from saecircuits.splicing.operators import FULL
+from saecircuits.heads.terms import need_dictionary
+from saecircuits.splicing import Dictionary, SplicedModel
 from saecircuits.torch_state import in_own_state
 
 
@@ -38,7 +32,7 @@ def ov(
     """
     check_head(model, layer, head)
     sources = model.splices[need_dictionary(model, layer)].dictionary
-    target = _target(model, layer, into)
+    target = target_dictionary(model, layer, into)
     attention = any_anatomy(model).blocks[layer].attention
     written = attention.norm.push(sources.W_dec) @ attention.W_V[head] @ attention.W_O[head]
     if attention.post_norm is not None:
@@ -81,91 +75,8 @@ def qk(
     return attention.scale * queries @ keys.T
 
 
-@in_own_state
-@torch.no_grad()
-def moved(
-    model: SplicedModel,
-    prompt: Prompt,
-    layer: int,
-    head: int,
-    *,
-    query: int | None = None,
-    into: str | None = None,
-) -> pd.DataFrame:
-    """What a head moves into features at one position: virtual weights at work at a prompt.
-
-    The head adds at position q the sum over keys of `A[q, k] W_OV N x_k`. Read by the encoder of a
-    feature v that is active at q, term u of the stream at k gives
-
-        effect = A[q, k] * (e_v . W_OV d_u) * a_u / norm scale at k
-
-    and all terms (features, `error`, `b_dec` and `bias`) add up to `e_v` times what the head adds.
-
-    Args:
-        query: position; the last token by default.
-        into: as in `ov`.
-
-    Returns:
-        Strongest effect first: `target` (feature), `term`, `key`, `token`, `pattern`, `effect`.
-
-    Raises:
-        InputError: no such head or position, or no dictionary there.
-    """
-    check_head(model, layer, head)
-    tokens = read_prompt(model, prompt)
-    n_pos = tokens.shape[1]
-    query = n_pos - 1 if query is None else query
-    if not 0 <= query < n_pos:
-        raise InputError(f"query {query} was asked for; the prompt has tokens 0 to {n_pos - 1}")
-    anatomy = take_apart(model, tokens, FULL)
-    reader = HeadReader(anatomy.blocks[layer].attention, head)
-    terms = read_terms(model, tokens, anatomy, layer, "features")
-    dictionary = _target(model, layer, into)
-    index = next(i for i, s in enumerate(model.splices) if s.dictionary is dictionary)
-    targets = observe(model, tokens).sites[index].activations.active(0, query).nonzero()[:, 0]
-    attention = reader.attention
-    pattern = attention.pattern[0, head, query]
-    every = torch.arange(n_pos, device=tokens.device)
-    constant = attention.b_V[head]
-    if attention.norm.bias is not None:
-        constant = constant + attention.norm.bias @ attention.W_V[head]
-    values = torch.cat(
-        [
-            terms.read(lambda vectors, at: reader.normed(vectors, at) @ attention.W_V[head]),
-            constant.expand(n_pos, -1),
-        ]
-    )
-    pos = torch.cat([terms.pos, every])
-    kind = torch.cat([terms.kind, torch.full_like(every, len(terms.names))])
-    written = _written(attention, head, values * pattern[pos, None], query)
-    effects = _encoder(dictionary)[targets] @ written.T
-    rows, columns = (effects != 0).nonzero().unbind(1)
-    names = (*terms.names, BIAS)
-    texts = [model.tokenizer.decode([token]) for token in tokens[0].tolist()]
-    keys = pos[columns].tolist()
-    table = pd.DataFrame(
-        {
-            "target": targets[rows].tolist(),
-            "term": [names[i] for i in kind[columns].tolist()],
-            "key": keys,
-            "token": [texts[key] for key in keys],
-            "pattern": pattern[pos[columns]].tolist(),
-            "effect": effects[rows, columns].tolist(),
-        }
-    )
-    order = table["effect"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].reset_index(drop=True)
-
-
-def _written(attention: Attention, head: int, values: Tensor, query: int) -> Tensor:
-    """What values add to the stream at a position, a norm after the layer held."""
-    written = values @ attention.W_O[head]
-    if attention.post_norm is not None:
-        written = attention.post_norm.push(written) / attention.post_norm.scale[0, query]
-    return written
-
-
-def _target(model: SplicedModel, layer: int, into: str | None) -> Dictionary:
+def target_dictionary(model: SplicedModel, layer: int, into: str | None) -> Dictionary:
+    """The dictionary at a site, or else the first that reads the stream behind a layer."""
     if into is not None:
         return model.splices[model.index(into)].dictionary
     behind = [

@@ -133,6 +133,42 @@ def sum_pairs(
     return found
 
 
+def strongest_products(
+    left: Float[Tensor, "n_left d"],
+    right: Float[Tensor, "n_right d"],
+    *,
+    top: int | None,
+    memory_limit: int,
+) -> Chosen:
+    """The products of all rows of one with all of the other that are not 0, or the strongest.
+
+    `Chosen.query` and `kind` number the rows, and score and contrast are both the product.
+
+    Raises:
+        InputError: `top` below 1, or more products than fit.
+    """
+    check_top(top)
+    together = max(1, memory_limit // 2 // ((left.element_size() + 48) * len(right)))
+    none = left.new_zeros(0)
+    found = Chosen(none.long(), none.long(), none, none)
+    for start in range(0, max(1, len(left)), together):
+        products = left[start : start + together] @ right.T
+        row, column = (products != 0).nonzero().unbind(1)
+        here = products[row, column]
+        found = found.then(Chosen(row + start, column, here, here))
+        if top is None:
+            _check_room(len(found.query), memory_limit)
+        else:
+            found = found.strongest(top)
+    return found
+
+
+def check_top(top: int | None) -> None:
+    """Raises InputError unless `top` is a number of rows, or None for all."""
+    if top is not None and top < 1:
+        raise InputError(f"top is {top}; it must be at least 1, or None for all")
+
+
 def _blocks(
     queries: Tensor, keys: KeyTerms, memory_limit: int
 ) -> Iterator[tuple[int, Float[Tensor, "block d_head"]]]:
@@ -148,8 +184,8 @@ def _check_room(count: int, memory_limit: int) -> None:
     if count * _ROW_BYTES > memory_limit:
         raise InputError(
             f"a table of all pairs has {count:,} and more, about {readable(count * _ROW_BYTES)}, "
-            f"and memory_limit is {readable(memory_limit)}; ask scores_of_head for the "
-            "strongest, Question(top=1000), or give it a larger memory_limit"
+            f"and memory_limit is {readable(memory_limit)}; ask for the strongest (top=1000; of "
+            "attention by scores_of_head and Question), or give a larger memory_limit"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from saecircuits.errors import InputError, UnknownNameError
-from saecircuits.heads.pairing import KeyTerms, sum_pairs, tables_of
+from saecircuits.heads.pairing import KeyTerms, check_top, sum_pairs, tables_of
 from saecircuits.heads.reading import HeadReader, Prompt, Side, check_head, read_prompt
 from saecircuits.heads.terms import BIAS, Terms, read_terms
 from saecircuits.memory_limit import DEFAULT
@@ -142,8 +142,7 @@ def scores_of_head(
     check_head(model, layer, head)
     if asked.against not in get_args(Weighting):
         raise UnknownNameError("mean over keys", asked.against, get_args(Weighting))
-    if asked.top is not None and asked.top < 1:
-        raise InputError(f"top is {asked.top}; it must be at least 1, or None for all pairs")
+    check_top(asked.top)
     tokens = read_prompt(model, prompt)
     n_pos = tokens.shape[1]
     query = n_pos - 1 if asked.query is None else _checked("query", asked.query, n_pos)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from saecircuits.errors import InputError
-from saecircuits.heads import Question, attention, pairing, scores_of_head
-from saecircuits.heads.pairing import KeyTerms, sum_pairs
+from saecircuits.heads import Question, attention, moved, pairing, scores_of_head
+from saecircuits.heads.pairing import KeyTerms, strongest_products, sum_pairs
 from saecircuits.splicing import SplicedModel, splice
 from tests.architectures import Float64Throughout, build
 from tests.models import build_toy, random_sae
@@ -106,8 +106,30 @@ def test_blocks_stay_within_the_limit(
     assert (len(sizes) > 1) == (memory_limit == SMALL)
 
 
+@pytest.mark.parametrize("top", [5, 10_000])
+def test_what_is_moved_most_is_the_first_of_all(model: SplicedModel, top: int) -> None:
+    whole = moved(model, PROMPT, 1, 0, query=4)
+    some = moved(model, PROMPT, 1, 0, query=4, top=top, memory_limit=SMALL)
+    assert len(whole) > 500
+    pd.testing.assert_frame_equal(some, whole.head(top), rtol=1e-9, atol=1e-12)
+    with pytest.raises(InputError, match=r"a table of all pairs has .* memory_limit is 0.0 GB"):
+        moved(model, PROMPT, 1, 0, query=4, memory_limit=SMALL)
+
+
+@pytest.mark.parametrize("top", [1, 8, 50, 500])
+@pytest.mark.parametrize("memory_limit", [1, 5000, 10**9])
+def test_products_are_those_of_one_dense_table_ties_too(top: int, memory_limit: int) -> None:
+    left, right = whole_numbers(11, 3, seed=3), whole_numbers(17, 3, seed=4)
+    found = strongest_products(left, right, top=top, memory_limit=memory_limit)
+    dense = (left @ right.T).tolist()
+    rows = [(i, j, value) for i, row in enumerate(dense) for j, value in enumerate(row) if value]
+    order = sorted(range(len(rows)), key=lambda number: -abs(rows[number][2]))[:top]
+    own = zip(found.query.tolist(), found.kind.tolist(), found.score.tolist(), strict=True)
+    assert list(own) == [rows[number] for number in sorted(order)]
+
+
 def test_a_table_that_does_not_fit_is_refused(model: SplicedModel) -> None:
-    with pytest.raises(InputError, match=r"memory_limit is .*; ask scores_of_head for the strong"):
+    with pytest.raises(InputError, match=r"memory_limit is .*; ask for the strongest .top=1000"):
         scores_of_head(model, PROMPT, 1, 0, Question(memory_limit=SMALL))
     with pytest.raises(InputError, match="top is 0; it must be at least 1"):
         scores_of_head(model, PROMPT, 1, 0, Question(top=0))

@@ -23,6 +23,7 @@ from saecircuits.nodes.ablation import ablate_nodes, keep_all, keep_none
 from saecircuits.nodes.experiment import Experiment
 from saecircuits.nodes.units import Positions, make_units
 from saecircuits.splicing import SplicedModel, splice
+from saecircuits.splicing.layouts.found import Declared, FoundDictionary
 from saecircuits.splicing.training import front_differs
 from saecircuits.tasks import PromptPair, Prompts, tokenize
 from saecircuits.tasks.prepending import prepended
@@ -271,6 +272,17 @@ def test_what_dictionaries_had_in_front_is_told(toy: Toy) -> None:
     behind = front_differs(toy.model, toy.model.prepending("w3").prepended)
     assert behind is not None and behind.startswith("dictionaries at blocks.0")
     assert front_differs(toy.model.at(HOOKS[1:]), toy.model.prepending("w3").prepended) is None
+
+
+def test_what_files_say_of_it_comes_with_a_dictionary(toy: Toy) -> None:
+    known = toy.model.splices[0].dictionary
+    said = Declared(prepend_bos=True, excludes_special_tokens=(0, 2))
+    one = FoundDictionary(
+        Path("a"), "sae_lens", HOOKS[0], HOOKS[0], "jumprelu", 31, said, lambda: known
+    )
+    found = one.load()
+    assert (found.prepend_bos, found.exclude_special_tokens) == (True, (0, 2))
+    assert found.digest() == known.digest()
 
 
 def test_prompts_behind_different_tokens_are_not_mixed(toy: Toy) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -78,6 +78,12 @@ class FoundDictionary:
                 f"{self.path} cannot be read as a {self.layout} dictionary "
                 f"({type(error).__name__}: {reason}); fetch it again"
             ) from error
+        said = self.declared
+        found = replace(
+            found,
+            prepend_bos=said.prepend_bos,
+            exclude_special_tokens=said.excludes_special_tokens,
+        )
         return found if dtype is None else found.to(torch.empty(0, dtype=dtype, device="cpu"))
 
 
