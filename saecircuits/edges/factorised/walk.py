@@ -33,7 +33,13 @@ from saecircuits.edges.factorised.spread import (
     read_back,
     sum_of,
 )
-from saecircuits.edges.factorised.way import Station, stations
+from saecircuits.edges.factorised.way import (
+    Station,
+    leaves_again,
+    passes,
+    spreads,
+    stations,
+)
 from saecircuits.edges.parts import HEADS, LATER, RESIDUAL, Part, head_parts
 from saecircuits.nodes.contrast import Contrast
 from saecircuits.nodes.estimators import PlaceGradient
@@ -152,6 +158,7 @@ class Walk:
             rows,
             way,
             lambda rows, some: self._begin(targets, own, rows, (at_read[some], at_write[some])),
+            is_crossed=targets[0].place == own.heads,
         )
 
     def _before(self, place: int) -> tuple[Station, tuple[Station, ...]]:
@@ -167,27 +174,6 @@ class Walk:
             before = (*before, replace(own, place=None))
         return own, before[::-1]
 
-    def _passes(self, station: Station) -> bool:
-        """True where something gets through a component's place: itself, or skip weights."""
-        if station.kind not in ("attention", "mlp"):
-            return False
-        if station.place is None:
-            return True
-        return self.contrast.model.splices[station.place].dictionary.W_skip is not None
-
-    def _leaves_again(self, way: tuple[Station, ...]) -> bool:
-        """True where rows inside an attention layer's heads leave them before they meet a source.
-
-        Args:
-            way: the stations before the layer.
-        """
-        for station in way:
-            if self._passes(station):
-                return True
-            if station.kind in ("stream", "tokens") or station.place in self.sources:
-                return False
-        return False
-
     def _first(self, way: tuple[Station, ...]) -> Int[Tensor, " batch"]:
         """The first token of every prompt at which rows meet a source on their way."""
         n_prompt, n_pos = self.contrast.tokens.shape
@@ -201,15 +187,25 @@ class Walk:
         return first
 
     def _in_pieces(
-        self, rows: Rows, way: tuple[Station, ...], begin: Callable[[Rows, Tensor], State]
+        self,
+        rows: Rows,
+        way: tuple[Station, ...],
+        begin: Callable[[Rows, Tensor], State],
+        *,
+        is_crossed: bool = False,
     ) -> Iterator[Met]:
-        """Rows on their way, those that can meet a source: a bounded number at one time."""
+        """Rows on their way, those that can meet a source: a bounded number where they are spread.
+
+        Args:
+            is_crossed: they begin inside the heads of a layer.
+        """
         rows = replace(rows, first=self._first(way)[rows.prompt])
         kept = (rows.pos >= rows.first).nonzero()[:, 0]
-        counts = (rows.pos - rows.first + 1)[kept]
-        attention = self.run.blocks[0].attention
+        parts = [slice(0, len(kept))]
+        if spreads(self.contrast.model, way, is_crossed=is_crossed):
+            counts = (rows.pos - rows.first + 1)[kept]
+            parts = pieces(counts, most_cells(self.run.blocks[0].attention))
         found: list[Met] = []
-        parts = pieces(counts, most_cells(attention))
         for part in parts:
             here = kept[part]
             walked = self._back(begin(rows.some(here), here), way)
@@ -262,7 +258,7 @@ class Walk:
     def _back(self, state: State, way: tuple[Station, ...]) -> Iterator[Met]:
         """Over the stations of a way, to the nearest cut of the whole stream."""
         for number, station in enumerate(way, start=1):
-            if state.crossing is not None and self._passes(station):
+            if state.crossing is not None and passes(self.contrast.model, station):
                 state = self._unfold(state)
             stream, place = state.stream, station.place
             # Parallel blocks: the MLP's cotangent belongs to the stream, not to what attention adds
@@ -272,10 +268,12 @@ class Walk:
                 yield self._meet(self.sources[place], stream, state)
             if station.kind in ("stream", "tokens"):
                 return  # direct edges end at the nearest site that writes the whole stream
-            if station.kind == "mlp" and self._passes(station):
+            if station.kind == "mlp" and passes(self.contrast.model, station):
                 state = self._through_mlp(station, state)
             elif station.kind == "attention" and place is None and stream:
-                if station.heads is None and self._leaves_again(way[number:]):
+                if station.heads is None and leaves_again(
+                    self.contrast.model, way[number:], self.sources
+                ):
                     # Nobody asks how rows came into heads that they leave again.
                     stream = {self._later: sum_of(stream.values())}
                 values = self._into_heads(station, stream, state.rows)

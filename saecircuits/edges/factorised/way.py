@@ -1,5 +1,6 @@
 """The stations of a forward pass, in order: components, and cuts of the whole stream."""
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,3 +58,46 @@ def stations(model: SplicedModel) -> tuple[Station, ...]:
         if (layer, "resid_post") in at:
             way.append(Station("stream", layer, at[layer, "resid_post"]))
     return tuple(way)
+
+
+def passes(model: SplicedModel, station: Station) -> bool:
+    """True where something gets through a component's place: itself, or skip weights."""
+    if station.kind not in ("attention", "mlp"):
+        return False
+    if station.place is None:
+        return True
+    return model.splices[station.place].dictionary.W_skip is not None
+
+
+def leaves_again(
+    model: SplicedModel, way: Sequence[Station], sources: Container[int | None]
+) -> bool:
+    """True where rows inside an attention layer's heads leave them before they meet a source.
+
+    Args:
+        way: the stations before the layer, the last one first.
+        sources: the places where sources stand.
+    """
+    for station in way:
+        if passes(model, station):
+            return True
+        if station.kind in ("stream", "tokens") or station.place in sources:
+            return False
+    return False
+
+
+def spreads(model: SplicedModel, way: Sequence[Station], *, is_crossed: bool) -> bool:
+    """True where rows leave an attention layer's heads again before the stream is cut.
+
+    Args:
+        way: the stations before a target, the last one first.
+        is_crossed: it stands inside the heads of a layer itself.
+    """
+    for station in way:
+        if station.kind in ("stream", "tokens"):
+            return False
+        if is_crossed and passes(model, station):
+            return True
+        is_open = station.kind == "attention" and station.place is None and station.heads is None
+        is_crossed |= is_open
+    return False
