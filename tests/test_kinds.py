@@ -124,7 +124,8 @@ def test_what_is_no_bridge(toy: Toy, folder: Path) -> None:
         with pytest.raises(sc.InputError, match=advice):
             sc.splice(given, sae)
     with pytest.raises(
-        sc.InputError, match="given a list as dictionaries; it takes a dict; give each"
+        sc.InputError,
+        match="given a list as dictionaries; it takes a dict or a cross-layer transcoder; give each",
     ):
         untyped.splice(toy.model.bridge, list(sae.values()))
 
