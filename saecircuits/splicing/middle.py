@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from saecircuits.errors import SiteError
+from saecircuits.splicing.devices import widest
 from saecircuits.splicing.hooking import Hook, recording, remember
 from saecircuits.splicing.part_hooks import block_hooks
 from saecircuits.splicing.sites import Site, block_of_middle
@@ -67,7 +68,9 @@ def check_middle(bridge: Any, hook: str) -> None:
             bridge(torch.arange(1, 3, device=device)[None])
         why = "what it names so is no such sum"
         if all(name in seen for name in wanted):
-            before, attention, middle, mlp, after = (seen[name].double() for name in wanted)
+            before, attention, middle, mlp, after = (
+                seen[name].to(widest(device)) for name in wanted
+            )
             sums = (before + attention, middle), (middle + mlp.reshape(middle.shape), after)
             tolerance = 30 * torch.finfo(next(bridge.parameters()).dtype).eps
             if all(_agree(*pair, tolerance=max(1e-4, tolerance)) for pair in sums):
