@@ -125,7 +125,7 @@ def test_what_is_no_bridge(toy: Toy, folder: Path) -> None:
             sc.splice(given, sae)
     with pytest.raises(
         sc.InputError,
-        match="given a list as dictionaries; it takes a dict or a cross-layer transcoder; give each",
+        match="given a list as dictionaries; it takes a dict or a cross-layer transcoder",
     ):
         untyped.splice(toy.model.bridge, list(sae.values()))
 

@@ -89,8 +89,8 @@ def nearest_rows(
         later: decoders into later places: a row is then all that a feature writes, side by side.
     """
     parts = [W_dec, *(() if later is None else later.weights.unbind(1))]
-    squares = sum(part.to(W_dec).square().sum(1) for part in parts)
-    lengths = torch.as_tensor(squares).sqrt().clamp_min(torch.finfo(W_dec.dtype).tiny)
+    squares = torch.stack([part.to(W_dec).square().sum(1) for part in parts]).sum(0)
+    lengths = squares.sqrt().clamp_min(torch.finfo(W_dec.dtype).tiny)
     count = min(count, len(W_dec) - 1)
     for start in range(0, len(features), _ROWS_AT_ONCE):
         chosen = torch.tensor(list(features[start : start + _ROWS_AT_ONCE]), device=W_dec.device)

@@ -123,7 +123,9 @@ class Walk:
         self.run: Anatomy = take_apart(model, tokens, operator)
         if share != 1.0:
             at_site, at_tokens = contrast.between(share)
-            moved = take_apart(model, tokens, operator, at_site=at_site, at_tokens=at_tokens)
+            moved = take_apart(
+                model, tokens, operator, at_site=at_site, at_tokens=at_tokens, own=self.run
+            )
             self.run = replace(moved, token_scale=self.run.token_scale)
         self.sources: dict[int, Sources] = {}
         for place in contrast.places:

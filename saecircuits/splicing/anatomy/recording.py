@@ -1,6 +1,6 @@
 """What one forward pass leaves behind: tensors by hook name, and the modules they came from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ class Recording:
         tensors: by hook name, what the model computed there.
         is_own: True for a run of the model as it is, whose weights must reproduce what was
             recorded; False where what sites write was put there.
+        scales: by map, what `scale_of` has measured; beforehand those of the model's own run, for
+            one that is not.
     """
 
     model: SplicedModel
@@ -36,6 +38,7 @@ class Recording:
     tensors: dict[str, Tensor]
     logits: Float[Tensor, "batch pos d_vocab"]
     is_own: bool
+    scales: dict[str, float]
 
     def agree(self, what: str, computed: Tensor, recorded: Tensor) -> None:
         """`checks.agree`, for runs of the model as it is."""
@@ -50,17 +53,21 @@ class Recording:
     def scale_of(self, what: str, computed: Tensor, recorded: Tensor) -> float:
         """What a linear map known up to a bias is multiplied by on the way to what was recorded.
 
-        1 in most models; some multiply what a component adds, or the logits, by a constant.
+        1 in most models; some multiply what a component adds, or the logits, by a constant. It is
+        measured in the model's own run: where something else was put there, nothing tells it.
 
         Raises:
             NotCoveredError: no number does.
         """
+        if not self.is_own:
+            return self.scales[what]
         if computed.shape != recorded.shape:
             self.agree(what, computed, recorded)
         change, there = (x - x[:, :1] for x in (computed, recorded))
         scale = float((change * there).sum() / (change * change).sum().clamp(min=1e-30))
         scale = 1.0 if abs(scale - 1) < 1e-3 else scale
         self.linear_agrees(what, scale * computed, recorded)
+        self.scales[what] = scale
         return scale
 
     @property
@@ -117,8 +124,13 @@ def record(
     *,
     at_site: AtSite | None = None,
     at_tokens: AtTokens | None = None,
+    scales: Mapping[str, float] | None = None,
 ) -> Recording:
-    """One forward pass under the operator, with everything kept that its anatomy is read from."""
+    """One forward pass under the operator, with everything kept that its anatomy is read from.
+
+    Args:
+        scales: of the model's own run, for one in which sites and tokens write something else.
+    """
     known = model.hook_points
     names = {TOKEN_HOOK, POSITION_HOOK, *_strings(astuple(final_norm_hooks()))}
     names.update(_strings(astuple(unembedding_hooks())))
@@ -133,7 +145,7 @@ def record(
         name: _by_prompt(value.to(model.working_dtype), tokens) for name, value in tensors.items()
     }
     is_own = at_site is None and at_tokens is None
-    return Recording(model, operator, tensors, logits, is_own)
+    return Recording(model, operator, tensors, logits, is_own, dict(scales or {}))
 
 
 def _by_prompt(tensor: Tensor, tokens: Tensor) -> Tensor:

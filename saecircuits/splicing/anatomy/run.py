@@ -1,5 +1,6 @@
 """A whole run taken apart: its blocks, how it begins and how it ends."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,11 +49,13 @@ class Anatomy:
     Attributes:
         token_scale: what the embedding is multiplied by on entering the stream; not known (NaN)
             from a run that is not the model's own.
+        scales: what components and logits are multiplied by, as it was measured.
     """
 
     blocks: tuple[Block, ...]
     unembedding: Unembedding
     token_scale: float
+    scales: Mapping[str, float]
 
 
 @torch.no_grad()
@@ -63,6 +66,7 @@ def take_apart(
     *,
     at_site: AtSite | None = None,
     at_tokens: AtTokens | None = None,
+    own: Anatomy | None = None,
 ) -> Anatomy:
     """One forward pass under the operator, and every map read off it and checked.
 
@@ -70,16 +74,19 @@ def take_apart(
         at_site, at_tokens: what is put in the place of what sites and tokens write, as in
             `SplicedModel.forward`. The maps are then those of a run that is not the model's own,
             and are not checked.
+        own: for such a run, the anatomy of the model's own on any tokens.
 
     Raises:
         NotCoveredError: something in the model is not what is known here.
     """
-    recording = record(model, tokens, operator, at_site=at_site, at_tokens=at_tokens)
+    scales = None if own is None else own.scales
+    recording = record(model, tokens, operator, at_site=at_site, at_tokens=at_tokens, scales=scales)
     try:
         blocks = tuple(
             _block(recording, layer) for layer in range(int(recording.setting("n_layers")))
         )
-        return Anatomy(blocks, _unembedding(recording), _token_scale(recording))
+        end, token_scale = _unembedding(recording), _token_scale(recording)
+        return Anatomy(blocks, end, token_scale, recording.scales)
     except RuntimeError as error:  # torch's word for shapes that do not fit
         raise NotCoveredError(f"tensors have other shapes than expected: {error}") from error
 
