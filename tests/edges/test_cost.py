@@ -73,7 +73,9 @@ def test_the_cheaper_engine_is_chosen_where_nobody_asks_for_parts(
     contrast = make_contrast(distant, toy_prompts(distant.bridge), positions="each")
     targets = [spot for spot in strongest(contrast, per_unit=1) if spot.place == 1]
     few = Work(targets, n_prompt=5, n_pos=6, follows_sleeping=False, is_single=True)
-    many = replace(few, targets=targets * 20_000)
+    # Fewer would not do for so small a model.
+    monkeypatch.setattr(cost, "APART_BLOCK", 1e6)
+    many = replace(few, targets=targets * 200)
     # Taking a model apart for a few targets costs more than their products.
     names = [
         exact_engine(distant, "auto", is_split=is_split, work=work).described.split()[0]
