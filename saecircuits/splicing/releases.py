@@ -10,6 +10,7 @@ What a dictionary really reads and writes is known from its settings, once it is
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from math import log2
@@ -21,6 +22,7 @@ from saecircuits.splicing.hub import fetched
 from saecircuits.splicing.offers import Offer
 from saecircuits.splicing.sites import kind_of_hook
 
+_ADVICE: Final = r"\s*This SAE has non-empty model_from_pretrained_kwargs"
 _HOOK: Final = re.compile(r"blocks\.\d+\.(?:hook_[a-z]+(?:_[a-z]+)*|attn\.hook_z)(?![a-z])")
 _LAYER: Final = re.compile(r"(?:layer_?|blocks\.|\bl)(\d+)(?!\d)")
 _WIDTH: Final = re.compile(r"(?:width_|[-_]w)(\d+)([km])", re.IGNORECASE)
@@ -134,7 +136,10 @@ def _load(release: str, sae_id: str) -> Any:
     if entry.conversion_func in _READ_HERE:
         return dictionary_at(fetched(entry.repo_id, entry.saes_map[sae_id]))
     try:
-        return SAE.from_pretrained(release, sae_id, device="cpu")
+        with warnings.catch_warnings():
+            # It advises another model class; what it is about is done in `splicing.convert`.
+            warnings.filterwarnings("ignore", _ADVICE)
+            return SAE.from_pretrained(release, sae_id, device="cpu")
     except OSError as error:
         raise ModelError(
             f"{sae_id!r} of release {release!r} is not cached and cannot be fetched "
