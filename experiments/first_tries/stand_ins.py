@@ -79,7 +79,7 @@ def seen(
     def keep(tensor: Tensor, hook: Any) -> None:
         found[hook.name] = tensor.detach()[:, 1:].flatten(0, 1).float()
 
-    names = {hook: bridge.hook_dict[hook].name for hook in hooks}
+    names = {hook: str(bridge.hook_dict[hook].name) for hook in hooks}
     with torch.no_grad(), bridge.hooks(fwd_hooks=[(name, keep) for name in set(names.values())]):
         bridge(tokens)
     return {hook: found[name] for hook, name in names.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -79,8 +79,9 @@ def _gemma(cache: Path, here: Path, task: Path) -> None:
         weights = dictionary(x, x, 16_384, seed=layer)
         folder = there / entry.saes_map[f"layer_{layer}/width_16k/canonical"]
         folder.mkdir(parents=True)
-        arrays = {name: value.numpy() for name, value in weights.items()}
-        np.savez(folder / "params.npz", **arrays, threshold=np.zeros(16_384, np.float32))
+        arrays: dict[str, Any] = {name: value.numpy() for name, value in weights.items()}
+        arrays["threshold"] = np.zeros(16_384, np.float32)
+        np.savez(folder / "params.npz", **arrays)
 
 
 def _qwen(cache: Path, here: Path, task: Path) -> None:
