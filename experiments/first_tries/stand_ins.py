@@ -91,14 +91,14 @@ def dictionary(read: Tensor, write: Tensor, d_sae: int, *, seed: int) -> dict[st
     centre, mean = read.mean(0), write.mean(0)
     W_enc = torch.randn(read.shape[1], d_sae, generator=generator)
     W_enc /= W_enc.norm(dim=0)
-    if read is write:
-        W_dec = W_enc.T.contiguous()
-    else:  # of a transcoder: mixtures of what the MLP gives
-        mixed = torch.randn(d_sae, len(write), generator=generator) @ (write - mean)
-        W_dec = mixed / mixed.norm(dim=1, keepdim=True)
     pre = (read - centre) @ W_enc
     least = pre.topk(min(ACTIVE, d_sae), dim=-1).values[:, -1].median()
     acts = torch.relu(pre - least)
+    if read is write:
+        W_dec = W_enc.T.contiguous()
+    else:  # of a transcoder: what the MLP gives where a feature is on
+        given = acts.T @ (write - mean)
+        W_dec = given / given.norm(dim=1, keepdim=True).clamp(min=1e-6)
     guess = acts @ W_dec
     factor = float(((write - mean) * guess).sum() / guess.square().sum())
     return {
