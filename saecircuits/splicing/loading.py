@@ -27,7 +27,7 @@ from saecircuits.splicing import manifests
 from saecircuits.splicing.booting import boot, refused
 from saecircuits.splicing.building import splice
 from saecircuits.splicing.cross_layer import CrossLayerTranscoder
-from saecircuits.splicing.declared import check_model
+from saecircuits.splicing.declared import check_model, official_name
 from saecircuits.splicing.devices import read_place
 from saecircuits.splicing.dictionary_sources import (
     Brought,
@@ -40,11 +40,13 @@ from saecircuits.splicing.folders import dictionary_at
 from saecircuits.splicing.gguf import converted, is_gguf
 from saecircuits.splicing.layouts.sae_lens import is_sae_lens_folder, load_sae
 from saecircuits.splicing.model import SplicedModel
+from saecircuits.splicing.releases import releases_for
 from saecircuits.splicing.shipped import not_shipped, shipped_folders
 from saecircuits.splicing.sites import is_same_tensor
 from saecircuits.torch_state import in_own_state
 
 _CONFIG: Final = "config.json"
+_NAMED: Final = 6
 
 
 def read_manifest(name_or_folder: str | Path) -> dict[str, Any]:
@@ -158,14 +160,20 @@ def _find(name_or_folder: str | Path, *, has_dictionaries: bool) -> _Place:
             raise _without_dictionaries(name)
         return _Place(str(folder), folder.name)
     if not has_dictionaries:
+        if official_name(name) is not None:
+            raise _without_dictionaries(name)
         model_folder(name_or_folder)  # says which names there are
     return _Place(name, name)
 
 
 def _without_dictionaries(name: str) -> ModelError:
+    made = releases_for(name)
+    known = f"; releases for it: {', '.join(made[:_NAMED])}" if made else ""
+    more = f" and {len(made) - _NAMED} more" if len(made) > _NAMED else ""
     return ModelError(
         f"{name} is a model without dictionaries; name them too: dictionaries=RELEASE, FOLDER or "
-        "OWNER/NAME of a hub (--dictionaries), or give splice() a bridge and dictionaries"
+        f"OWNER/NAME of a hub (--dictionaries), or give splice() a bridge and dictionaries{known}"
+        f"{more}"
     )
 
 

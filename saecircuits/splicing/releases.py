@@ -17,6 +17,7 @@ from math import log2
 from typing import Any, Final
 
 from saecircuits.errors import ModelError, UnknownNameError
+from saecircuits.splicing.declared import official_name
 from saecircuits.splicing.folders import dictionary_at
 from saecircuits.splicing.hub import fetched
 from saecircuits.splicing.offers import Offer
@@ -72,6 +73,14 @@ def list_release(release: str) -> tuple[Offer, ...]:
     if release not in known:
         raise UnknownNameError("SAE release", release, known)
     return tuple(_offers(release, known[release]))
+
+
+def releases_for(model: str) -> list[str]:
+    """The releases that were made for a model that transformer_lens knows by this name."""
+    wanted = official_name(model)
+    if wanted is None:
+        return []
+    return [name for name, entry in registry().items() if official_name(entry.model) == wanted]
 
 
 def _offers(release: str, entry: Any) -> Iterator[Offer]:

@@ -224,6 +224,8 @@ def test_a_model_without_dictionaries_says_how_to_name_them(tmp_path: Path) -> N
     write_gpt2(tmp_path / "mine", n_layer=1)
     with pytest.raises(ModelError, match="is a model without dictionaries; name them too"):
         load_model(tmp_path / "mine")
+    with pytest.raises(ModelError, match=r"releases for it: gpt2-small-.* and \d+ more"):
+        load_model("gpt2")
 
 
 def test_every_release_can_be_listed_and_has_a_small_default() -> None:
