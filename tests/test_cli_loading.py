@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from saecircuits.cli import finding
 from saecircuits.runs.stored import read_run
 from tests.hub_cache import small_sae, write_gpt2
 from tests.model_folder import write_task
@@ -79,8 +80,21 @@ def test_a_packed_folder_needs_no_more_words(
     check_one_line(capsys, "is there already")
 
 
+def test_dictionaries_that_describe_nothing_are_refused_before_anything_long(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_sae(HOOKS[0], seed=7).save_model(place / "wrong")
+    run = ["discover", "words.jsonl", "--model", "mine", "--dictionaries", "wrong"]
+    monkeypatch.setattr(finding, "contexts_of", lambda *given, **more: pytest.fail("too late"))
+    assert call(monkeypatch, *run) == 2
+    check_one_line(capsys, "less than the mean would")
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    assert call(monkeypatch, *run, "--insist", "--no-contexts", *SMALL) == 0
+
+
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("words", "said"),
     [
         (["--model", "mine"], "is a model without dictionaries; name them too"),
         (["--model", "mine", "--dictionaries", "saess"], "unknown release, folder or repository"),
@@ -93,9 +107,9 @@ def test_slips_are_one_line(
     place: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    asked: list[str],
+    words: list[str],
     said: str,
 ) -> None:
-    assert call(monkeypatch, "discover", "words.jsonl", *asked) == 2
+    assert call(monkeypatch, "discover", "words.jsonl", *words) == 2
     check_one_line(capsys, said)
     assert not (place / "runs").exists()

@@ -44,13 +44,23 @@ class ModelSource:
         return spliced.prepending(self.prepend)
 
     def load_with(self, task: str, progress: Progress, *, limit: int | None) -> tuple[Any, Any]:
-        """The model, and this task for it; the task is looked at first."""
+        """The model, and this task for it; the task is looked at first, and then the fit.
+
+        Raises:
+            DictionaryError: a dictionary that explains less than nothing of what the task's prompts
+                have there, and is not insisted on; before anything long has begun.
+        """
         from saecircuits.tasks import check_task
 
         check_task(task, limit=limit)
         progress("loading", 0.0)
+        from saecircuits.nodes.experiment import Experiment
+        from saecircuits.nodes.fit import checked_fit
+
         model = self.load()
-        return model, load_task(task, model, limit=limit)
+        loaded = load_task(task, model, limit=limit)
+        checked_fit(Experiment(model, loaded.train, positions="sum"))
+        return model, loaded
 
 
 @dataclass(frozen=True)
