@@ -25,7 +25,7 @@ _MOST_BYTES: Final = 1_000_000
 _KIND: Final = "cross_layer_transcoder"
 # Tensors that features may read, by the names that circuit-tracer and the bridge share.
 _READS: Final = ("hook_resid_mid", "ln2.hook_normalized", "mlp.hook_in")
-_ENCODER: Final = re.compile(r"W_enc_(\d+)\.safetensors")
+ENCODER: Final = re.compile(r"W_enc_(\d+)\.safetensors")
 
 
 def read_cross_layer(folder: str | Path) -> CrossLayerTranscoder:
@@ -95,7 +95,7 @@ def _settings(folder: Path) -> Mapping[str, Any]:
 
 
 def _n_layers(folder: Path) -> int:
-    found = (_ENCODER.fullmatch(path.name) for path in folder.iterdir())
+    found = (ENCODER.fullmatch(path.name) for path in folder.iterdir())
     numbers = sorted(int(match[1]) for match in found if match)
     if not numbers or numbers != list(range(len(numbers))):
         raise DictionaryError(

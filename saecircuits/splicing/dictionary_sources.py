@@ -8,7 +8,7 @@ is listed before any weights are read or fetched (`splicing.offers`).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from saecircuits.errors import DictionaryError, InputError, UnknownNameError, cut, public_path
 from saecircuits.splicing.cross_layer import CrossLayerTranscoder
@@ -148,16 +148,18 @@ def _of_repository(name: str) -> tuple[Offer, ...]:
 
 
 def _unread(source: str, path: str) -> Offer:
-    layer = layer_in(path)
     return Offer(
-        source, path, None, layer, kind_in(path, source), None, None, None, None,
+        source=source,
+        id=path,
+        layer=layer_in(path),
+        kind=kind_in(path, source),
         load=lambda: dictionary_at(fetched(source, path)),
-    )  # fmt: skip
+    )
 
 
 def _cross_layer(source: str, load: Callable[[], Any]) -> Offer:
     """A cross-layer transcoder, which goes to every MLP at once."""
-    return Offer(source, ".", None, None, CROSS_LAYER, None, None, None, None, load=load)
+    return Offer(source=source, id=".", kind=CROSS_LAYER, load=load)
 
 
 def _of_folder(folder: Path, source: str) -> tuple[Offer, ...]:
@@ -170,26 +172,23 @@ def _of_folder(folder: Path, source: str) -> tuple[Offer, ...]:
 
 
 def _offer(one: FoundDictionary, folder: Path, source: str) -> Offer:
-    layer = layer_of_hook(one.writes)
     return Offer(
         source=source,
         id=_id(one.path, folder),
         hook=one.writes,
-        layer=layer,
+        layer=layer_of_hook(one.writes),
         kind="transcoder" if one.reads != one.writes else kind_of_hook(one.writes),
         width=one.d_sae,
-        l0=None,
-        variance_explained=None,
         model=one.declared.model,
         load=lambda: one,
     )
 
 
 def _not_read(one: Unread, folder: Path, source: str) -> Offer:
-    return Offer(
-        source, _id(one.path, folder), None, None, None, None, None, None, None,
-        load=lambda: None, refused=one.reason,
-    )  # fmt: skip
+    def refuse() -> NoReturn:
+        raise DictionaryError(f"{one.path} cannot be used: {one.reason}")
+
+    return Offer(source=source, id=_id(one.path, folder), load=refuse, refused=one.reason)
 
 
 def _id(path: Path, folder: Path) -> str:

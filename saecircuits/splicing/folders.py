@@ -12,20 +12,31 @@ from pathlib import Path
 from typing import Final
 
 from saecircuits.errors import DictionaryError
-from saecircuits.splicing.layouts.circuit_tracer import in_transcoder_set
-from saecircuits.splicing.layouts.dictionary_learning import in_dictionary_learning_folder
+from saecircuits.splicing.layouts import (
+    circuit_tracer,
+    dictionary_learning,
+    gemma_scope,
+    sae_lens,
+    sparsify,
+)
 from saecircuits.splicing.layouts.found import FoundDictionary, Item, Layout, Listing, Unread
-from saecircuits.splicing.layouts.gemma_scope import in_gemma_scope_folder
-from saecircuits.splicing.layouts.sae_lens import in_sae_lens_folder
-from saecircuits.splicing.layouts.sparsify import in_sparsify_folder
 
 _LAYOUTS: Final[tuple[Layout, ...]] = (
-    in_sae_lens_folder,
-    in_sparsify_folder,
-    in_dictionary_learning_folder,
-    in_transcoder_set,
-    in_gemma_scope_folder,
+    sae_lens.in_sae_lens_folder,
+    sparsify.in_sparsify_folder,
+    dictionary_learning.in_dictionary_learning_folder,
+    circuit_tracer.in_transcoder_set,
+    gemma_scope.in_gemma_scope_folder,
 )
+# Files of weights that have a folder of their own, and such as lie several to a folder.
+WEIGHTS_ALONE: Final = (
+    sae_lens.WEIGHTS,
+    sparsify.WEIGHTS,
+    dictionary_learning.WEIGHTS,
+    gemma_scope.ARRAYS,
+    gemma_scope.TENSORS,
+)
+WEIGHTS_TOGETHER: Final = circuit_tracer.FILE
 _WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".npz", ".bin", ".pkl", ".ckpt")
 
 

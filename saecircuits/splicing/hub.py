@@ -5,21 +5,17 @@ files are fetched and those of settings, and nothing else. Without a network bot
 cache.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from saecircuits.errors import ModelError
+from saecircuits.errors import ModelError, SaecircuitsError
+from saecircuits.splicing.cross_layer_folder import ENCODER
+from saecircuits.splicing.folders import WEIGHTS_ALONE, WEIGHTS_TOGETHER
 
 # Files of settings of a whole repository: a few lines each.
 _SETTINGS: Final = ("*.json", "*.yaml", "*.yml")
-# Files of weights that have a folder of their own, and those that lie several to a folder.
-_ALONE: Final = ("sae_weights.safetensors", "sae.safetensors", "ae.pt", "params.npz")
-_ALONE_TOO: Final = ("params.safetensors",)
-_TOGETHER: Final = re.compile(r"layer_\d+\.safetensors")
-_CROSS_LAYER: Final = re.compile(r"W_enc_\d+\.safetensors")
 
 
 def is_repository(name: str) -> bool:
@@ -38,11 +34,11 @@ def dictionaries_in(repository: str) -> tuple[tuple[str, ...], bool]:
     is_cross_layer = False
     for name in sorted(_files_of(repository)):
         path = PurePosixPath(name)
-        if path.name in (*_ALONE, *_ALONE_TOO):
+        if path.name in WEIGHTS_ALONE:
             found[path.parent.as_posix()] = None
-        elif _TOGETHER.fullmatch(path.name):
+        elif WEIGHTS_TOGETHER.fullmatch(path.name):
             found[name] = None
-        is_cross_layer |= _CROSS_LAYER.fullmatch(path.name) is not None
+        is_cross_layer |= ENCODER.fullmatch(path.name) is not None
     return tuple(found), is_cross_layer
 
 
@@ -80,23 +76,26 @@ def revision_of(repository: str) -> str | None:
 
 def _files_of(repository: str) -> list[str]:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     with _unreachable_refused(f"the repository {repository!r}"):
         try:
             return HfApi().list_repo_files(repository)
-        except (OfflineModeIsEnabled, ConnectionError):
+        except (HfHubHTTPError, HFValidationError):
+            raise  # the hub has answered
+        except Exception:
+            # Without a network its client fails by classes of whatever library it speaks HTTP with.
             folder = Path(snapshot_download(repository, local_files_only=True))
     return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 @contextmanager
 def _unreachable_refused(what: str) -> Iterator[None]:
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
     try:
         yield
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except SaecircuitsError:
+        raise
+    except Exception as error:
         reason = (str(error).strip() or "no reason").splitlines()[0]
         raise ModelError(
             f"{what} is not cached and cannot be fetched ({type(error).__name__}: {reason}); "

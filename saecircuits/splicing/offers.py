@@ -21,7 +21,7 @@ _EVERY: Final = ("*", "all")
 _NAMED: Final = 6
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Offer:
     """One dictionary that can be loaded.
 
@@ -41,14 +41,14 @@ class Offer:
 
     source: str
     id: str
-    hook: str | None
-    layer: int | None
-    kind: str | None
-    width: int | None
-    l0: float | None
-    variance_explained: float | None
-    model: str | None
     load: Callable[[], Any]
+    hook: str | None = None
+    layer: int | None = None
+    kind: str | None = None
+    width: int | None = None
+    l0: float | None = None
+    variance_explained: float | None = None
+    model: str | None = None
     refused: str | None = None
 
     @property

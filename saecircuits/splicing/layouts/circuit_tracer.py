@@ -35,7 +35,7 @@ _LAYOUT: Final = "circuit_tracer"
 CROSS_LAYER: Final = "cross_layer_transcoder"
 _SETTINGS: Final = "config.yaml"
 _TRAINING: Final = ("wandb-config.yaml", "wanb-config.yaml")
-_FILE: Final = re.compile(r"layer_(?P<layer>\d+)\.safetensors")
+FILE: Final = re.compile(r"layer_(?P<layer>\d+)\.safetensors")
 _CROSS_LAYER_FILE: Final = re.compile(r"W_(enc|dec)_\d+\.safetensors")
 _THRESHOLDS: Final = ("activation_function.threshold", "threshold")
 
@@ -58,7 +58,7 @@ def in_transcoder_set(folder: Path, names: frozenset[str]) -> tuple[list[Item], 
     except DictionaryError as error:
         items = [Unread(folder, _LAYOUT, str(error))]
     taken = frozenset(item.path.name for item in items) | settings_files
-    return items, names & taken | frozenset(name for name in names if _FILE.fullmatch(name))
+    return items, names & taken | frozenset(name for name in names if FILE.fullmatch(name))
 
 
 def _found(folder: Path, settings: Mapping[str, Any], names: frozenset[str]) -> Iterator[Item]:
@@ -100,7 +100,7 @@ def _files(
     """Every layer's file; in words where it cannot be had."""
     listed = setting(settings, "transcoders", list, folder / _SETTINGS)
     if listed is None:
-        numbers = {int(match["layer"]): name for name in names if (match := _FILE.fullmatch(name))}
+        numbers = {int(match["layer"]): name for name in names if (match := FILE.fullmatch(name))}
         yield from ((layer, folder / numbers[layer]) for layer in sorted(numbers))
         return
     root = folder.resolve()

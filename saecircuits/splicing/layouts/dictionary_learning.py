@@ -13,7 +13,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from saecircuits.errors import DictionaryError
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.layouts.found import (
     NOTHING,
@@ -21,7 +20,7 @@ from saecircuits.splicing.layouts.found import (
     FoundDictionary,
     Item,
     Unread,
-    read_json,
+    of_folder,
     setting,
     wanted,
 )
@@ -29,7 +28,7 @@ from saecircuits.splicing.layouts.weights import made
 
 _LAYOUT: Final = "dictionary_learning"
 _SETTINGS: Final = "config.json"
-_WEIGHTS: Final = "ae.pt"
+WEIGHTS: Final = "ae.pt"
 _CHECKPOINT: Final = re.compile(r"ae_\d+\.pt")
 # By the name of the library's class: what gate it has here.
 _GATES: Final = {
@@ -56,15 +55,12 @@ def in_dictionary_learning_folder(
     folder: Path, names: frozenset[str]
 ) -> tuple[list[Item], frozenset[str]]:
     """The dictionary of a folder of dictionary_learning."""
-    if _WEIGHTS not in names:
+    if WEIGHTS not in names:
         if folder.name == "checkpoints":
             return NOTHING[0], frozenset(name for name in names if _CHECKPOINT.fullmatch(name))
         return NOTHING
-    files = names & {_SETTINGS, _WEIGHTS}
-    try:
-        return [_found(folder, read_json(folder / _SETTINGS))], files
-    except DictionaryError as error:
-        return [Unread(folder, _LAYOUT, str(error))], files
+    files = names & {_SETTINGS, WEIGHTS}
+    return of_folder(folder, _LAYOUT, _SETTINGS, _found), files
 
 
 def _found(folder: Path, settings: Mapping[str, Any]) -> Item:
@@ -115,7 +111,7 @@ def _tensor_of_folder(folder: Path, layer: int) -> str | None:
 
 
 def _load(folder: Path, kind: str, k: int | None) -> Dictionary:
-    weights = torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True)
+    weights = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
     gate = _GATES[kind]
 
     def first(*names: str) -> Tensor:

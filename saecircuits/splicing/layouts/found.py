@@ -121,6 +121,19 @@ class Listing:
     unread: tuple[Unread, ...]
 
 
+def of_folder(
+    folder: Path,
+    layout: str,
+    settings: str,
+    read: Callable[[Path, Mapping[str, Any]], Item],
+) -> list[Item]:
+    """The dictionary of a folder with a file of settings, or why it cannot be used."""
+    try:
+        return [read(folder, read_json(folder / settings))]
+    except DictionaryError as error:
+        return [Unread(folder, layout, str(error))]
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a file of settings holds.
 

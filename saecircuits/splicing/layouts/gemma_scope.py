@@ -35,8 +35,8 @@ from saecircuits.splicing.layouts.weights import made
 from saecircuits.splicing.placing import in_units_of
 
 _LAYOUT: Final = "gemma_scope"
-_ARRAYS: Final = "params.npz"
-_TENSORS: Final = "params.safetensors"
+ARRAYS: Final = "params.npz"
+TENSORS: Final = "params.safetensors"
 _SETTINGS: Final = "config.json"
 _REPOSITORY: Final = re.compile(
     r"gemma-scope-(?P<size>\d+b)-(?P<tuned>pt|it)-(?P<what>res|att|mlp|transcoders)"
@@ -61,13 +61,13 @@ _HF_TENSORS: Final = (
 def in_gemma_scope_folder(folder: Path, names: frozenset[str]) -> tuple[list[Item], frozenset[str]]:
     """The dictionary of a folder of Gemma Scope or Gemma Scope 2."""
     try:
-        if _ARRAYS in names:
-            return [_first(folder)], frozenset({_ARRAYS})
-        if _TENSORS in names and _SETTINGS in names:
-            files = frozenset({_TENSORS, _SETTINGS})
+        if ARRAYS in names:
+            return [_first(folder)], frozenset({ARRAYS})
+        if TENSORS in names and _SETTINGS in names:
+            files = frozenset({TENSORS, _SETTINGS})
             return [_second(folder, read_json(folder / _SETTINGS))], files
     except DictionaryError as error:
-        return [Unread(folder, _LAYOUT, str(error))], names & {_ARRAYS, _TENSORS, _SETTINGS}
+        return [Unread(folder, _LAYOUT, str(error))], names & {ARRAYS, TENSORS, _SETTINGS}
     return NOTHING
 
 
@@ -90,11 +90,11 @@ def _first(folder: Path) -> Item:
         reads = f"blocks.{layer[1]}.{first}"
         writes = f"blocks.{layer[1]}.{last}" if last else reads
     try:
-        with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
+        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
             d_sae = int(arrays["b_enc"].shape[0])
     except Exception as error:
         # Broken archives are reported in many ways.
-        raise DictionaryError(f"{folder / _ARRAYS} cannot be read: {error}") from None
+        raise DictionaryError(f"{folder / ARRAYS} cannot be read: {error}") from None
     tuned = "-it" if repository["tuned"] == "it" else ""
     return FoundDictionary(
         path=folder,
@@ -111,7 +111,7 @@ def _first(folder: Path) -> Item:
 
 
 def _load_arrays(folder: Path, reads: str, writes: str) -> Dictionary:
-    with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
+    with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
         weights = {
             name.lower(): torch.as_tensor(arrays[name], device="cpu") for name in arrays.files
         }
@@ -131,7 +131,7 @@ def _second(folder: Path, settings: Mapping[str, Any]) -> Item:
     if reads is None or writes is None:
         reason = f"it reads {hf_reads} and writes {hf_writes}, where no site is"
         return Unread(folder, _LAYOUT, reason)
-    shapes = tensor_shapes(folder / _TENSORS)
+    shapes = tensor_shapes(folder / TENSORS)
     if "b_enc" not in shapes:
         return Unread(folder, _LAYOUT, "it holds no encoder's bias, so it is no dictionary")
     return FoundDictionary(
@@ -158,7 +158,7 @@ def _hook(hf_name: str) -> str | None:
 
 
 def _load_tensors(folder: Path, reads: str | None) -> Dictionary:
-    return _made(load_file(folder / _TENSORS), reads)
+    return _made(load_file(folder / TENSORS), reads)
 
 
 def _made(weights: Mapping[str, Tensor], reads: str | None) -> Dictionary:

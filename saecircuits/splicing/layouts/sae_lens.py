@@ -22,6 +22,7 @@ from saecircuits.splicing.layouts.found import (
     FoundDictionary,
     Item,
     Unread,
+    of_folder,
     read_json,
     setting,
     wanted,
@@ -29,7 +30,7 @@ from saecircuits.splicing.layouts.found import (
 
 _LAYOUT: Final = "sae_lens"
 _SETTINGS: Final = "cfg.json"
-_WEIGHTS: Final = "sae_weights.safetensors"
+WEIGHTS: Final = "sae_weights.safetensors"
 _SCALER: Final = "activation_scaler.json"
 _WHITENING: Final = "activation_whitening.safetensors"
 # What training leaves beside them.
@@ -45,18 +46,15 @@ _OLD: Final = {"hook_name": "hook_point", "hook_head_index": "hook_point_head_in
 
 def in_sae_lens_folder(folder: Path, names: frozenset[str]) -> tuple[list[Item], frozenset[str]]:
     """The dictionary of a folder of sae_lens."""
-    if _WEIGHTS not in names:
+    if WEIGHTS not in names:
         return NOTHING
-    files = names & {_SETTINGS, _WEIGHTS, *_BESIDE}
-    try:
-        return [_found(folder, read_json(folder / _SETTINGS))], files
-    except DictionaryError as error:
-        return [Unread(folder, _LAYOUT, str(error))], files
+    files = names & {_SETTINGS, WEIGHTS, *_BESIDE}
+    return of_folder(folder, _LAYOUT, _SETTINGS, _found), files
 
 
 def is_sae_lens_folder(path: Path) -> bool:
     """Whether a folder is one of sae_lens's."""
-    return path.is_dir() and (path / _SETTINGS).is_file() and (path / _WEIGHTS).is_file()
+    return path.is_dir() and (path / _SETTINGS).is_file() and (path / WEIGHTS).is_file()
 
 
 def load_sae(path: Path) -> Any:

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from safetensors.torch import load_file
 
-from saecircuits.errors import DictionaryError
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.layouts.found import (
     NOTHING,
@@ -25,6 +24,7 @@ from saecircuits.splicing.layouts.found import (
     FoundDictionary,
     Item,
     Unread,
+    of_folder,
     read_json,
     setting,
     wanted,
@@ -33,7 +33,7 @@ from saecircuits.splicing.layouts.weights import made, module_input, module_outp
 
 _LAYOUT: Final = "sparsify"
 _SETTINGS: Final = "cfg.json"
-_WEIGHTS: Final = "sae.safetensors"
+WEIGHTS: Final = "sae.safetensors"
 _RUN: Final = "config.json"
 _SEED: Final = re.compile(r"seed\d+")
 # What training leaves to go on from.
@@ -43,14 +43,11 @@ _GATES: Final = {"topk": "topk", "groupmax": "groupmax"}
 
 def in_sparsify_folder(folder: Path, names: frozenset[str]) -> tuple[list[Item], frozenset[str]]:
     """The dictionary of a folder of sparsify."""
-    if _WEIGHTS not in names:
+    if WEIGHTS not in names:
         left = frozenset(name for name in names if _STATE.fullmatch(name))
         return (NOTHING[0], left) if _RUN in names else NOTHING
-    files = names & {_SETTINGS, _WEIGHTS}
-    try:
-        return [_found(folder, read_json(folder / _SETTINGS))], files
-    except DictionaryError as error:
-        return [Unread(folder, _LAYOUT, str(error))], files
+    files = names & {_SETTINGS, WEIGHTS}
+    return of_folder(folder, _LAYOUT, _SETTINGS, _found), files
 
 
 def _found(folder: Path, settings: Mapping[str, Any]) -> Item:
@@ -95,7 +92,7 @@ def _declared(run: Path) -> Declared:
 
 
 def _load(folder: Path, gate: str, k: int, reads: str | None) -> Dictionary:
-    weights = load_file(folder / _WEIGHTS)
+    weights = load_file(folder / WEIGHTS)
     skip = weights.get("W_skip")
     return made(
         gate,
