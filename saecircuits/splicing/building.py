@@ -62,7 +62,8 @@ def splice(
     check_reproduction(bridge, name)
     known = set(bridge.hook_dict)
     like = next(bridge.parameters())
-    splices, overruled = [], []
+    known_of = dict(provenance or {})
+    splices, overruled = [], list(known_of.get("insisted", ()))
     for hook, reads, given in _each(bridge, dictionaries):
         dictionary = given
         if not isinstance(given, Dictionary):
@@ -78,7 +79,7 @@ def splice(
         bridge=bridge,
         splices=in_order(splices),
         name=name,
-        provenance={**(provenance or {}), **({"insisted": overruled} if insist else {})},
+        provenance=known_of | ({"insisted": overruled} if insist else {}),
     )
     _check_reach(model)
     check_placed(model)

@@ -4,6 +4,7 @@ A dictionary of another layer, of another model, or of a model whose weights wer
 right widths, reads numbers, and is wrong. What its settings say is compared with where it is put.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from saecircuits.errors import DictionaryError, ModelError
@@ -34,48 +35,51 @@ def declared_otherwise(sae: Any, site: Site, name: str, *, insist: bool) -> list
     Raises:
         DictionaryError: it says something else, and nobody insists.
     """
-    found: list[str] = []
-    for check in (
-        lambda: _check_hook(sae, site),
-        lambda: check_model(sae.cfg.metadata.model_name, name, site.hook),
-    ):
-        try:
-            check()
-        except DictionaryError as error:
-            if not insist:
-                raise
-            found.append(str(error).partition(";")[0])
-    return found
+    made_for = sae.cfg.metadata.model_name
+    found = [_against_place(sae, site), _against_model(made_for, name, site.hook)]
+    return _overruled(found, insist=insist)
 
 
-def _check_hook(sae: Any, site: Site) -> None:
+def made_for_another(made_for: str | None, name: str, site: str, *, insist: bool) -> list[str]:
+    """The same of a dictionary's model alone.
+
+    Names that transformer_lens does not know (a folder's, say) say nothing, and are not compared.
+
+    Args:
+        made_for: the model that it was trained on, as its files say.
+    """
+    return _overruled([_against_model(made_for, name, site)], insist=insist)
+
+
+def _overruled(found: Sequence[tuple[str, str] | None], *, insist: bool) -> list[str]:
+    said = [one for one in found if one is not None]
+    if said and not insist:
+        fact, advice = said[0]
+        raise DictionaryError(f"{fact}; {advice}, or give insist=True to have it all the same")
+    return [fact for fact, _ in said]
+
+
+def _against_place(sae: Any, site: Site) -> tuple[str, str] | None:
     metadata = sae.cfg.metadata
     # Of a transcoder `hook_name` is what it reads, which the site was made from.
     trained_at = metadata.hook_name_out
     if not site.is_transcoder:
         trained_at = trained_at or metadata.hook_name
-    if trained_at is not None and not is_same_tensor(trained_at, site.hook):
-        raise DictionaryError(
-            f"the dictionary for {site.hook!r} says that it was trained at {trained_at!r}; splice "
-            "it there, or give insist=True to have it here all the same"
-        )
+    if trained_at is None or is_same_tensor(trained_at, site.hook):
+        return None
+    fact = f"the dictionary for {site.hook!r} says that it was trained at {trained_at!r}"
+    return fact, "splice it there"
 
 
-def check_model(made_for: str | None, name: str, site: str) -> None:
-    """Refuses a dictionary that was made for another of the models that transformer_lens knows.
-
-    Names that it does not know (a folder's, say) say nothing, and are not compared.
-
-    Raises:
-        DictionaryError: naming both models.
-    """
+def _against_model(made_for: str | None, name: str, site: str) -> tuple[str, str] | None:
     theirs, ours = official_name(made_for), official_name(name)
-    if theirs is not None and ours is not None and theirs != ours:
-        raise DictionaryError(
-            f"the dictionary for {site!r} says that it was trained on {made_for!r}, but the model "
-            f"is {name!r}; use dictionaries of this model, or give insist=True to have it all the "
-            "same"
-        )
+    if theirs is None or ours is None or theirs == ours:
+        return None
+    fact = (
+        f"the dictionary for {site!r} says that it was trained on {made_for!r}, but the model is "
+        f"{name!r}"
+    )
+    return fact, "use dictionaries of this model"
 
 
 def check_unprocessed(bridge: Any, name: str) -> None:

@@ -27,8 +27,9 @@ from saecircuits.splicing import manifests
 from saecircuits.splicing.booting import boot, refused
 from saecircuits.splicing.building import splice
 from saecircuits.splicing.cross_layer import CrossLayerTranscoder
-from saecircuits.splicing.declared import check_model, official_name
+from saecircuits.splicing.declared import made_for_another, official_name
 from saecircuits.splicing.devices import read_place
+from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.dictionary_sources import (
     Brought,
     asked_for,
@@ -117,8 +118,12 @@ def load_model(
         provenance["stated"] = {
             hook: said for hook, one in at.items() if (said := one.offer.stated)
         }
-        for hook, one in at.items() if not insist else ():
-            check_model(one.declared.model, place.name, hook)
+        provenance["insisted"] = [
+            said
+            for hook, one in at.items()
+            if isinstance(one.dictionary, Dictionary)  # SAEs of sae_lens say it to splice()
+            for said in made_for_another(one.declared.model, place.name, hook, insist=insist)
+        ]
     with refused(f"the model in {place.model} cannot be used"):
         return splice(
             bridge,

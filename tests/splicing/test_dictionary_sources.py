@@ -9,7 +9,7 @@ import torch
 from sae_lens import SAE
 from safetensors.torch import save_file
 
-from saecircuits.errors import InputError, ModelError, UnknownNameError
+from saecircuits.errors import DictionaryError, InputError, ModelError, UnknownNameError
 from saecircuits.splicing.dictionary_sources import asked_for, brought, list_dictionaries, parsed
 from saecircuits.splicing.loading import load_model
 from saecircuits.splicing.releases import registry
@@ -144,6 +144,33 @@ def test_of_a_repository_nothing_is_read_before_it_is_asked_for(cache: Path) -> 
         (more / f"mlp/{layer}" / "sae_weights.safetensors").touch()
     with pytest.raises(InputError, match=r"name some: somebody/more:mlp/0,mlp/1"):
         asked_for("somebody/more")
+
+
+def test_a_network_that_is_out_of_reach_is_one_line(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ConnectError(Exception):
+        """What the hub's client raises without a network: of the library it speaks HTTP with."""
+
+    def out_of_reach(self: object, repository: str) -> list[str]:
+        raise ConnectError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", out_of_reach)
+    assert [offer.id for offer in list_dictionaries("somebody/my-saes")] == ["mlp/1", "mlp/4"]
+    with pytest.raises(ModelError, match="'nobody/nothing' is not cached and cannot be fetched"):
+        list_dictionaries("nobody/nothing")
+
+
+def test_another_model_s_dictionaries_are_refused_unless_insisted_on(
+    cache: Path, tmp_path: Path
+) -> None:
+    hook = "blocks.1.hook_resid_post"
+    small_sae(hook, seed=1, model="pythia-160m").save_model(tmp_path / "saes")
+    with pytest.raises(DictionaryError, match="trained on 'pythia-160m', but the model is 'gpt2'"):
+        load_model("gpt2", dictionaries=tmp_path / "saes")
+    model = load_model("gpt2", dictionaries=tmp_path / "saes", insist=True)
+    (said,) = model.describe()["insisted"]
+    assert "pythia-160m" in said
 
 
 def test_gemma_scope_2_is_read_from_a_cache_without_a_network(cache: Path) -> None:
