@@ -219,3 +219,12 @@ def test_queries_and_keys_are_laid_out_for_every_query_head(tmp_path: Path) -> N
     future = torch.ones(5, 5, dtype=torch.bool).triu(1)
     pattern = scores.masked_fill(future, -torch.inf).softmax(-1)
     torch.testing.assert_close(pattern, attention.pattern)
+
+
+def test_weights_of_a_model_without_scales_are_not_copied(tmp_path: Path) -> None:
+    model = _spliced(build("llama", tmp_path))
+    own = {weight.untyped_storage().data_ptr() for weight in model.bridge.parameters()}
+    anatomy = take_apart(model, TOKENS, FULL)
+    taken = [anatomy.unembedding.W_U, *(block.attention.W_O for block in anatomy.blocks)]
+    taken += [block.mlp.W_out for block in anatomy.blocks]
+    assert all(weight.untyped_storage().data_ptr() in own for weight in taken)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from saecircuits.splicing.anatomy.checks import NotCoveredError
 from saecircuits.splicing.anatomy.norms import Norm, read_norm
-from saecircuits.splicing.anatomy.recording import Recording
+from saecircuits.splicing.anatomy.recording import Recording, times
 from saecircuits.splicing.anatomy.rotary import Rotary, read_rotary
 from saecircuits.splicing.anatomy.scores import ScoreMap, read_score_map
 from saecircuits.splicing.part_hooks import AttentionHooks, NormHooks
@@ -190,7 +190,8 @@ def read_attention(
         product = torch.einsum("btm,hmd->bthd", reads, W)
         recording.linear_agrees(f"{name} ({what})", product, value)
         biases.append((value - product)[0, 0])
-    W_O = W_O * recording.scale_of(f"{name} (W_O)", torch.einsum("bthd,hdm->btm", z, W_O), gives)
+    made = torch.einsum("bthd,hdm->btm", z, W_O)
+    W_O = times(W_O, recording.scale_of(f"{name} (W_O)", made, gives))
     recording.agree(f"{name} (values)", torch.einsum("bhts,bshd->bthd", pattern, v), z)
     scores, rotary, q_norm, k_norm = ScoreMap(1.0, None, None, None), None, None, None
     if not recording.is_held:

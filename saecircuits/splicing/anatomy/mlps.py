@@ -9,7 +9,7 @@ from torch import Tensor
 
 from saecircuits.splicing.anatomy.activations import find_activation
 from saecircuits.splicing.anatomy.norms import Norm
-from saecircuits.splicing.anatomy.recording import Recording
+from saecircuits.splicing.anatomy.recording import Recording, times
 from saecircuits.splicing.part_hooks import MlpHooks
 
 _ROWS = 512
@@ -80,7 +80,7 @@ def read_mlp(
     up = None if hooks.up is None else recording[hooks.up]
     own = recording.module(name).original_component
     act, slope = find_activation(name, pre, post, up, own=own, dtype=recording.model.dtype)
-    W_out = W_out * recording.scale_of(f"{name} (W_out)", post @ W_out, gives)
+    W_out = times(W_out, recording.scale_of(f"{name} (W_out)", post @ W_out, gives))
     gates = recording.operator.gates.get(hooks.post)
     if up is None:
         recording.linear_agrees(f"{name} (W_in)", reads @ W_in, pre)

@@ -11,7 +11,7 @@ from saecircuits.splicing.anatomy.attention import Attention, read_attention
 from saecircuits.splicing.anatomy.checks import NotCoveredError
 from saecircuits.splicing.anatomy.mlps import Mlp, read_mlp
 from saecircuits.splicing.anatomy.norms import Norm, no_norm, read_norm
-from saecircuits.splicing.anatomy.recording import Recording, record
+from saecircuits.splicing.anatomy.recording import Recording, record, times
 from saecircuits.splicing.model import AtSite, AtTokens, SplicedModel
 from saecircuits.splicing.operators import FULL, Operator
 from saecircuits.splicing.part_hooks import NormHooks, final_norm_hooks, unembedding_hooks
@@ -175,7 +175,7 @@ def _unembedding(recording: Recording) -> Unembedding:
     if cap <= 0:
         scale = recording.scale_of("the scale of logits", raw, recording.logits)
         recording.agree("the logits", scale * raw, recording.logits)
-        return Unembedding(norm, W_U * scale, None, scale)
+        return Unembedding(norm, times(W_U, scale), None, scale)
     recording.agree("the soft-cap on logits", cap * torch.tanh(raw / cap), recording.logits)
     return Unembedding(norm, W_U, 1 - torch.tanh(raw / cap) ** 2)
 
