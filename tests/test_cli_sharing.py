@@ -200,3 +200,20 @@ def test_no_contexts_without_a_file_samples_nothing(
     assert call(*asked, "--no-contexts", "--json") == 0
     assert {board.saecircuits.corpus.tokens for board in read_dashboards(tmp_path / "run")} == {0}
     assert "no text was looked at" in (tmp_path / "run" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("where", ["the model", "a file"])
+def test_as_many_tokens_are_looked_at_as_were_asked_for(
+    run: Path, tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "book.txt").write_text("w1 w2 w3 w4 w5 w6 w7 w8 w9 w10")
+    asked = ["discover", str(run.parent / "words.jsonl"), "--model", str(run.parent / "tiny")]
+    asked += ["--out", str(tmp_path / "run"), "--max-nodes", "20", "--nodes", "30"]
+    asked += [] if where == "the model" else ["--contexts", str(tmp_path / "book.txt")]
+    assert call(*asked, "--contexts-tokens", "7", "--json") == 0
+    counts = {board.saecircuits.corpus.tokens for board in read_dashboards(tmp_path / "run")}
+    if where == "a file":
+        assert counts == {7}
+    else:  # one text, of which what is prepended is not looked at
+        (count,) = counts
+        assert 7 <= count < 64

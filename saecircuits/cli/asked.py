@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -188,17 +189,36 @@ def check_contexts(path: Path | None, licence: str | None) -> None:
 
 
 def contexts_of(
-    path: Path | None, licence: str | None, *, is_shown: bool, model: Any, settings: Any
+    path: Path | None,
+    licence: str | None,
+    *,
+    n_tokens: int | None,
+    is_shown: bool,
+    model: Any,
+    settings: Any,
+    progress: Progress,
 ) -> Any:
     """The text to look at features on."""
-    from saecircuits.features.texts import generated_contexts, no_contexts, read_contexts
+    from saecircuits.features.texts import (
+        READ_TOKENS,
+        generated_contexts,
+        no_contexts,
+        read_contexts,
+    )
 
     if path is not None:
-        return read_contexts(path, model, licence=licence, is_shown=is_shown)
+        n_read = READ_TOKENS if n_tokens is None else n_tokens
+        return read_contexts(path, model, n_tokens=n_read, licence=licence, is_shown=is_shown)
     if not is_shown:
         return no_contexts()
-    limit = int(settings.memory_limit)
-    return generated_contexts(model, seed=settings.seed, memory_limit=limit)
+    progress("contexts", 0.0)
+    return generated_contexts(
+        model,
+        n_tokens=n_tokens,
+        seed=settings.seed,
+        memory_limit=int(settings.memory_limit),
+        progress=partial(progress, "contexts"),
+    )
 
 
 def counts_of(option: str, given: str) -> list[int]:

@@ -20,6 +20,7 @@ from saecircuits.cli.options import (
     Baselines,
     ContextsFile,
     ContextsLicence,
+    ContextsTokens,
     Licence,
     Limit,
     NoContexts,
@@ -66,6 +67,7 @@ def discover(
     limit: Limit = None,
     contexts: ContextsFile = None,
     contexts_licence: ContextsLicence = None,
+    contexts_tokens: ContextsTokens = None,
     no_contexts: NoContexts = False,
     licence: Licence = None,
     overwrite: Overwrite = False,
@@ -90,9 +92,11 @@ def discover(
         text = contexts_of(
             contexts,
             contexts_licence,
+            n_tokens=contexts_tokens,
             is_shown=not no_contexts,
             model=spliced,
             settings=settings,
+            progress=progress,
         )
         run = sc.discover(
             spliced,

@@ -111,6 +111,14 @@ ContextsFile = Annotated[
 ContextsLicence = Annotated[
     str | None, typer.Option(help="Under which words of --contexts may be shown.")
 ]
+ContextsTokens = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Look at so many tokens of --contexts (65,536 unless told), or of what the model "
+        "writes (8,192; on a CPU fewer of a large model).",
+    ),
+]
 NoContexts = Annotated[
     bool,
     typer.Option(

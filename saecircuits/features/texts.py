@@ -6,6 +6,7 @@ shown of it.
 """
 
 import codecs
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,10 +24,15 @@ from saecircuits.splicing.generation import generate
 # Long enough for a feature's context.
 SAMPLE_LENGTH = 64
 
+# Tokens that are sampled; on a CPU fewer of a large model, as many as take so many operations.
+_SAMPLED: Final = 2**13
+_FEWEST_SAMPLED: Final = 2**10
+_OPERATIONS_ON_CPU: Final = 2.4e12
+
 # Tokens of a file that are looked at, from its beginning.
-_MOST_TOKENS: Final = 2**16
-# More than so many tokens have, in any language.
-_MOST_BYTES: Final = 64 * _MOST_TOKENS
+READ_TOKENS: Final = 2**16
+# More than a token has, in any language.
+_BYTES_OF_TOKEN: Final = 64
 NOT_STATED: Final = "not stated"
 
 
@@ -50,12 +56,20 @@ class Contexts:
 
 
 def generated_contexts(
-    model: SplicedModel, *, seed: int = 0, memory_limit: int = DEFAULT
+    model: SplicedModel,
+    *,
+    n_tokens: int | None = None,
+    seed: int = 0,
+    memory_limit: int = DEFAULT,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Contexts:
     """Samples of the model itself; see `generate_text`."""
     begun = "" if model.prepended.width else ", each text from a token drawn at random"
+    text = generate_text(
+        model, n_tokens=n_tokens, seed=seed, memory_limit=memory_limit, progress=progress
+    )
     return Contexts(
-        text=generate_text(model, seed=seed, memory_limit=memory_limit),
+        text=text,
         source=f"sampled from the model itself at temperature 1, seed {seed}{begun}",
         licence="none needed: written by the model",
     )
@@ -75,19 +89,24 @@ def read_contexts(
     path: str | Path,
     model: SplicedModel,
     *,
+    n_tokens: int = READ_TOKENS,
     licence: str | None = None,
     is_shown: bool = True,
 ) -> Contexts:
-    """A text file, UTF-8; a blank line ends a text. The first 65,536 tokens are looked at.
+    """A text file, UTF-8; a blank line ends a text.
+
+    Args:
+        n_tokens: so many are looked at, from its beginning: each costs a pass of the model.
 
     Raises:
-        InputError: no such file, no text in it, or other bytes than UTF-8.
+        InputError: no such file, no text in it, other bytes than UTF-8, or `n_tokens` below 1.
     """
+    _check_count("read_contexts", n_tokens)
     place, front = Path(path), [*model.prepended.ids]
-    content = read_text(place)
+    content = read_text(place, n_tokens=n_tokens)
     length = min(model.n_ctx, SAMPLE_LENGTH) - len(front)
     rows: list[list[int]] = []
-    left = _MOST_TOKENS
+    left = n_tokens
     for text in (part.strip() for part in content.split("\n\n")):
         tokens = model.tokenizer(text, add_special_tokens=False)["input_ids"][:left] if text else []
         left -= len(tokens)
@@ -107,17 +126,17 @@ def read_contexts(
     )
 
 
-def read_text(path: Path) -> str:
-    """What of a file is looked at: as many bytes as may hold the tokens that are read, or fewer.
+def read_text(path: Path, *, n_tokens: int = READ_TOKENS) -> str:
+    """What of a file is looked at: as many bytes as may hold so many tokens, or fewer.
 
     Raises:
         InputError: no such file, no text in it, or other bytes than UTF-8.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES)
+            data = file.read(_BYTES_OF_TOKEN * n_tokens)
         # The last character may be cut in two.
-        is_cut = len(data) == _MOST_BYTES
+        is_cut = len(data) == _BYTES_OF_TOKEN * n_tokens
         content = codecs.getincrementaldecoder("utf-8")().decode(data, final=not is_cut)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
@@ -130,8 +149,25 @@ def _no_text(path: Path) -> InputError:
     return InputError(f"{path} holds no text; give some, or leave contexts to the model")
 
 
+def sampled_count(model: SplicedModel) -> int:
+    """How many tokens are sampled unless told otherwise: 8,192, on a CPU fewer of a large model.
+
+    A token takes two operations per weight; so many are sampled there as take 2.4e12 (a minute or
+    two of one core), but at least 1,024.
+    """
+    if model.device.type != "cpu":
+        return _SAMPLED
+    weights = sum(each.numel() for each in model.bridge.original_model.parameters())
+    return max(_FEWEST_SAMPLED, min(_SAMPLED, int(_OPERATIONS_ON_CPU / (2 * weights))))
+
+
 def generate_text(
-    model: SplicedModel, *, n_tokens: int = 8192, seed: int = 0, memory_limit: int = DEFAULT
+    model: SplicedModel,
+    *,
+    n_tokens: int | None = None,
+    seed: int = 0,
+    memory_limit: int = DEFAULT,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Int[Tensor, "text pos"]:
     """Samples of the model at temperature 1, each starting from what it prepends, as token ids.
 
@@ -141,32 +177,38 @@ def generate_text(
     with another one behind it.
 
     Args:
-        n_tokens: at least this many tokens in all, what is prepended not counted.
+        n_tokens: at least this many tokens in all, what is prepended not counted; see
+            `sampled_count` if None.
         seed: of the sampling; the same seed on the same machine gives the same text, if as many
             texts go through the model at one time.
         memory_limit: bytes; it decides how many do, at most 256.
+        progress: called with the share done.
 
     Raises:
         InputError: `n_tokens` below 1.
     """
     front = model.prepended
-    if n_tokens < 1:
-        raise InputError(f"generate_text was asked for {n_tokens} tokens; ask for at least 1")
+    n_tokens = sampled_count(model) if n_tokens is None else n_tokens
+    _check_count("generate_text", n_tokens)
     length = min(model.n_ctx, SAMPLE_LENGTH)
     n_texts = -(-n_tokens // (length - front.width))
     generator = torch.Generator().manual_seed(seed)
     starts = _starts(model, n_texts, generator)
     together = texts_at_once(model, length, memory_limit)
-    batches = [
-        generate(
-            model,
-            starts[first : first + together],
-            length=length,
-            generator=generator,
-        )
-        for first in range(0, n_texts, together)
-    ]
+    batches: list[Tensor] = []
+    for first in range(0, n_texts, together):
+        now = starts[first : first + together]
+
+        def tell(share: float, before: int = first, count: int = len(now)) -> None:
+            progress((before + share * count) / n_texts)
+
+        batches.append(generate(model, now, length=length, generator=generator, progress=tell))
     return torch.cat(batches).cpu()
+
+
+def _check_count(asked_of: str, n_tokens: int) -> None:
+    if n_tokens < 1:
+        raise InputError(f"{asked_of} was asked for {n_tokens} tokens; ask for at least 1")
 
 
 def _starts(model: SplicedModel, count: int, generator: torch.Generator) -> Int[Tensor, "text one"]:

@@ -1,5 +1,6 @@
 """Sampling from the model, with the keys and values of earlier tokens remembered."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ def generate(
     *,
     length: int,
     generator: torch.Generator,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Int[Tensor, "text length"]:
     """The texts continued to `length` tokens by samples at temperature 1, dictionaries left out.
 
@@ -30,23 +32,25 @@ def generate(
 
     Args:
         generator: on the CPU; one draw for every text at every step, texts in order.
+        progress: called with the share of the length that is there.
     """
     if tokens.shape[1] >= length:
         return tokens
     state = generator.get_state()
-    texts, logits = _sample(model, tokens, length=length, generator=generator, remembers=True)
+    texts, logits = _sample(model, tokens, length, generator, progress, remembers=True)
     if _agree(logits[:1], model.forward(texts[:1, :-1])[:, -1]):
         return texts
     generator.set_state(state)
-    return _sample(model, tokens, length=length, generator=generator, remembers=False)[0]
+    return _sample(model, tokens, length, generator, progress, remembers=False)[0]
 
 
 def _sample(
     model: SplicedModel,
     tokens: Tensor,
-    *,
     length: int,
     generator: torch.Generator,
+    progress: Callable[[float], None],
+    *,
     remembers: bool,
 ) -> tuple[Int[Tensor, "text length"], Float[Tensor, "text d_vocab"]]:
     """The texts, and the logits that their last token was drawn from."""
@@ -56,6 +60,7 @@ def _sample(
         drawn = torch.multinomial(logits.softmax(-1).cpu(), 1, generator=generator).to(tokens)
         tokens = torch.cat([tokens, drawn], dim=1)
         read = tokens if past is None else drawn
+        progress(tokens.shape[1] / length)
     return tokens, logits
 
 

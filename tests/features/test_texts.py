@@ -8,7 +8,7 @@ import torch
 
 from saecircuits.errors import InputError
 from saecircuits.features.at_once import texts_at_once
-from saecircuits.features.texts import generate_text, read_contexts
+from saecircuits.features.texts import generate_text, read_contexts, sampled_count
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.generation import generate
 from tests.models import Toy
@@ -55,9 +55,33 @@ def test_a_limit_decides_how_many_texts_are_made_together(
     assert texts_at_once(toy.model, 19, 1) == 1 and texts_at_once(toy.model, 19, 10**9) == 256
 
 
-def test_nothing_to_generate_is_refused(toy: Toy) -> None:
-    with pytest.raises(InputError, match="0 tokens; ask for at least 1"):
-        generate_text(toy.model, n_tokens=0)
+def test_fewer_tokens_of_a_large_model_are_sampled(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = sum(each.numel() for each in toy.model.bridge.original_model.parameters())
+    assert sampled_count(toy.model) == 8192
+    monkeypatch.setattr("saecircuits.features.texts._OPERATIONS_ON_CPU", 2 * weights * 3001)
+    assert sampled_count(toy.model) == 3001
+    monkeypatch.setattr("saecircuits.features.texts._OPERATIONS_ON_CPU", 2 * weights * 10)
+    assert sampled_count(toy.model) == 1024
+    assert generate_text(toy.model).shape == (57, 19)  # 18 tokens a text
+
+
+def test_progress_is_told_token_by_token(toy: Toy) -> None:
+    told: list[float] = []
+    each = 8 * (2 * 4 * 19 * 14 + 4 * 23)
+    generate_text(toy.model, n_tokens=90, memory_limit=4 * each, progress=told.append)
+    assert len(told) == 3 * 18 and told == sorted(told)
+    assert told[0] == pytest.approx(2 / 19 * 2 / 5) and told[-1] == 1
+
+
+@pytest.mark.parametrize("n_tokens", [0, -3])
+def test_no_tokens_at_all_are_refused(toy: Toy, tmp_path: Path, n_tokens: int) -> None:
+    (tmp_path / "t").write_text("w1")
+    with pytest.raises(InputError, match=f"{n_tokens} tokens; ask for at least 1"):
+        generate_text(toy.model, n_tokens=n_tokens)
+    with pytest.raises(InputError, match=f"{n_tokens} tokens; ask for at least 1"):
+        read_contexts(tmp_path / "t", toy.model, n_tokens=n_tokens)
 
 
 def test_a_file_is_cut_into_texts_that_begin_with_bos(toy: Toy, tmp_path: Path) -> None:
@@ -72,12 +96,9 @@ def test_a_file_is_cut_into_texts_that_begin_with_bos(toy: Toy, tmp_path: Path) 
     assert found.text[3].tolist() == [0, 3, 4, *[0] * 16]
 
 
-def test_no_more_of_a_file_is_read_than_is_looked_at(
-    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("saecircuits.features.texts._MOST_TOKENS", 5)
+def test_no_more_of_a_file_is_read_than_is_looked_at(toy: Toy, tmp_path: Path) -> None:
     (tmp_path / "t").write_text("w1 w2 w3\n\nw4 w5 w6\n\nw7")
-    found = read_contexts(tmp_path / "t", toy.model)
+    found = read_contexts(tmp_path / "t", toy.model, n_tokens=5)
     assert [row[row != 0].tolist() for row in found.text] == [[1, 2, 3], [4, 5]]
     assert found.licence == "not stated"
 
