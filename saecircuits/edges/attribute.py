@@ -18,6 +18,7 @@ import pandas as pd
 
 from saecircuits.edges.edge_stage import EdgeJob, edge_stage, engine_for
 from saecircuits.edges.graph import AttributionGraph, metric_row, node_table
+from saecircuits.edges.graph_scores import SCORES, graph_scores
 from saecircuits.edges.memory import plan_memory, targets_at_once
 from saecircuits.edges.node_stage import node_stage
 from saecircuits.edges.settings import AttributionSettings
@@ -102,6 +103,13 @@ def attribute(
     nodes = node_table(experiment.model, units, found.effects, seed=settings.seed)
     nodes["left_out"] = nodes["effect"] - nodes["node"].map(edges.out)
     ends = experiment.ends
+    scores = graph_scores(
+        edges.scores,
+        found.token_effects,
+        ends,
+        has_tokens=any(spot.place == TOKENS for spot in kept),
+        seed=settings.seed,
+    )
     sink = metric_row(experiment.model, units, ends, seed=settings.seed)
     return AttributionGraph(
         nodes=pd.concat([sink, nodes], ignore_index=True),
@@ -117,6 +125,7 @@ def attribute(
             "edge_nodes_share_of_effect": _share(found.effects, kept),
             "edges_computed": edges.computed,
             "edges_kept_share_of_effect": edges.kept_share,
+            SCORES: scores.model_dump(),
             "places": found.places,
             "fit": fit,
         },
