@@ -8,6 +8,7 @@
  *     task: what was asked; None for a graph of prompts without a named task.
  *     metric_clean, metric_baseline: on the training prompts, in logits.
  *     edge_notes: figures about how the edges were computed; as in `AttributionGraph.summary`.
+ *     scores: of the graph that the circuit was chosen from; None where they were not measured.
  *     limits: what the circuit does not show, in sentences.
  *     looks: why the heads that carry the strongest edges look where they look; empty where the
  *         model was not at hand.
@@ -33,6 +34,7 @@ export interface PageData {
     [k: string]: number | null;
   };
   pruning: Pruning;
+  scores: PageScores | null;
   limits: string[];
   rows: PageRow[];
   units: PageUnit[];
@@ -103,6 +105,23 @@ export interface Pruning {
   edges: number;
   graph_edges: number | null;
   edge_share: number | null;
+}
+/**
+ * What goes by features and what by errors; `note` says how that is no share of ablation.
+ */
+export interface PageScores {
+  replacement: number | null;
+  replacement_low: number | null;
+  replacement_high: number | null;
+  completeness: number | null;
+  completeness_low: number | null;
+  completeness_high: number | null;
+  tokens: number | null;
+  by_features: number | null;
+  features_share: number | null;
+  features_share_low: number | null;
+  features_share_high: number | null;
+  note: string;
 }
 /**
  * A row of the picture: a spliced site, the tokens (lowest) or the metric (highest).

@@ -77,6 +77,8 @@ def print_front(about: Any) -> None:
 
 
 def print_report(report: Any, *, title: str, about: Any) -> None:
+    from saecircuits.runs.phrases import SCORES_NOTE, score_rows
+
     table = Table(title=title, show_header=False)
     interval = f"[{report.faithfulness_low:.3f}, {report.faithfulness_high:.3f}]"
     rows = [
@@ -90,6 +92,7 @@ def print_report(report: Any, *, title: str, about: Any) -> None:
             "share carried by error nodes",
             "not defined" if report.error_share is None else f"{report.error_share:.1%}",
         ),
+        *(scores := score_rows(about.summary)),
         ("completeness: faithfulness of the rest", f"{report.completeness:.3f}"),
         (f"{report.random['count']} random circuits, median", f"{report.random['median']:.3f}"),
     ]
@@ -109,6 +112,8 @@ def print_report(report: Any, *, title: str, about: Any) -> None:
     for name, value in rows:
         table.add_row(name, value)
     OUT.print(table)
+    if scores:
+        OUT.print(SCORES_NOTE)
     for warning in (report.calibration or {}).get("warnings", ()):
         OUT.print(warning["text"])
     print_front(about)
