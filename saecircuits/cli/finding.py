@@ -39,6 +39,7 @@ from saecircuits.cli.showing import (
     print_report,
     print_run,
     print_table,
+    run_as_json,
     say,
     shown_progress,
 )
@@ -117,8 +118,7 @@ def discover(
             progress=progress,
         )
     if as_json:
-        scores = run.graph.summary.get("scores")
-        print_json({"folder": str(run.folder), **run.report.to_json(), "scores": scores})
+        print_json(run_as_json(run))
     else:
         print_run(run, title=f"{asked.name} in {spliced.name}")
         say(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")

@@ -119,6 +119,15 @@ def print_report(report: Any, *, title: str, about: Any) -> None:
     print_front(about)
 
 
+def run_as_json(run: Any) -> dict[str, Any]:
+    """A run's folder, the figures of its validation, and the scores of its graph."""
+    return {
+        "folder": str(run.folder),
+        **run.report.to_json(),
+        "scores": run.graph.summary.get("scores"),
+    }
+
+
 def print_run(run: Any, *, title: str) -> None:
     """How well the dictionaries fit, and the figures of the validation."""
     print_fit(run.graph.summary.get("fit", ()))

@@ -13,7 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import ValidationError
 
+from saecircuits.errors import InputError
 from saecircuits.nodes.effects import bootstrap_interval, resample_counts
 from saecircuits.schema import Number, Record
 from saecircuits.theory.graph_scores import UnsignedScores
@@ -56,8 +58,19 @@ class GraphScores(Record):
 
     @classmethod
     def of(cls, summary: Mapping[str, Any]) -> "GraphScores | None":
-        """Those of a graph's or circuit's summary; None in runs of versions that had none."""
-        return cls(**summary[SCORES]) if SCORES in summary else None
+        """Those of a graph's or circuit's summary; None in runs of versions that had none.
+
+        Raises:
+            InputError: what stands there is something else.
+        """
+        if SCORES not in summary:
+            return None
+        try:
+            return cls.model_validate(summary[SCORES])
+        except ValidationError as wrong:
+            raise InputError(
+                f"the summary's {SCORES!r} are no scores of a graph: {wrong}"
+            ) from None
 
     @classmethod
     def of_one(cls, scores: UnsignedScores) -> "GraphScores":

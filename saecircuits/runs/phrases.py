@@ -11,10 +11,9 @@ from saecircuits.validation import ValidationReport
 
 # Why scores and error share are two things.
 SCORES_NOTE: Final = (
-    "The share of error nodes is what the circuit loses when they are ablated and all the others "
-    "are not, and features behind an error node still pass on what else they read; the scores "
-    "follow the graph's ways from the tokens, each to first order, and one that meets an error "
-    "node anywhere does not go by features."
+    "The share carried by error nodes is measured by ablating them while the circuit's features "
+    "stay and can make up for them; the scores follow ways through the graph from the tokens, to "
+    "first order, and a way that meets an error node anywhere does not count as the features'."
 )
 
 
