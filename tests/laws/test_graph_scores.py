@@ -95,7 +95,7 @@ def test_what_goes_by_features_is_the_slope_with_errors_held(
     request: pytest.FixtureRequest, fixture: str, linearization: Linearization, baseline: str
 ) -> None:
     toy = request.getfixturevalue(fixture)
-    choices = {"linearization": linearization, "baseline": baseline}
+    choices: dict[str, Any] = {"linearization": linearization, "baseline": baseline}
     held = make_contrast(toy.model, toy.prompts, error_policy="hold", **choices)
     free = make_contrast(toy.model, toy.prompts, **choices)
     expected = clean_gradients(held)[TOKENS].explained

@@ -51,11 +51,10 @@ def test_powers_of_the_matrix_add_up_to_its_inverse(seed: int) -> None:
 
 
 def test_order_sign_and_scale_are_nothing_to_them() -> None:
-    given = _random(1)
     order = np.random.default_rng(0).permutation(N_NODE)
-    A, *others = given
-    again = (-7 * A[order][:, order], *(one[order] for one in others[:2]), 3 * others[2][order])
-    np.testing.assert_allclose(_found(*again), _found(*given), rtol=1e-12)
+    A, is_token, is_error, readout = _random(1)
+    again = _found(-7 * A[order][:, order], is_token[order], is_error[order], 3 * readout[order])
+    np.testing.assert_allclose(again, _found(A, is_token, is_error, readout), rtol=1e-12)
 
 
 def test_at_their_ends() -> None:
