@@ -113,6 +113,11 @@ class SplicedModel:
         return len(self.bridge.blocks)
 
     @property
+    def n_weights(self) -> int:
+        """How many numbers the model is made of, dictionaries not counted."""
+        return sum(weight.numel() for weight in self.bridge.original_model.parameters())
+
+    @property
     def n_ctx(self) -> int:
         """The longest prompt that the model takes, what is prepended included."""
         return int(self.bridge.cfg.n_ctx)
