@@ -110,7 +110,7 @@ def test_node_ablation_is_by_hand(crossing: CrossLayerToy, policy: str) -> None:
     hand, n_unit = Hand(crossing, contrast), len(contrast.units)
     draw = torch.Generator().manual_seed(3)
     whole = keep_all(crossing.model, n_unit)
-    some = Kept(tuple(torch.rand(m.shape, generator=draw) < 0.5 for m in whole.masks))
+    some = Kept.of(tuple(torch.rand(m.shape, generator=draw) < 0.5 for m in whole.masks))
     for kept in (some, some.complement(), some.without_errors()):
         features, errors = {}, {}
         for place, mask in enumerate(kept.masks):
