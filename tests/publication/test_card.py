@@ -13,7 +13,7 @@ from saecircuits.publication.markdown import code, literal, table
 from saecircuits.runs.opening import open_folder
 from saecircuits.runs.records import Example, TaskRecord, read_record
 from saecircuits.runs.writing import write_circuit
-from tests.made import DIGEST, made_circuit, made_dashboards, made_labels, made_report
+from tests.made import DIGEST, fitted, made_circuit, made_dashboards, made_labels, made_report
 
 TASK = TaskRecord(
     name="pronoun",
@@ -52,6 +52,11 @@ def card_of(out):
         return write_card(contents, title="A circuit")
 
     return write
+
+
+def test_features_with_signs_are_told(card_of) -> None:
+    (site,) = fitted(CIRCUIT).provenance["signed"]
+    assert f"Features of `{site}` have signs" in card_of(circuit=fitted(CIRCUIT))
 
 
 def test_the_figures_are_those_of_the_report(card_of) -> None:

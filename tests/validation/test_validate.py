@@ -60,6 +60,7 @@ def test_a_circuit_is_judged_within_its_own_limit(toy: Toy, graph: AttributionGr
     assert [judge.n_batch for judge in judges] == [1, 2]
     found = validate(toy.model, tight, prompts, n_random=2)
     pd.testing.assert_frame_equal(found.curve, report.curve, rtol=1e-9, atol=1e-10)
+    assert found.ablations is not None and report.ablations is not None
     pd.testing.assert_frame_equal(found.ablations, report.ablations, rtol=1e-9, atol=1e-10)
 
 
