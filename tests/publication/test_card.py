@@ -87,7 +87,7 @@ def test_the_sign_of_nodes_and_edges_is_told(card_of) -> None:
 def test_it_can_be_repeated_from_what_it_says(card_of) -> None:
     card = card_of(report=made_report())
     assert "saecircuits discover pronoun" in card
-    assert "task = sc.load_task('pronoun', model)" in card
+    assert "task = sc.load_task('pronoun', model, limit=120)" in card
     assert "circuit = sc.prune(graph, nodes=30)" in card
     assert "estimator=" in card and "linearization='full'" in card
     assert DIGEST in card
