@@ -29,15 +29,17 @@ from tests.tolerance import Tolerance
 CLOSE: Tolerance = {"rtol": 0, "atol": 1e-9}
 POLICIES = ["recompute", "hold"]
 FAMILIES = {"gpt2": "hook_resid_mid", "llama": "mlp.hook_in", "gemma2": "hook_resid_mid"}
+SKIPPING = {"gpt2 with skip weights": "gpt2", "gemma2 with skip weights": "gemma2"}
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[*FAMILIES, *SKIPPING])
 def crossing(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CrossLayerToy]:
     with Float64Throughout():
-        bridge = build(request.param, tmp_path_factory.mktemp(request.param))
-        yield cross_layer_toy(bridge, FAMILIES[request.param])
+        family = SKIPPING.get(request.param, request.param)
+        bridge = build(family, tmp_path_factory.mktemp(family))
+        yield cross_layer_toy(bridge, FAMILIES[family], with_skip=request.param in SKIPPING)
 
 
 def _contrast(toy: CrossLayerToy, policy: str, **choices: Any) -> Contrast:
@@ -174,9 +176,11 @@ def _cut(hand: Hand) -> Cut:
     )
     tokens = torch.zeros_like(contrast.clean.tokens).requires_grad_()
 
-    def writes(layer: int, out: Tensor) -> Tensor:
+    def writes(layer: int, out: Tensor, skipped: Tensor) -> Tensor:
         added = [features[s] @ w.W_dec[s][:, layer - s] for s in range(layer + 1)]
-        return clean.written[layer] + sum(added, errors[layer])
+        # Skip weights belong to no node: they pass on what arrives.
+        arrived = skipped - clean.skipped[layer]
+        return clean.written[layer] + arrived + sum(added, errors[layer])
 
     run = hand.run(writes=writes, tokens=lambda embedded: embedded + tokens, is_held=False)
     return Cut(features, errors, tokens, run)
