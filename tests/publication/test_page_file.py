@@ -19,11 +19,13 @@ from saecircuits.circuits import Circuit, Routes
 from saecircuits.features.dashboard_making import describe_features
 from saecircuits.features.looks import looks_of_heads
 from saecircuits.features.texts import Contexts, generate_text
+from saecircuits.heads import scores
 from saecircuits.publication.page_file import write_page
 from saecircuits.publication.page_shape import PageData
 from saecircuits.runs.records import CircuitRecord
 from saecircuits.runs.stored import read_run
 from saecircuits.runs.writing import write_circuit
+from saecircuits.splicing.anatomy import take_apart
 from tests.found import Found
 from tests.made import (
     fitted,
@@ -137,6 +139,27 @@ def test_contexts_keep_the_signs_of_activations(out: Path) -> None:
         for page in pages
     )
     assert found and opposite == tuple((place, -value) for place, value in found)
+
+
+def test_the_model_is_taken_apart_once_for_all_heads(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def counted(*given: Any, **choices: Any) -> Any:
+        taken.append(given)
+        return take_apart(*given, **choices)
+
+    monkeypatch.setattr(scores, "take_apart", counted)
+    looks = looks_of_heads(found.model, found.task, found.circuit)
+    assert len(looks) > 1 and len(taken) == 1
+    length = int(found.task.train.clean_lengths[0])
+    prompt = found.task.train.clean_tokens[0, :length].tolist()
+    for look in looks:
+        asked = scores.Question(query=look.query, against="uniform", top=len(look.pairs))
+        alone = scores.scores_of_head(found.model, prompt, look.layer, look.head, asked)
+        assert [pair.contrast for pair in look.pairs] == alone.pairs["contrast"].tolist()
+    assert len(taken) == 1 + len(looks)
 
 
 def test_rows_are_in_the_order_of_computation(out: Path) -> None:
