@@ -37,9 +37,10 @@ def crossing(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CrossLayerToy]:
     with Float64Throughout():
-        family = SKIPPING.get(request.param, request.param)
+        name: str = request.param
+        family = SKIPPING.get(name, name)
         bridge = build(family, tmp_path_factory.mktemp(family))
-        yield cross_layer_toy(bridge, FAMILIES[family], with_skip=request.param in SKIPPING)
+        yield cross_layer_toy(bridge, FAMILIES[family], with_skip=name in SKIPPING)
 
 
 def _contrast(toy: CrossLayerToy, policy: str, **choices: Any) -> Contrast:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -253,7 +254,7 @@ def _arrays(folder: Path, *, d_in: int = 12, d_sae: int = 20) -> None:
     torch.manual_seed(d_in)
     folder.mkdir(parents=True)
     shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_enc": (d_sae,), "b_dec": (d_in,)}
-    arrays = {name: torch.randn(shape).numpy() for name, shape in shapes.items()}
+    arrays: dict[str, Any] = {name: torch.randn(shape).numpy() for name, shape in shapes.items()}
     np.savez(folder / "params.npz", **arrays, threshold=torch.rand(d_sae).numpy())
 
 
