@@ -119,7 +119,7 @@ def calibrate(
     warnings = []
     is_slope = settings.chosen_estimator.is_slope and settings.linearization == "full"
     if against == "single" and is_slope:
-        (some,) = experiment.some(_afforded(experiment)).over_batches(lambda batch: batch.as_it_is)
+        some = experiment.first(_afforded(experiment)).as_it_is
         crosses = settings.crosses_thresholds
         causes = {
             "nodes": lambda rows: cause_of_nodes(some, [spots[row] for row in rows]),
