@@ -24,7 +24,7 @@ def packed_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def packed(packed_site: Path, monkeypatch: pytest.MonkeyPatch) -> Packaged:
-    """That model under a name of its own; it puts the token `b` in front of texts."""
+    """That model under a name of its own."""
     model = replace(
         PACKAGED["smollm2"],
         name="tiny",
@@ -32,7 +32,6 @@ def packed(packed_site: Path, monkeypatch: pytest.MonkeyPatch) -> Packaged:
         module="packed_llama",
         file="small.gguf",
         sha256=sha256_of(packed_site / "small.gguf"),
-        prepend="b",
     )
     monkeypatch.setitem(PACKAGED, "tiny", model)
     return model

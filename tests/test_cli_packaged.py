@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from saecircuits.runs.stored import read_run
-from saecircuits.splicing.packaged import PACKAGED, Packaged
+from saecircuits.splicing.packaged import PACKAGED, Packaged, packaged_folder
 from tests.hub_cache import small_sae
 from tests.models import boot_again, fitted
 from tests.test_cli import SMALL, call, check_one_line
@@ -44,7 +44,7 @@ def test_it_is_listed_with_what_to_type_where_it_is_not_installed(
     assert printed["tiny"]["package"]["install"] == packed.install
 
 
-def test_a_run_of_it_is_read_again_behind_the_same_token(
+def test_a_run_of_it_is_found_again_by_its_name(
     packed: Packaged,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -59,20 +59,15 @@ def test_a_run_of_it_is_read_again_behind_the_same_token(
     asked = ["letters.jsonl", "--model", "tiny", "--dictionaries", "saes"]
     assert call(monkeypatch, "discover", *asked) == 2  # nothing is converted for a missing folder
     assert not (tmp_path / "cache").exists()
-    from saecircuits.splicing.packaged import packaged_folder
-
     bridge = boot_again(packaged_folder(packed))
     fitted(small_sae(HOOK, seed=1, model="tiny"), bridge, HOOK).save_model("saes")
     capsys.readouterr()
     assert call(monkeypatch, "discover", *asked, "--out", "run", *SMALL) == 0
-    assert "In front of every prompt: 'b'" in capsys.readouterr().out
+    assert "In front of every prompt: '<s>'" in capsys.readouterr().out
     provenance = read_run(Path("run")).circuit.provenance
     assert provenance["source"] == "tiny"
-    assert provenance["prepended"]["token"] == "b"
+    assert provenance["model"] == "tiny"
     assert call(monkeypatch, "validate", "run", "--json") == 0
-    capsys.readouterr()
-    assert call(monkeypatch, "discover", *asked, "--out", "own", "--prepend", "bos", *SMALL) == 0
-    assert read_run(Path("own")).circuit.provenance["prepended"]["token"] == "<s>"
 
 
 def test_one_line_where_it_is_not_installed(

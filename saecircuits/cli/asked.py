@@ -41,7 +41,7 @@ class ModelSource:
             dtype=self.dtype,
             progress=progress,
         )
-        return spliced if self.prepend is None else spliced.prepending(self.prepend)
+        return spliced.prepending(self.prepend)
 
     def load_with(self, task: str, progress: Progress, *, limit: int | None) -> tuple[Any, Any]:
         """The model, and this task for it; the task is looked at first, and then the fit.

@@ -133,7 +133,7 @@ def load_model(
         ]
     provenance["stored_in"] = _narrower(found, torch.promote_types(kind, torch.float32))
     with refused(f"the model in {place.model} cannot be used"):
-        spliced = splice(
+        return splice(
             bridge,
             found,
             name=place.name,
@@ -141,25 +141,16 @@ def load_model(
             is_copied=False,
             insist=insist,
         )
-        return spliced if place.prepend is None else spliced.prepending(place.prepend)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a model is, and how it reads.
-
-    Attributes:
-        model: what the bridge loads.
-        name: what files call it.
-        folder: of its manifest, if it has one.
-        prepend: what it puts in front of texts; None for the tokenizer's own BOS, if any.
-    """
+    """Where a model is: what the bridge loads, what files call it, and its manifest, if any."""
 
     model: str
     name: str
     folder: Path | None = None
     manifest: Mapping[str, Any] | None = None
-    prepend: str | None = None
 
 
 def _find(
@@ -202,8 +193,7 @@ def _with_manifest(folder: Path, progress: Progress | None) -> _Place:
 def _packaged(name: str, progress: Progress | None) -> _Place:
     if name not in PACKAGED:
         raise UnknownNameError("model of a package", name, PACKAGED)
-    model = PACKAGED[name]
-    return _Place(str(packaged_folder(model, progress)), name, prepend=model.prepend)
+    return _Place(str(packaged_folder(PACKAGED[name], progress)), name)
 
 
 def _without_dictionaries(name: str) -> ModelError:

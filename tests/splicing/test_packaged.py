@@ -54,9 +54,8 @@ def test_it_is_loaded_by_name_and_the_package_is_not_imported(
     tokens = torch.arange(1, 8)[None]
     with torch.no_grad():
         torch.testing.assert_close(model.forward(tokens), small_llama()(tokens).logits)
-    # What it puts in front is its own choice, named; another can be asked for.
-    assert (model.prepended.token, model.prepended.id) == ("b", 2)
-    assert model.prepending("bos").prepended.id == 0
+    # What the file calls its BOS, as for any other model.
+    assert (model.prepended.token, model.prepended.is_own) == ("<s>", True)
     assert list((tmp_path / "cache" / "gguf").iterdir()) == [packaged_folder(packed)]
 
 
@@ -117,7 +116,7 @@ def test_dictionaries_of_its_manifest_are_widened_once(
     (folder.parent / "saecircuits_models").mkdir()
     assert loading.model_folder("tiny") == folder
     model = load_model("tiny")
-    assert model.hooks == (HOOK,) and model.prepended.token == "b"
+    assert model.hooks == (HOOK,)
     dictionary = model.splices[0].dictionary
     stored = small_sae(HOOK, seed=1, model="tiny").to(dtype)
     assert dictionary.W_enc.dtype == dictionary.W_dec.dtype == torch.float32
