@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -81,6 +82,23 @@ def made_circuit(
         provenance={"model": "made", "model_digest": DIGEST, "dtype": "float32",
                     "dictionaries": {"blocks.0.hook_mlp_out": DIGEST}, "prompts": DIGEST},
     )  # fmt: skip
+
+
+def fitted(circuit: Circuit) -> Circuit:
+    """The same with a measured fit of two dictionaries, the second of which has features with signs
+    and a source that states nothing.
+    """
+    sites = sorted({site for site in circuit.nodes["site"] if site.startswith("blocks")})[:2]
+    figures = {"variance_explained": 0.8125, "l0": 21.25, "tokens": 88}
+    fits = [
+        {**figures, "site": sites[0], "stated_variance_explained": 0.875, "stated_l0": 20.5},
+        {**figures, "site": sites[1], "stated_variance_explained": None, "stated_l0": None},
+    ]
+    return replace(
+        circuit,
+        summary={**circuit.summary, "fit": fits},
+        provenance={**circuit.provenance, "signed": [sites[1]]},
+    )
 
 
 def made_report(**changes: object) -> ValidationReport:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import saecircuits as sc
 from saecircuits.features.dashboard_making import describe_features
 from saecircuits.features.texts import generated_contexts
 from saecircuits.publication.publish import publish
+from saecircuits.runs.writing import circuit_digest
 from tests.model_folder import write_model_folder, write_task
 from tests.test_cli import SMALL, call, check_one_line
 
@@ -47,6 +49,25 @@ def test_the_record_says_where_model_and_task_were(place: Path) -> None:
     assert record["provenance"]["source"] == "tiny"
     assert record["provenance"]["sites"] == [HOOK]
     assert record["task"]["source"] == "words.jsonl"
+
+
+@pytest.mark.parametrize("more", [[], ["--prepend", "none"]])
+def test_the_card_repeats_the_run_from_python(
+    more: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    folder, choices = "again" + "".join(more), ["--dtype", "float64", "--limit", "3", *more]
+    run = ["discover", "words.jsonl", "--model", "tiny", "--out", folder, *SMALL]
+    assert call(monkeypatch, *run, "--sites", HOOK, *choices, "--json") == 0
+    (block,) = re.findall(r"```python\n(.*?)```", (place / folder / "README.md").read_text(), re.S)
+    made: dict[str, Any] = {}
+    exec(block, made)
+    record = json.loads((place / folder / "circuit.json").read_text())
+    assert record["provenance"] | made["model"].describe() == record["provenance"]
+    assert len(made["task"].train) == record["task"]["train"] == 3
+    assert circuit_digest(made["circuit"]) == record["circuit_digest"]
+    stored = json.loads((place / folder / "validation.json").read_text())
+    assert made["report"].faithfulness == pytest.approx(stored["faithfulness"], abs=1e-9)
 
 
 def test_absolute_paths_given_in_python_stay_private(place: Path) -> None:

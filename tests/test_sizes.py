@@ -42,7 +42,7 @@ OVER = {
     "circuits/prune.py prune": Over(CHOICES, lines=63, parameters=10),
     "cli/explaining.py expand": Over(OPTIONS, parameters=9),
     "cli/explaining.py paths": Over(OPTIONS, lines=67, parameters=10),
-    "cli/finding.py discover": Over(OPTIONS, lines=69, parameters=18),
+    "cli/finding.py discover": Over(OPTIONS, lines=72, parameters=19),
     "cli/testing.py hypotheses": Over(OPTIONS, parameters=9),
     "discovery.py discover": Over(CHOICES, lines=76, parameters=16),
     "expansion/expand.py expand": Over(CHOICES, parameters=10),

@@ -20,6 +20,7 @@ export function answer(circuit: Circuit, store: Store): HTMLElement[] {
     carriers(circuit),
     byDegree(circuit),
     figuresOf(circuit),
+    dictionaries(circuit),
     limits(circuit),
     made(circuit),
   ].filter((found): found is HTMLElement => found !== null);
@@ -185,6 +186,38 @@ function figuresOf(circuit: Circuit): HTMLElement | null {
   box.append(h("dl", { class: "plain-figures" }, ...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
   const note = computedNote(circuit);
   if (note) box.append(note);
+  return box;
+}
+
+// How well the dictionaries describe the model, and whose features have signs.
+function dictionaries(circuit: Circuit): HTMLElement | null {
+  const { fit, rows } = circuit.data;
+  const withSigns = rows.filter((row) => row.has_signs).map((row) => row.name);
+  if (!fit.length && !withSigns.length) return null;
+  const box = h("section", { class: "fit" }, h("h2", {}, "The dictionaries"));
+  if (fit.length) {
+    const cell = (value: number, stated: number | null, digits: number) =>
+      h("td", { class: "number" }, plain(value, digits), stated === null ? null : h("small", { class: "quiet" }, ` (source: ${plain(stated, digits)})`));
+    box.append(
+      h(
+        "table",
+        { class: "figures-table" },
+        h("caption", { class: "note" }, `How well they describe the model, on ${count(fit[0].tokens)} tokens of the training prompts.`),
+        h("thead", {}, h("tr", {}, h("td", {}), ...["variance explained", "L0"].map((name) => h("th", { scope: "col" }, name)))),
+        h(
+          "tbody",
+          {},
+          ...fit.map((one) =>
+            h("tr", {}, h("th", { scope: "row" }, bdi(one.name)), cell(one.variance_explained, one.stated_variance_explained, 3), cell(one.l0, one.stated_l0, 1)),
+          ),
+        ),
+      ),
+    );
+  }
+  if (withSigns.length) {
+    const words = "have signs: they are active where they are not 0, and a negative one writes the opposite of its direction.";
+    box.append(h("p", { class: "note" }, `Features of ${withSigns.join(", ")} ${words}`));
+  }
   return box;
 }
 

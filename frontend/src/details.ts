@@ -34,7 +34,7 @@ export function nodeDetails(circuit: Circuit, store: Store, node: number, action
         ),
     figures([
       ["Effect", `${signed(nodes.effect[node])} logits`, interval(nodes.low[node], nodes.high[node]) && `95%: ${interval(nodes.low[node], nodes.high[node])}`],
-      [kind === "metric" ? "Clean" : kind === "feature" ? "Activation, clean" : "Norm, clean", plain(nodes.activation[node], 3), `baseline ${plain(nodes.baseline[node], 3)}`],
+      [kind === "metric" ? "Clean" : kind === "feature" ? (hasSigns(circuit, node) ? "Activation, clean, with its sign" : "Activation, clean") : "Norm, clean", plain(nodes.activation[node], 3), `baseline ${plain(nodes.baseline[node], 3)}`],
       nodes.left_out[node] === null
         ? null
         : ["Not in any edge", `${signed(nodes.left_out[node])} logits`, "of the effect goes through nodes to which no edges were computed"],
@@ -46,6 +46,10 @@ export function nodeDetails(circuit: Circuit, store: Store, node: number, action
       ? h("p", { class: "note" }, "An error node is what the dictionary leaves out at this place. What it carries has no interpretation.")
       : null,
   ].filter((found): found is HTMLElement => found !== null);
+}
+
+function hasSigns(circuit: Circuit, node: number): boolean {
+  return circuit.data.rows[circuit.data.nodes.row[node]].has_signs;
 }
 
 export function edgeDetails(circuit: Circuit, store: Store, edge: number, actions: Actions): HTMLElement[] {
@@ -208,12 +212,13 @@ function strengths(label: Label): HTMLElement | null {
   const groups = label.strengths ?? [];
   if (!groups.length) return null;
   const largest = Math.max(...groups.map((group) => group.high), 1e-9);
+  const isSigned = groups.some((group) => group.contexts.some((found) => found.active.some(([, value]) => value < 0)));
   const names = ["Strongest quarter", "Second quarter", "Third quarter", "Weakest quarter"];
   return h(
     "section",
     { class: "strengths", "aria-label": "Contexts by strength" },
     h("h4", {}, "Contexts by strength"),
-    h("p", { class: "note" }, "Quarters of the tokens of text on which it is active, by activation; the darker, the nearer to the largest."),
+    h("p", { class: "note" }, `Quarters of the tokens of text on which it is active, by activation${isSigned ? " without its sign, negative ones in another colour" : ""}; the darker, the nearer to the largest.`),
     ...groups.map((group) =>
       h(
         "div",
@@ -256,18 +261,20 @@ function tokenList(words: string, tokens: TokenScore[], sign: number): HTMLEleme
 }
 
 function context(found: Label["contexts"][number]): HTMLElement {
-  const most = Math.max(...found.activations, 1e-9);
+  const most = Math.max(...found.activations.map(Math.abs), 1e-9);
   const text = heated(found.tokens, (place) => found.activations[place] ?? 0, found.peak, most);
   const where = found.origin === "task" ? "in a prompt of the task" : "in text";
   return h("div", { class: "context-row" }, text, h("small", { class: "quiet" }, `${where}, at most ${plain(most, 2)}`));
 }
 
-// Tokens, the darker the more active.
+// Tokens, the darker the more active; in another colour where the activation is negative.
 function heated(tokens: string[], activation: (place: number) => number, peak: number, most: number): HTMLElement {
   const text = h("p", { class: "context", dir: "auto" });
   tokens.forEach((token, place) => {
-    const share = Math.min(1, activation(place) / most);
-    const piece = h("span", { class: place === peak ? "peak" : null, title: share > 0 ? plain(activation(place), 3) : null }, visible(place ? token : token.replace(/^ (?=.)/, "")));
+    const value = activation(place);
+    const share = Math.min(1, Math.abs(value) / most);
+    const kinds = [place === peak ? "peak" : "", value < 0 ? "negative" : ""].filter(Boolean).join(" ");
+    const piece = h("span", { class: kinds || null, title: share > 0 ? plain(value, 3) : null }, visible(place ? token : token.replace(/^ (?=.)/, "")));
     if (share > 0) piece.style.setProperty("--heat", String(Math.round(share * 100) / 100));
     text.append(piece);
   });

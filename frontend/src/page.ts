@@ -9,6 +9,7 @@
  *     metric_clean, metric_baseline: on the training prompts, in logits.
  *     edge_notes: figures about how the edges were computed; as in `AttributionGraph.summary`.
  *     limits: what the circuit does not show, in sentences.
+ *     fit: of every dictionary, in forward order; empty for a run in which it was not measured.
  *     looks: why the heads that carry the strongest edges look where they look; empty where the
  *         model was not at hand.
  *     degrees: the metric by degree; None where the model was not at hand or is not covered.
@@ -34,6 +35,7 @@ export interface PageData {
   };
   pruning: Pruning;
   limits: string[];
+  fit: PageFit[];
   rows: PageRow[];
   units: PageUnit[];
   nodes: PageNodes;
@@ -105,16 +107,33 @@ export interface Pruning {
   edge_share: number | null;
 }
 /**
+ * How well one dictionary describes the model on a few training prompts; as `nodes.fit.Fit`.
+ *
+ * Attributes:
+ *     name: of its site, such as `L2 resid_post`.
+ *     stated_variance_explained, stated_l0: what its source says; None if it does not.
+ */
+export interface PageFit {
+  name: string;
+  variance_explained: number;
+  l0: number;
+  tokens: number;
+  stated_variance_explained: number | null;
+  stated_l0: number | null;
+}
+/**
  * A row of the picture: a spliced site, the tokens (lowest) or the metric (highest).
  *
  * Attributes:
  *     name: short, such as `L2 resid_post`.
  *     layer: the block; -1 for tokens.
+ *     has_signs: True where activations of features may be negative.
  */
 export interface PageRow {
   site: string;
   name: string;
   layer: number;
+  has_signs: boolean;
 }
 /**
  * A column of the picture: a span or position of the prompt, and its commonest token.
@@ -235,7 +254,8 @@ export interface FeatureContext {
  * How many tokens of the text are active how strongly.
  *
  * Attributes:
- *     edges: ascending, one more than counts; the first is 0, and 0 itself is not counted.
+ *     edges: ascending, one more than counts; the first is 0, or below it where features have
+ *         signs, and 0 itself is not counted.
  */
 export interface Histogram {
   edges: number[];

@@ -95,7 +95,7 @@ class Circuit:
                         f"{given!r}; give an experiment with the circuit's"
                     )
         else:
-            choices |= own | {"seed": seed}
+            choices |= own | {"seed": seed, "memory_limit": self.settings.memory_limit}
         experiment = experiment_of(model, prompts, function=function, **choices)
         require_same_model(experiment.model, self.provenance, what="circuit")
         check_recorded_front(self.provenance, experiment.prompts)

@@ -93,18 +93,16 @@ class RunSource:
         return model, load_task(name, model, limit=limit)
 
     def _load_model(self, record: Any, folder: Path, progress: Progress) -> Any:
+        from saecircuits.runs.loading_again import ModelWords
         from saecircuits.splicing import require_same_model
         from saecircuits.tasks.prepending import prepend_of
 
-        known = record.provenance
-        named = self.model or known.get("source") or known.get("model")
-        # The dictionaries that the run was found with, each by the word for it and no other.
-        own = dict.fromkeys(known.get("dictionaries_from", {}).values())
-        words = self.dictionaries or list(own) or None
+        known, own = record.provenance, ModelWords.of(record)
+        named = self.model or own.source or known.get("model")
+        words = self.dictionaries or list(own.dictionaries) or None
         sites = _sites_of(self.sites)
         if sites is None and words is None:
-            # Earlier versions recorded no sites: the dictionaries are known by their hooks.
-            sites = known.get("sites") or list(record.dictionaries)
+            sites = own.sites
         try:
             spliced = _load(
                 str(named),
@@ -113,7 +111,7 @@ class RunSource:
                 # Whether they are the run's own is told by their digests.
                 insist=True,
                 device=self.device,
-                dtype=self.dtype or record.dtype,
+                dtype=self.dtype or own.dtype,
                 progress=progress,
             )
             require_same_model(spliced, known, what="circuit")

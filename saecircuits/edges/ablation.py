@@ -89,15 +89,18 @@ def ablate_edges(
     wirings: Sequence[Wiring],
     *,
     read: Read | None = None,
-    tokens_at_once: int = 4096,
+    tokens_at_once: int | None = None,
 ) -> Float[Tensor, "n_wiring batch"]:
     """The metric of every prompt for every set of edges.
 
     Args:
         read: another figure of the logits than the metric, such as `contrast.divergence`.
-        tokens_at_once: how many tokens one forward pass may hold; it bounds memory.
+        tokens_at_once: how many tokens one forward pass may hold; None for what the limit on
+            memory allows.
     """
     read = read or contrast.metric
+    if tokens_at_once is None:
+        tokens_at_once = contrast.tokens_at_once(4096)
     walks = (_Walk(contrast, wiring, tokens_at_once) for wiring in wirings)
     return torch.cat([read(walk.logits()) for walk in walks])
 

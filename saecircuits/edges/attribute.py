@@ -26,7 +26,7 @@ from saecircuits.edges.thresholds import longest_unit
 from saecircuits.errors import InputError
 from saecircuits.nodes.contrast import TOKENS
 from saecircuits.nodes.effects import NodeEffects
-from saecircuits.nodes.experiment import CHOICES, Experiment, experiment_of
+from saecircuits.nodes.experiment import CARRIED, Experiment, experiment_of
 from saecircuits.nodes.fit import checked_fit
 from saecircuits.nodes.interventions import Spot
 from saecircuits.splicing import SplicedModel
@@ -77,11 +77,11 @@ def attribute(
             f"attribute was given settings and also {', '.join(sorted(choices))}; give one of them"
         )
     if isinstance(model, Experiment) and settings is None:
-        settings = AttributionSettings(**{name: getattr(model, name) for name in CHOICES} | choices)
+        settings = AttributionSettings(**{name: getattr(model, name) for name in CARRIED} | choices)
     wanted = (settings := settings or AttributionSettings(**choices)).of_experiment
     experiment = experiment_of(model, prompts, function="attribute", **wanted)
     plan = plan_memory(experiment.model, experiment.prompts, settings)
-    experiment = experiment.changed(batch_size=plan.batch_size, keeps_runs=plan.is_kept)
+    experiment = experiment.changed(**plan.of_experiment)
     units, fit = experiment.units, checked_fit(experiment)
     found = node_stage(experiment, settings, progress)
     kept = _strongest(found.effects, settings.max_nodes)

@@ -104,7 +104,7 @@ class _Shape:
 
     @classmethod
     def of(cls, model: SplicedModel) -> "_Shape":
-        weights = sum(weight.numel() for weight in model.bridge.original_model.parameters())
+        weights = model.n_weights
         cfg = model.bridge.cfg
         ends = 2 * int(cfg.d_vocab) * int(cfg.d_model)
         n_layers = model.n_layers

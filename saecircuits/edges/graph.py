@@ -74,8 +74,7 @@ class AttributionGraph:
             InputError: a model or prompts other than the graph's; too little memory.
         """
         plan = plan_memory(model, prompts, self.settings)
-        planned = {"batch_size": plan.batch_size, "keeps_runs": plan.is_kept}
-        known = self.settings.of_experiment | planned | choices
+        known = self.settings.of_experiment | plan.of_experiment | choices
         return self.checked(Experiment(model, prompts, **known))
 
     def checked(self, experiment: Experiment | None) -> Experiment:

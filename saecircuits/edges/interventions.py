@@ -48,12 +48,13 @@ def intervene_on_edges(
     contrast: Contrast,
     edges: Sequence[tuple[Spot, Spot | None]],
     *,
-    tokens_at_once: int = 2048,
+    tokens_at_once: int | None = None,
 ) -> Float[Tensor, "edge batch"]:
     """The measured effect of every edge (source, target) by itself; target None is the metric.
 
     Args:
-        tokens_at_once: how many tokens one forward pass may hold; it bounds memory.
+        tokens_at_once: how many tokens one forward pass may hold; None for what the limit on
+            memory allows.
     """
     clean = clean_run(contrast)
     # Metrics are of the CPU, where the prompts are.
@@ -62,7 +63,7 @@ def intervene_on_edges(
     by_source: dict[Spot, list[int]] = {}
     for number, (source, _) in enumerate(edges):
         by_source.setdefault(source, []).append(number)
-    together = max(1, tokens_at_once // contrast.prompts.clean_tokens.numel())
+    together = contrast.copies(tokens_at_once)
     for _, group in groupby(sorted(by_source), key=lambda source: source.place):
         sources = list(group)
         for start in range(0, len(sources), together):

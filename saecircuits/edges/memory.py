@@ -20,12 +20,13 @@ counts as W in P.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
 from saecircuits.memory_limit import readable
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.room import block_numbers
 from saecircuits.tasks import Prompts
 
 # An edge in the table, with its ends, figures and parts (bytes, measured on tables of many parts).
@@ -44,11 +45,19 @@ class MemoryPlan:
         batch_size: prompts in one pass.
         is_kept: True where all runs are kept; False where they are made anew for every chunk.
         for_targets: bytes for the edges of one chunk of targets.
+        limit: bytes for all of it.
     """
 
     batch_size: int
     is_kept: bool
     for_targets: int
+    limit: int
+
+    @property
+    def of_experiment(self) -> dict[str, Any]:
+        """What an `Experiment` is to keep to, by name."""
+        kept = {"batch_size": self.batch_size, "keeps_runs": self.is_kept}
+        return kept | {"memory_limit": self.limit}
 
 
 def plan_memory(model: SplicedModel, prompts: Prompts, settings: AttributionSettings) -> MemoryPlan:
@@ -69,7 +78,7 @@ def plan_memory(model: SplicedModel, prompts: Prompts, settings: AttributionSett
             "model; raise memory_limit, or lower max_edges"
         )
     is_kept = size.of_run * len(prompts) <= rest // 4
-    return MemoryPlan(batch_size, is_kept, rest // 4)
+    return MemoryPlan(batch_size, is_kept, rest // 4, limit)
 
 
 def targets_at_once(
@@ -114,11 +123,12 @@ class _Sizes:
         layers, heads, d_head = int(cfg.n_layers), int(cfg.n_heads), int(cfg.d_head)
         d_model, d_vocab = int(cfg.d_model), int(cfg.d_vocab)
         d_mlp = int(getattr(cfg, "d_mlp", None) or 4 * d_model)
+        of_block = block_numbers(model)
         n_pos = max(prompts.clean_tokens.shape[1], prompts.corrupted_tokens.shape[1])
         written = [splice.dictionary.n_written for splice in model.splices]
         points, places = settings.chosen_estimator.points, sum(written) + 1
         square = heads * n_pos**2
-        of_pass = layers * (n_pos * (24 * d_model + 6 * d_mlp) + 2 * square)
+        of_pass = layers * (n_pos * of_block + 2 * square)
         of_pass += 4 * square + 4 * n_pos * d_vocab
         of_run = points * layers * (n_pos * (12 * d_model + 2 * d_mlp) + 2 * square)
         of_run += 8 * places * n_pos * d_model + n_pos * d_vocab

@@ -3,20 +3,15 @@
 from typing import Final
 
 from saecircuits.splicing import SplicedModel
+from saecircuits.splicing.room import block_numbers
 
 _MOST_TOKENS: Final = 2048
 _MOST_TEXTS: Final = 256
 
 
 def tokens_at_once(model: SplicedModel, memory_limit: int) -> int:
-    """Tokens of one pass without gradients: a quarter of the limit is for what a block makes.
-
-    That is at most `24 d_model + 6 d_mlp` numbers a token.
-    """
-    cfg = model.bridge.cfg
-    d_model = int(cfg.d_model)
-    d_mlp = int(getattr(cfg, "d_mlp", None) or 4 * d_model)
-    each = model.working_dtype.itemsize * (24 * d_model + 6 * d_mlp)
+    """Tokens of one pass without gradients: a quarter of the limit is for what a block makes."""
+    each = model.working_dtype.itemsize * block_numbers(model)
     return max(1, min(_MOST_TOKENS, memory_limit // 4 // each))
 
 

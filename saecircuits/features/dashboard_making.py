@@ -133,7 +133,7 @@ def _dashboard(
         act_max=largest,
         quantile_values=tuple(
             _digits(value)
-            for value in (np.quantile(active, [0, 0.25, 0.5, 0.75, 1]) if len(active) else ())
+            for value in (np.quantile(abs(active), [0, 0.25, 0.5, 0.75, 1]) if len(active) else ())
         ),
         histogram=tuple(counts),
         activation_frequency=label.density,

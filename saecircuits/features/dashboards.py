@@ -67,7 +67,8 @@ class Histogram(Record):
     """How many tokens of the text are active how strongly.
 
     Attributes:
-        edges: ascending, one more than counts; the first is 0, and 0 itself is not counted.
+        edges: ascending, one more than counts; the first is 0, or below it where features have
+            signs, and 0 itself is not counted.
     """
 
     edges: tuple[float, ...]
@@ -133,8 +134,10 @@ class Dashboard(Shared):
         index: the feature's number in its dictionary.
         transcoder_id: the site.
         top_logits, bottom_logits: tokens that it promotes and suppresses directly.
-        act_min, act_max: 0 and the largest activation, for colours.
-        quantile_values: activations at 0, 25, 50, 75 and 100% of the active tokens, by strength.
+        act_min, act_max: 0 and the largest activation, for colours; of features with signs the
+            smallest may be below 0.
+        quantile_values: activations, without their signs, at 0, 25, 50, 75 and 100% of the active
+            tokens, by strength.
         histogram: counts of `saecircuits.histogram`.
         activation_frequency: share of the text's tokens on which it is active.
     """

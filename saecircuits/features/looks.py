@@ -15,7 +15,7 @@ import pandas as pd
 
 from saecircuits.circuits import Circuit
 from saecircuits.edges.columns import rows_of
-from saecircuits.heads.scores import HeadScores, Question, scores_of_head
+from saecircuits.heads.scores import HeadScores, Question, apart, scores_of_head
 from saecircuits.nodes.units import Units, make_units
 from saecircuits.schema import Count, Record
 from saecircuits.splicing import SplicedModel
@@ -79,14 +79,17 @@ def looks_of_heads(model: SplicedModel, task: Task, circuit: Circuit) -> tuple[H
     prompt = task.train.clean_tokens[0, : int(task.train.clean_lengths[0])].tolist()
     limit = int(circuit.settings.memory_limit)
     asked = Question(against="uniform", top=_PAIRS, memory_limit=limit)
-    looks = []
+    looks, anatomy = [], None
     for layer, head, carries, target in _heads(circuit):
         query = _last_token(units, target.rpartition("@")[2], len(prompt))
         site = dictionary_before(model, layer)
         if site is None:
             continue
         try:
-            found = scores_of_head(model, prompt, layer, head, asked=replace(asked, query=query))
+            if anatomy is None:
+                anatomy = apart(model, prompt)
+            here = replace(asked, query=query)
+            found = scores_of_head(model, prompt, layer, head, here, anatomy=anatomy)
         except NotCoveredError:
             return ()
         looks.append(_look(found, carries, model.hooks[site]))

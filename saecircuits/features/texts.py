@@ -157,8 +157,8 @@ def sampled_count(model: SplicedModel) -> int:
     """
     if model.device.type != "cpu":
         return _SAMPLED
-    weights = sum(each.numel() for each in model.bridge.original_model.parameters())
-    return max(_FEWEST_SAMPLED, min(_SAMPLED, int(_OPERATIONS_ON_CPU / (2 * weights))))
+    afforded = int(_OPERATIONS_ON_CPU / (2 * model.n_weights))
+    return max(_FEWEST_SAMPLED, min(_SAMPLED, afforded))
 
 
 def generate_text(

@@ -14,7 +14,7 @@ from saecircuits.heads.reading import HeadReader, Prompt, Side, check_head, read
 from saecircuits.heads.terms import BIAS, Terms, read_terms
 from saecircuits.memory_limit import DEFAULT
 from saecircuits.splicing import SplicedModel
-from saecircuits.splicing.anatomy import take_apart
+from saecircuits.splicing.anatomy import Anatomy, take_apart
 from saecircuits.splicing.operators import FULL
 from saecircuits.theory.scores import capped
 from saecircuits.torch_state import in_own_state
@@ -131,13 +131,33 @@ def attention(
 
 @in_own_state
 @torch.no_grad()
+def apart(model: SplicedModel, prompt: Prompt) -> Anatomy:
+    """The model's weights and its run on a prompt, taken apart: for several heads at one prompt.
+
+    Raises:
+        NotCoveredError: a model whose attention is not of a known form.
+    """
+    return take_apart(model, read_prompt(model, prompt), FULL)
+
+
+@in_own_state
+@torch.no_grad()
 def scores_of_head(
-    model: SplicedModel, prompt: Prompt, layer: int, head: int, asked: Question
+    model: SplicedModel,
+    prompt: Prompt,
+    layer: int,
+    head: int,
+    asked: Question,
+    *,
+    anatomy: Anatomy | None = None,
 ) -> HeadScores:
     """A head's attention scores as `attention` takes them apart, with as many pairs as are asked.
 
     Query terms meet the keys a block at a time, and the strongest pairs are kept as they are found:
     memory is within the limit however many pairs there are.
+
+    Args:
+        anatomy: of this very prompt (`apart`), if it is at hand.
     """
     check_head(model, layer, head)
     if asked.against not in get_args(Weighting):
@@ -146,7 +166,8 @@ def scores_of_head(
     tokens = read_prompt(model, prompt)
     n_pos = tokens.shape[1]
     query = n_pos - 1 if asked.query is None else _checked("query", asked.query, n_pos)
-    anatomy = take_apart(model, tokens, FULL)
+    if anatomy is None:
+        anatomy = take_apart(model, tokens, FULL)
     reader = HeadReader(anatomy.blocks[layer].attention, head)
     terms = read_terms(model, tokens, anatomy, layer, asked.by)
     pattern = reader.attention.pattern[0, head, query]

@@ -8,7 +8,7 @@ computation's input and stay clean.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -37,45 +37,75 @@ Read: TypeAlias = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """Which nodes are kept, as one mask per site: `[unit, d_sae + 1]`, the error node last."""
+    """Which nodes are kept: some that are named, or all but these.
 
-    masks: tuple[Bool[Tensor, "unit _"], ...]
+    Attributes:
+        shapes: units and nodes to a unit of every site, the error node last.
+        named: of every site, the named nodes, counted through its units.
+        others: True where the named ones are at their baseline and all others are kept.
+        device: of the masks.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    named: tuple[Int[Tensor, " n_named"], ...]
+    others: bool
+    device: torch.device
+
+    @classmethod
+    def of(cls, masks: Sequence[Bool[Tensor, "unit _"]]) -> "Kept":
+        """The nodes where the masks of every site are true."""
+        named = tuple(mask.flatten().nonzero()[:, 0].cpu() for mask in masks)
+        shapes = tuple((len(mask), mask.shape[1]) for mask in masks)
+        return cls(shapes, named, False, masks[0].device)
+
+    @property
+    def masks(self) -> tuple[Bool[Tensor, "unit _"], ...]:
+        """One mask per site: `[unit, d_sae + 1]`. Made when asked for: many sets are told apart by
+        a few nodes each, and masks of all of them would take more than a pass does.
+        """
+        return tuple(map(self._mask, range(len(self.shapes))))
+
+    def _mask(self, place: int) -> Bool[Tensor, "unit _"]:
+        shape = self.shapes[place]
+        mask = torch.full(shape, self.others, dtype=torch.bool, device=self.device)
+        mask.view(-1)[self.named[place].to(self.device)] = not self.others
+        return mask
 
     def without_errors(self) -> "Kept":
         """The same features, with every error node at its baseline."""
-        masks = tuple(mask.clone() for mask in self.masks)
-        for mask in masks:
-            mask[:, -1] = False
-        return Kept(masks)
+        named = []
+        for (n_unit, width), these in zip(self.shapes, self.named, strict=True):
+            features = these[these % width != width - 1]
+            errors = torch.arange(n_unit, device="cpu") * width + width - 1
+            named.append(torch.cat([features, errors]) if self.others else features)
+        return replace(self, named=tuple(named))
 
     def complement(self) -> "Kept":
         """Every other node."""
-        return Kept(tuple(~mask for mask in self.masks))
+        return replace(self, others=not self.others)
 
 
 def keep_all(model: SplicedModel, n_unit: int) -> Kept:
     """Every node kept."""
-    return Kept(
-        tuple(
-            torch.ones(n_unit, splice.dictionary.d_sae + 1, dtype=torch.bool, device=model.device)
-            for splice in model.splices
-        )
-    )
+    return keep_none(model, n_unit).complement()
 
 
 def keep_none(model: SplicedModel, n_unit: int) -> Kept:
     """Every node at its baseline."""
-    return keep_all(model, n_unit).complement()
+    return keep_spots(model, n_unit, ())
 
 
 def keep_spots(model: SplicedModel, n_unit: int, spots: Iterable[Spot]) -> Kept:
     """These nodes kept; token nodes are always kept and need not be named."""
-    kept = keep_none(model, n_unit)
+    shapes = tuple((n_unit, splice.dictionary.d_sae + 1) for splice in model.splices)
+    named: list[list[int]] = [[] for _ in shapes]
     for spot in spots:
         if spot.place != TOKENS:
-            column = -1 if spot.feature == ERROR else spot.feature
-            kept.masks[spot.place][spot.unit, column] = True
-    return kept
+            width = shapes[spot.place][1]
+            column = width - 1 if spot.feature == ERROR else spot.feature
+            named[spot.place].append(spot.unit * width + column)
+    chosen = tuple(torch.tensor(these, dtype=torch.long, device="cpu") for these in named)
+    return Kept(shapes, chosen, False, model.device)
 
 
 @torch.no_grad()
@@ -84,15 +114,16 @@ def ablate_nodes(
     kept: Sequence[Kept],
     *,
     read: Read | None = None,
-    tokens_at_once: int = 2048,
+    tokens_at_once: int | None = None,
 ) -> Float[Tensor, "n_kept batch"]:
     """The metric of every prompt for every set of kept nodes.
 
     Args:
         read: another figure of the logits than the metric, such as `contrast.divergence`.
-        tokens_at_once: how many tokens one forward pass may hold; it bounds memory.
+        tokens_at_once: how many tokens one forward pass may hold; None for what the limit on
+            memory allows.
     """
-    together = max(1, tokens_at_once // contrast.prompts.clean_tokens.numel())
+    together = contrast.copies(tokens_at_once)
     metrics = [
         (read or contrast.metric)(_ablated(contrast, kept[start : start + together]))
         for start in range(0, len(kept), together)

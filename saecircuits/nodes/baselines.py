@@ -69,6 +69,7 @@ class Reference:
         prompts: whose baselines are wanted.
         others: the prompts that supply values; `prompts` themselves, unless others were given.
         seed: of draws.
+        batch_size: most prompts in one pass.
     """
 
     model: SplicedModel
@@ -76,6 +77,7 @@ class Reference:
     others: Prompts
     positions: Positions
     seed: int
+    batch_size: int = 32
 
     @property
     def units(self) -> Units:
@@ -167,7 +169,9 @@ class Mean(Baseline):
     has_reference = True
 
     def supply(self, reference: Reference) -> UnitMeans:
-        return unit_means(reference.model, reference.others, reference.units)
+        return unit_means(
+            reference.model, reference.others, reference.units, batch_size=reference.batch_size
+        )
 
     def values(self, batch: Batch) -> Values:
         to_tokens = batch.units.sums.T.coalesce()

@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saecircuits.memory_limit import DEFAULT
 from saecircuits.nodes.baselines import BaselineValues
 from saecircuits.nodes.units import Units
 from saecircuits.splicing import Activations, Observation, SplicedModel
 from saecircuits.splicing.carrying import Carried, all_decoded, alone, decoded_at, part_at
 from saecircuits.splicing.observation import ErrorPolicy, pass_through
 from saecircuits.splicing.operators import FULL, Operator
+from saecircuits.splicing.room import tokens_within
 from saecircuits.tasks import Prompts, last_position_logits, logit_difference
 
 # The token embedding is treated as one more place where the stream can be moved, before all sites.
@@ -31,6 +33,7 @@ class Contrast:
 
     Attributes:
         number: which batch of its experiment it is.
+        memory_limit: bytes for everything beside the model; half of it is for one pass.
     """
 
     model: SplicedModel
@@ -41,11 +44,27 @@ class Contrast:
     operator: Operator
     error_policy: ErrorPolicy
     number: int = 0
+    memory_limit: int = DEFAULT
 
     @property
     def tokens(self) -> Int[Tensor, "batch pos"]:
         """The clean prompts' tokens, on the model's device."""
         return self.prompts.clean_tokens.to(self.model.device)
+
+    def copies(self, tokens_at_once: int | None = None) -> int:
+        """How often the batch may be laid side by side in one pass; at least once.
+
+        Args:
+            tokens_at_once: how many tokens the pass may have; None for `tokens_at_once()`.
+        """
+        if tokens_at_once is None:
+            tokens_at_once = self.tokens_at_once()
+        return max(1, tokens_at_once // self.prompts.clean_tokens.numel())
+
+    def tokens_at_once(self, most: int = 2048) -> int:
+        """How many tokens a pass may have: what the limit on memory allows, and at most so many."""
+        n_pos = self.prompts.clean_tokens.shape[1]
+        return min(most, tokens_within(self.model, self.memory_limit // 2, n_pos=n_pos))
 
     @property
     def as_it_is(self) -> "Contrast":

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from saecircuits.errors import InputError, UnknownNameError, check_seed
+from saecircuits.memory_limit import DEFAULT, MemoryLimit, read_limit
 from saecircuits.nodes.ablation import Kept, ablate_nodes, faithfulness, keep_all, keep_spots
 from saecircuits.nodes.baselines import Baseline, Reference, baseline_of, make_baseline
 from saecircuits.nodes.contrast import Contrast
@@ -29,6 +30,7 @@ from saecircuits.nodes.units import Positions, Units, make_units
 from saecircuits.splicing import ErrorPolicy, Linearization, SplicedModel, observe
 from saecircuits.splicing.observation import check_error_policy
 from saecircuits.splicing.operators import record_operator
+from saecircuits.splicing.room import tokens_within
 from saecircuits.splicing.training import front_differs, trained_with
 from saecircuits.tasks import Prompts
 from saecircuits.torch_state import in_own_state
@@ -53,13 +55,15 @@ class Experiment:
         reference: the prompts that supply the baselines `mean` and `resample`; `prompts` if None.
         seed: of the baseline `resample`.
         batch_size: most prompts in one pass; it changes results by rounding only.
+        memory_limit: bytes, or text such as `4GB`, for everything beside the model: fewer prompts,
+            and fewer changed runs of them, go through it at one time than `batch_size` says.
         keeps_runs: True to keep the run of every batch for what is asked next; takes memory.
 
     Raises:
         UnknownNameError: a choice that does not exist.
         TaskError: prompts that do not suit `positions` (when they are looked at).
-        InputError: a seed or a batch size out of range; prompts with tokens that the model has not,
-            or behind another token than the reference set.
+        InputError: a seed, a batch size or a limit out of range; prompts with tokens that the model
+            has not, or behind another token than the reference set.
     """
 
     model: SplicedModel
@@ -72,6 +76,7 @@ class Experiment:
     reference: Prompts | None = field(default=None, repr=False)
     seed: int = 0
     batch_size: int = 32
+    memory_limit: MemoryLimit = DEFAULT
     keeps_runs: bool = False
 
     def __post_init__(self) -> None:
@@ -80,6 +85,7 @@ class Experiment:
         check_seed(self.seed)
         if self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; it must be at least 1")
+        read_limit(self.memory_limit)
         known = [self.prompts] if self.reference is None else [self.prompts, self.reference]
         for prompts in known:
             check_tokens(self.model, prompts)
@@ -127,7 +133,7 @@ class Experiment:
     @property
     def n_batch(self) -> int:
         """How many batches there are."""
-        return -(-len(self.prompts) // self.batch_size)
+        return -(-len(self.prompts) // self._at_once)
 
     def per_prompt(
         self, f: Callable[[Contrast], Float[Tensor, "row batch"]]
@@ -142,16 +148,25 @@ class Experiment:
         """The same in the model as it is, whatever part of it estimates hold."""
         return self.per_prompt(lambda batch: f(batch.as_it_is))
 
+    @cached_property
+    def _at_once(self) -> int:
+        """How many prompts are in one batch."""
+        limit, n_pos = int(read_limit(self.memory_limit)), self.prompts.clean_tokens.shape[1]
+        n_pos = max(n_pos, self.prompts.corrupted_tokens.shape[1])
+        return max(
+            1, min(self.batch_size, tokens_within(self.model, limit // 2, n_pos=n_pos) // n_pos)
+        )
+
     def changed(self, **choices: Any) -> "Experiment":
         """The same under other choices; itself, with what it has kept, if these are its own."""
         is_own = all(getattr(self, name) == value for name, value in choices.items())
         return self if is_own else replace(self, **choices)
 
-    def some(self, count: int) -> "Experiment":
-        """The same on the first so many prompts."""
+    def first(self, count: int) -> Contrast:
+        """The first so many prompts as one batch; fewer, where the limit allows no more."""
         few = self.prompts.subset(range(min(count, len(self.prompts))))
         known = self.reference or self.prompts
-        return replace(self, prompts=few, reference=known, batch_size=max(count, self.batch_size))
+        return replace(self, prompts=few, reference=known, batch_size=count)._batch(0)
 
     def spot(self, node: str) -> Spot:
         """The node of an id.
@@ -194,7 +209,9 @@ class Experiment:
     @cached_property
     def _supplied(self) -> Any:
         others = self.prompts if self.reference is None else self.reference
-        given = Reference(self.model, self.prompts, others, self.positions, self.seed)
+        given = Reference(
+            self.model, self.prompts, others, self.positions, self.seed, self._at_once
+        )
         return baseline_of(self.baseline).supply(given)
 
     @cached_property
@@ -210,8 +227,8 @@ class Experiment:
         return contrast
 
     def _make(self, number: int) -> Contrast:
-        model, start = self.model, number * self.batch_size
-        rows = slice(start, min(start + self.batch_size, len(self.prompts)))
+        model, start = self.model, number * self._at_once
+        rows = slice(start, min(start + self._at_once, len(self.prompts)))
         some = self.prompts.subset(range(rows.start, rows.stop))
         # A subset is cut to its own longest prompt; the units are cut alike.
         units = Units(
@@ -239,11 +256,14 @@ class Experiment:
             operator=record_operator(model.bridge, tokens, kind=self.linearization),
             error_policy=self.error_policy,
             number=number,
+            memory_limit=int(read_limit(self.memory_limit)),
         )
 
 
 # What an experiment has in common with settings of attributions.
 CHOICES = ("positions", "baseline", "error_policy", "linearization", "seed", "batch_size")
+# What settings take over from an experiment that is attributed.
+CARRIED = (*CHOICES, "memory_limit")
 
 
 def experiment_of(

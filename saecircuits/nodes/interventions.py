@@ -54,12 +54,13 @@ def node_change(contrast: Contrast, spot: Spot) -> Float[Tensor, "batch pos _"]:
 
 
 def intervene(
-    contrast: Contrast, spots: Sequence[Spot], *, tokens_at_once: int = 2048
+    contrast: Contrast, spots: Sequence[Spot], *, tokens_at_once: int | None = None
 ) -> Float[Tensor, "node batch"]:
     """The measured effect of every node by itself, for every prompt (in the metric's units).
 
     Args:
-        tokens_at_once: how many tokens one forward pass may hold; it bounds memory.
+        tokens_at_once: how many tokens one forward pass may hold; None for what the limit on
+            memory allows.
     """
     changes = [(spot.place, partial(node_change, contrast, spot)) for spot in spots]
     return effects_of_changes(contrast, changes, tokens_at_once=tokens_at_once)
@@ -92,7 +93,7 @@ def effects_of_changes(
     changes: Sequence[tuple[int, Callable[[], Tensor]]],
     *,
     clean: CleanRun | None = None,
-    tokens_at_once: int = 2048,
+    tokens_at_once: int | None = None,
 ) -> Float[Tensor, "change batch"]:
     """`m(clean) - m(what is written at a place, less a change)`, for every change by itself.
 
@@ -104,7 +105,7 @@ def effects_of_changes(
     """
     clean = clean or clean_run(contrast)
     effects = clean.metric.new_zeros(len(changes), len(clean.metric))
-    together = max(1, tokens_at_once // contrast.prompts.clean_tokens.numel())
+    together = contrast.copies(tokens_at_once)
     in_order = sorted(range(len(changes)), key=lambda number: changes[number][0])
     for place, group in groupby(in_order, key=lambda number: changes[number][0]):
         numbers = list(group)

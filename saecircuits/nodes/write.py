@@ -78,7 +78,7 @@ class Write:
             return self.start + acts @ self.directions
         shares_of_error = shares[..., -1:]
         if self.lost is not None:
-            acts = acts - shares_of_error * self.lost
+            acts = torch.addcmul(acts, shares_of_error.to(acts), self.lost, value=-1)
         return self.start + shares_of_error * self.error + acts @ self.directions
 
     def of_states(self, states: Int[Tensor, " n_set"]) -> "Write":

@@ -22,7 +22,9 @@ from saecircuits.splicing.section import Section
 from saecircuits.theory.taylor import Orders, orders_along
 
 
-def node_orders(contrast: Contrast, spots: Sequence[Spot], *, tokens_at_once: int = 2048) -> Orders:
+def node_orders(
+    contrast: Contrast, spots: Sequence[Spot], *, tokens_at_once: int | None = None
+) -> Orders:
     """Orders of every node's effect, for every prompt: `[node, batch]`."""
     clean = clean_run(contrast)
     found: dict[Spot, Orders] = {}
@@ -50,7 +52,7 @@ def component_orders(
     components: Sequence[Component],
     baseline: str | Baseline,
     *,
-    tokens_at_once: int = 2048,
+    tokens_at_once: int | None = None,
 ) -> Orders:
     """Orders of every component's effect, for every prompt: `[component, batch]`."""
     clean = clean_run(contrast)
@@ -125,8 +127,8 @@ def _edge_orders(contrast: Contrast, clean: CleanRun, source: Spot, target: Spot
     return Orders(**{n: v[0] for n, v in vars(orders_along(curve, _lines(contrast, [0]))).items()})
 
 
-def _chunks(contrast: Contrast, members: Sequence, tokens_at_once: int) -> list[list]:
-    together = max(1, tokens_at_once // contrast.prompts.clean_tokens.numel())
+def _chunks(contrast: Contrast, members: Sequence, tokens_at_once: int | None) -> list[list]:
+    together = contrast.copies(tokens_at_once)
     return [list(members[at : at + together]) for at in range(0, len(members), together)]
 
 

@@ -166,7 +166,11 @@ class _Game:
         baseline = self.experiment.baseline
         return torch.as_tensor(
             self.experiment.per_prompt(
-                lambda batch: walk(stages_of(batch, self.members, self.rest, baseline), keep)
+                lambda batch: walk(
+                    stages_of(batch, self.members, self.rest, baseline),
+                    keep,
+                    tokens_at_once=batch.tokens_at_once(4096),
+                )
             ),
             device="cpu",
         )

@@ -17,7 +17,9 @@ from saecircuits.splicing.section import Section
 from saecircuits.theory.linearity import line_residuals, midpoint_deviation
 
 
-def stream_curves(contrast: Contrast, points: int, *, tokens_at_once: int = 2048) -> list[Tensor]:
+def stream_curves(
+    contrast: Contrast, points: int, *, tokens_at_once: int | None = None
+) -> list[Tensor]:
     """The metric at evenly spaced t from 0 to 1: `[point, batch]` for every stream, in order."""
     model, prompts = contrast.model, contrast.prompts
     clean, _ = model.streams(
@@ -29,7 +31,7 @@ def stream_curves(contrast: Contrast, points: int, *, tokens_at_once: int = 2048
         change = end - aligned(contrast, end, other)
         curve = []
         shares = torch.linspace(0, 1, points, device=end.device).to(end)
-        for some in shares.split(max(1, tokens_at_once // prompts.clean_tokens.numel())):
+        for some in shares.split(contrast.copies(tokens_at_once)):
             stream = end - (1 - some)[:, None, None, None] * change
             logits = model.forward(
                 contrast.tokens.repeat(len(some), 1),

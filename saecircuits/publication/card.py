@@ -40,6 +40,7 @@ from saecircuits.runs.folder import (
     RECORD,
     REPORT,
 )
+from saecircuits.runs.loading_again import ModelWords, task_call
 from saecircuits.runs.phrases import decimal, effect_number, interval, pair_phrase
 from saecircuits.runs.records import CircuitRecord
 from saecircuits.shown_text import shown_token, visible
@@ -263,14 +264,12 @@ def _made(
         for key, value in sorted(circuit.selection.items())
         if (key, value) != ("by", "effect")
     )
-    task = "the_task" if record.task is None else repr(visible(record.task.name))
-    front = recorded(record.provenance)
-    prepend = "" if front is None or front.is_own else f", prepend={front.choice!r}"
+    by_hand = "...  # the one named below, with the dictionaries named below spliced in"
     lines = [
         "import saecircuits as sc",
         "",
-        "# `model` is the one named below, with the dictionaries named below spliced in",
-        f"task = sc.load_task({task}, model{prepend})",
+        f"model = {ModelWords.of(record).call or by_hand}",
+        f"task = {task_call(record) or '...  # the prompts, as a Task'}",
         f"graph = sc.attribute(model, task.train, {settings})",
         f"circuit = sc.prune(graph, {choices})",
     ]

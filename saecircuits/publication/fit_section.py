@@ -6,7 +6,21 @@ from saecircuits.publication.markdown import code, table
 
 
 def fit_section(circuit: Circuit) -> list[str]:
-    """A sentence and a table; nothing for a circuit whose dictionaries were not measured."""
+    """A table of the fit, and whose features have signs; each where there is anything to say."""
+    return [*_fitted(circuit), *_signed(circuit)]
+
+
+def _signed(circuit: Circuit) -> list[str]:
+    signed = circuit.provenance.get("signed")
+    if not signed:
+        return []
+    return [
+        f"Features of {', '.join(map(code, signed))} have signs: they are active where they are "
+        "not 0, and a negative one writes the opposite of its direction."
+    ]
+
+
+def _fitted(circuit: Circuit) -> list[str]:
     fits = circuit.summary.get("fit")
     if not fits:
         return []

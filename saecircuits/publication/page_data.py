@@ -22,6 +22,7 @@ from saecircuits.publication.page_shape import (
     PageContext,
     PageData,
     PageEdges,
+    PageFit,
     PageGroup,
     PageLabel,
     PageNodes,
@@ -50,7 +51,7 @@ _EDGE_NOTES: Final = (
 def page_data(contents: Contents, *, title: str) -> PageData:
     """The page's data."""
     circuit, record, labels = contents.circuit, contents.record, contents.labels
-    rows = _rows(circuit.nodes)
+    rows = _rows(circuit)
     number = {node: index for index, node in enumerate(circuit.nodes["node"])}
     return PageData(
         title=title,
@@ -65,6 +66,7 @@ def page_data(contents: Contents, *, title: str) -> PageData:
         edge_notes={key: _rounded(circuit.summary.get(key)) for key in _EDGE_NOTES},
         pruning=_pruning(circuit, contents.graph),
         limits=tuple(limit_points(circuit, contents.report, has_labels=bool(labels))),
+        fit=_fit(circuit),
         rows=rows,
         units=_units(circuit.nodes),
         nodes=_nodes(circuit.nodes, rows, labels),
@@ -138,19 +140,38 @@ def _short(context: ShownContext) -> PageContext:
         active=tuple(
             (place, float(f"{value:.3g}"))
             for place, value in enumerate(context.tokens_acts_list[start:stop])
-            if value > 0
+            if value != 0  # features with signs are active below 0 too
         ),
     )
 
 
-def _rows(nodes: pd.DataFrame) -> tuple[PageRow, ...]:
+def _fit(circuit: Circuit) -> tuple[PageFit, ...]:
+    """The fit of every dictionary, by the names of their sites."""
+    found = []
+    for fit in circuit.summary.get("fit") or ():
+        name = make_site(fit["site"], (fit["site"],)).label
+        figures = {key: _rounded(value) for key, value in fit.items() if key != "site"}
+        found.append(PageFit(name=name, **{**figures, "tokens": fit["tokens"]}))
+    return tuple(found)
+
+
+def _rows(circuit: Circuit) -> tuple[PageRow, ...]:
     """Tokens first, then sites in the order of computation, the metric last."""
+    nodes, signed = circuit.nodes, circuit.provenance.get("signed", ())
     hooks = set(nodes["site"]) - {"", TOKEN_HOOK}
     sites = sorted(make_site(hook, (hook,)) for hook in hooks)
     top = int(nodes["layer"].max())
     return (
         PageRow(site=TOKEN_HOOK, name="tokens", layer=-1),
-        *(PageRow(site=site.hook, name=site.label, layer=site.layer) for site in sites),
+        *(
+            PageRow(
+                site=site.hook,
+                name=site.label,
+                layer=site.layer,
+                has_signs=site.hook in signed,
+            )
+            for site in sites
+        ),
         PageRow(site="", name=METRIC, layer=top),
     )
 

@@ -27,11 +27,29 @@ class PageRow(Record):
     Attributes:
         name: short, such as `L2 resid_post`.
         layer: the block; -1 for tokens.
+        has_signs: True where activations of features may be negative.
     """
 
     site: str
     name: str
     layer: int
+    has_signs: bool = False
+
+
+class PageFit(Record):
+    """How well one dictionary describes the model on a few training prompts; as `nodes.fit.Fit`.
+
+    Attributes:
+        name: of its site, such as `L2 resid_post`.
+        stated_variance_explained, stated_l0: what its source says; None if it does not.
+    """
+
+    name: str
+    variance_explained: float
+    l0: float
+    tokens: Count
+    stated_variance_explained: Number
+    stated_l0: Number
 
 
 class PageUnit(Record):
@@ -200,6 +218,7 @@ class PageData(Record):
         metric_clean, metric_baseline: on the training prompts, in logits.
         edge_notes: figures about how the edges were computed; as in `AttributionGraph.summary`.
         limits: what the circuit does not show, in sentences.
+        fit: of every dictionary, in forward order; empty for a run in which it was not measured.
         looks: why the heads that carry the strongest edges look where they look; empty where the
             model was not at hand.
         degrees: the metric by degree; None where the model was not at hand or is not covered.
@@ -219,6 +238,7 @@ class PageData(Record):
     edge_notes: dict[str, Number]
     pruning: Pruning
     limits: tuple[str, ...]
+    fit: tuple[PageFit, ...] = ()
     rows: tuple[PageRow, ...]
     units: tuple[PageUnit, ...]
     nodes: PageNodes

@@ -3,7 +3,7 @@
 With `x_l` what layer l's features read and `m_t` the output of layer t's MLP,
 
     a_l = gate(x_l @ W_enc_l + b_enc_l)
-    m_t = sum over l <= t of a_l @ W_dec[l -> t]  +  b_dec_t  +  e_t
+    m_t = sum over l <= t of a_l @ W_dec[l -> t]  +  b_dec_t  (+  x_t @ W_skip_t)  +  e_t
 
 for every layer t: all MLPs are replaced at once, with one error node to each. Of a feature of layer
 l the effect is the sum over t >= l of `(dm/dx_t) . W_dec[l -> t]`, times its change.
@@ -46,6 +46,7 @@ class CrossLayerTranscoder:
         W_dec: Sequence[Float[Tensor, "_ _ d_out"]],
         b_dec: Sequence[Float[Tensor, " d_out"]],
         threshold: Sequence[Float[Tensor, " _"]] | None = None,
+        W_skip: Sequence[Float[Tensor, "d_in d_out"]] | None = None,
     ) -> "CrossLayerTranscoder":
         """A cross-layer transcoder from its weights, one entry a layer.
 
@@ -57,6 +58,8 @@ class CrossLayerTranscoder:
                 alone are read.
             b_dec: of the outputs: that of layer t is added to what all features write there.
             threshold: the gate is then JumpReLU, `relu(pre) [pre > threshold]`; else ReLU.
+            W_skip: `[d_in, d_out]`: what a layer reads, times it, is added to its own MLP's output,
+                as Gemma Scope 2's `affine_skip_connection` is; none if absent.
 
         Raises:
             DictionaryError: numbers of layers that do not fit together.
@@ -73,6 +76,7 @@ class CrossLayerTranscoder:
                 b_dec=b_dec[layer],
                 shift=torch.zeros_like(W_enc[layer][:, 0]),
                 threshold=None if threshold is None else threshold[layer],
+                W_skip=None if W_skip is None else W_skip[layer],
                 later=Later(hooks, W_dec[layer][:, 1:]) if hooks else None,
             )
             layers.append(one)

@@ -36,8 +36,9 @@ def read_cross_layer(folder: str | Path) -> CrossLayerTranscoder:
 
     Raises:
         DictionaryError: no such folder; settings that are missing, broken or of another kind;
-            files, layers or tensors that are missing or do not fit together; skip weights, of
-            which no two programs agree whether they are transposed; thresholds below 0.
+            files, layers or tensors that are missing or do not fit together; skip weights, which
+            these folders have no tensor for (`CrossLayerTranscoder.from_weights` takes them);
+            thresholds below 0.
     """
     folder = Path(folder)
     settings = _settings(folder)
@@ -119,7 +120,8 @@ def _layer(folder: Path, layer: int) -> dict[str, Tensor]:
         what = f"lacks {missing[0]}{suffix}" if missing else f"also has {unknown[0]!r}"
         raise DictionaryError(
             f"layer {layer} in {folder} {what}; a layer has W_enc, b_enc, b_dec, W_dec and perhaps "
-            f"threshold, each with {suffix!r} behind it"
+            f"threshold, each with {suffix!r} behind it; skip weights are given to "
+            "CrossLayerTranscoder.from_weights, [d_in, d_out]"
         )
     shapes = {name: list(value.shape) for name, value in named.items()}
     d_sae, d_model = shapes["b_enc"][:1], shapes["b_dec"][:1]

@@ -1,14 +1,17 @@
 """Where dictionaries come from, one word each: `RELEASE[:IDS]`, `FOLDER[:IDS]`, `OWNER/NAME[:IDS]`.
 
+A folder with one dictionary that does not say what it is of is told by hand, `FOLDER@HOOK`, or
+`FOLDER@READ,WRITTEN` for a transcoder; where its files do say it, they are believed.
+
 A release is one of sae_lens's registry, a folder is walked, a repository is one of the Hugging Face
 hub. Ids have commas between them and may be patterns; `all` stands for every one. What a source has
 is listed before any weights are read or fetched (`splicing.offers`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from saecircuits.errors import DictionaryError, InputError, UnknownNameError, cut, public_path
 from saecircuits.splicing.cross_layer import CrossLayerTranscoder
@@ -20,7 +23,9 @@ from saecircuits.splicing.layouts.circuit_tracer import CROSS_LAYER
 from saecircuits.splicing.layouts.found import Declared, FoundDictionary, Unread
 from saecircuits.splicing.offers import Offer, check_one_each, chosen
 from saecircuits.splicing.releases import kind_in, layer_in, list_release, registry
-from saecircuits.splicing.sites import kind_of_hook, layer_of_hook
+from saecircuits.splicing.sites import kind_of_hook, layer_of_hook, make_site
+
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +52,15 @@ def list_dictionaries(source: str | Path) -> tuple[Offer, ...]:
         UnknownNameError: neither a release of the registry, nor a folder, nor the form of a
             repository's name.
         ModelError: a repository that is neither cached nor in reach.
-        DictionaryError: a folder without dictionaries.
+        DictionaryError: a folder without dictionaries; a place that is said of a folder which says
+            another one, or has several.
     """
     name = str(source)
     if Path(name).is_dir():
         return _of_folder(Path(name), name)
+    folder, _, place = name.rpartition("@")
+    if folder and Path(folder).is_dir():
+        return (_placed(Path(folder), place, name),)
     if name in registry():
         return list_release(name)
     if is_repository(name):
@@ -90,6 +99,9 @@ def parsed(word: str | Path) -> tuple[str, tuple[str, ...]]:
     text = str(word)
     # A folder may have a colon in its name, and a drive's letter has one behind it.
     if Path(text).is_dir() or ":" not in text:
+        return text, ()
+    folder, _, place = text.rpartition("@")
+    if folder and Path(folder).is_dir() and ":" not in place:
         return text, ()
     source, _, ids = text.rpartition(":")
     patterns = tuple(part.strip() for part in ids.split(",") if part.strip())
@@ -182,6 +194,23 @@ def _offer(one: FoundDictionary, folder: Path, source: str) -> Offer:
         model=one.declared.model,
         load=lambda: one,
     )
+
+
+def _placed(folder: Path, place: str, source: str) -> Offer:
+    """The one dictionary of a folder, at the hook points that the user says."""
+    reads, _, writes = (part.strip() for part in place.partition(","))
+    writes = writes or reads
+    make_site(writes, (writes,))  # refuses what can be no site of any model
+    listing = read_dictionaries(folder)
+    missing = [one.at for one in listing.unread if one.at is not None]
+    if len(missing) != 1 or listing.dictionaries:
+        known = [f"{_id(one.path, folder)} is of {one.writes}" for one in listing.dictionaries]
+        found = "; ".join(known[:_NAMED]) or f"{len(missing)} that do not say what they are of"
+        raise DictionaryError(
+            f"{source!r} says what one dictionary is of, and in the folder there are: {found}; "
+            "name the folder of one that does not say it itself"
+        )
+    return replace(_offer(missing[0](reads, writes), folder, source), id=".", is_placed=True)
 
 
 def _not_read(one: Unread, folder: Path, source: str) -> Offer:

@@ -52,11 +52,13 @@ class Gate(ABC):
         name: as digests and messages have it.
         architectures: what sae_lens calls dictionaries of this kind.
         is_by_feature: whether an activation depends on its own pre-activation alone.
+        has_signs: whether activations may be negative: a feature is then active where it is not 0.
     """
 
     name: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]] = ()
     is_by_feature: ClassVar[bool] = True
+    has_signs: ClassVar[bool] = False
 
     @abstractmethod
     def activate(
@@ -147,6 +149,7 @@ class AbsTopK(TopK):
 
     name = "abstopk"
     architectures = ("abstopk",)
+    has_signs = True
 
     def activate(self, own: Weights, shared: Tensor) -> Tensor:
         pre = shared + own.b_enc
@@ -160,6 +163,7 @@ class SignedTopK(TopK):
 
     name = "signed_topk"
     architectures = ()
+    has_signs = True
 
     def activate(self, own: Weights, shared: Tensor) -> Tensor:
         pre = shared + own.b_enc

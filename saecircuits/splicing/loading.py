@@ -81,8 +81,9 @@ def load_model(
             folder in Hugging Face's format, a GGUF file, or the name of any hub model that
             transformer_lens's bridge loads.
         dictionaries: where they come from, `SOURCE` or `SOURCE:IDS`, one or several: a release of
-            sae_lens's registry, a folder, or a repository of the hub (`OWNER/NAME`). Without ids a
-            small default of each is loaded (`splicing.offers.default_of`; `saecircuits
+            sae_lens's registry, a folder, or a repository of the hub (`OWNER/NAME`); `FOLDER@HOOK`
+            of one that does not say what it is of (`FOLDER@READ,WRITTEN`: a transcoder). Without
+            ids a small default of each is loaded (`splicing.offers.default_of`; `saecircuits
             dictionaries SOURCE` lists it). By default those of the manifest.
         sites: hook names, or one kind (`resid_post`, `attn_out`, `mlp_out`, `transcoder`, ...) for
             every dictionary of that kind; by default the manifest's default sites, or whatever
@@ -124,6 +125,11 @@ def load_model(
         provenance["revisions"] = revisions_of(offers)
         provenance["stated"] = {
             hook: said for hook, one in at.items() if (said := one.offer.stated)
+        }
+        provenance["stated_by_user"] = {
+            hook: f"reads {one.dictionary.reads or hook}, writes {hook}"
+            for hook, one in at.items()
+            if one.offer.is_placed
         }
         provenance["insisted"] = [
             said

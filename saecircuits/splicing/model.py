@@ -113,6 +113,11 @@ class SplicedModel:
         return len(self.bridge.blocks)
 
     @property
+    def n_weights(self) -> int:
+        """How many numbers the model is made of, dictionaries not counted."""
+        return sum(weight.numel() for weight in self.bridge.original_model.parameters())
+
+    @property
     def n_ctx(self) -> int:
         """The longest prompt that the model takes, what is prepended included."""
         return int(self.bridge.cfg.n_ctx)
@@ -180,7 +185,8 @@ class SplicedModel:
 
         `cross_layer` are the sites whose features also write at later ones, where there are such.
         `normalised` says, by site, how its dictionary normalises every token, where one does: its
-        features are then in the stream's units (`splicing.normalising`).
+        features are then in the stream's units (`splicing.normalising`). `signed` are the sites
+        whose features may be negative.
         """
         further = [self.hooks[reach[0]] for reach in self._reach if len(reach) > 1]
         normalised = {
@@ -188,6 +194,7 @@ class SplicedModel:
             for splice in self.splices
             if (found := splice.dictionary.normalisation) is not None
         }
+        signed = [one.site.hook for one in self.splices if one.dictionary.gate.has_signs]
         return {
             "model": self.name,
             "model_digest": self._bridge_digest,
@@ -195,6 +202,7 @@ class SplicedModel:
             "dictionaries": dict(self._dictionary_digests),
             **({"cross_layer": further} if further else {}),
             **({"normalised": normalised} if normalised else {}),
+            **({"signed": signed} if signed else {}),
             **self.provenance,
         }
 

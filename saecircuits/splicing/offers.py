@@ -35,6 +35,7 @@ class Offer:
         l0: features that are on at a token, as its source says; None if it does not.
         variance_explained: the share of variance, as its source says; None if it does not.
         model: the model that it was made for, as its source says; None if it does not.
+        is_placed: whether `hook` is what the user says, its files saying nothing.
         refused: why it cannot be loaded; None if it can.
         load: fetches it: a SAE of sae_lens, or what was found in a folder.
     """
@@ -49,6 +50,7 @@ class Offer:
     l0: float | None = None
     variance_explained: float | None = None
     model: str | None = None
+    is_placed: bool = False
     refused: str | None = None
 
     @property

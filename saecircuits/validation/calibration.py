@@ -54,6 +54,9 @@ _LOW: Final = 0.9
 # What a cause is looked for among.
 _WORST: Final = 4
 _PROMPTS: Final = 16
+# Of a large model on fewer prompts: one pass on them takes about so many operations.
+_OPERATIONS: Final = 7e10
+_FEWEST_PROMPTS: Final = 2
 
 
 @in_own_state
@@ -116,7 +119,7 @@ def calibrate(
     warnings = []
     is_slope = settings.chosen_estimator.is_slope and settings.linearization == "full"
     if against == "single" and is_slope:
-        (some,) = experiment.some(_PROMPTS).over_batches(lambda batch: batch.as_it_is)
+        some = experiment.first(_afforded(experiment)).as_it_is
         crosses = settings.crosses_thresholds
         causes = {
             "nodes": lambda rows: cause_of_nodes(some, [spots[row] for row in rows]),
@@ -192,6 +195,12 @@ class _Sample:
 
     def _some(self, rows: NDArray[Any]) -> dict[str, Any]:
         return plain_agreement(self.estimated[rows], self.measured[rows])
+
+
+def _afforded(experiment: Experiment) -> int:
+    """How many prompts a cause is looked for on."""
+    each = 2 * experiment.model.n_weights * experiment.prompts.clean_tokens.shape[1]
+    return max(_FEWEST_PROMPTS, min(_PROMPTS, int(_OPERATIONS / each)))
 
 
 def _sentence(of: str, layer: int, figures: dict[str, Any], cause: Cause | None) -> str:

@@ -89,10 +89,15 @@ class ComponentCircuits:
 
     @torch.no_grad()
     def ablated(
-        self, kept: Bool[Tensor, "n_set n_node"], *, tokens_at_once: int = 2048
+        self, kept: Bool[Tensor, "n_set n_node"], *, tokens_at_once: int | None = None
     ) -> Float[Tensor, "n_set batch"]:
-        """The metric of every prompt for every set of kept nodes."""
-        together = max(1, tokens_at_once // self.contrast.tokens.numel())
+        """The metric of every prompt for every set of kept nodes.
+
+        Args:
+            tokens_at_once: how many tokens one forward pass may hold; None for what the limit on
+                memory allows.
+        """
+        together = self.contrast.copies(tokens_at_once)
         return torch.cat([self._ablated(some) for some in kept.split(together)])
 
     def _ablated(self, kept: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from saecircuits.runs.records import CircuitRecord
 from saecircuits.runs.writing import write_circuit
 from tests.browser.opened import Opened
 from tests.made import (
+    fitted,
     made_circuit,
     made_dashboards,
     made_degrees,
@@ -96,7 +97,7 @@ def opened(browser: Opened, tmp_path: Path) -> Callable[..., Opened]:
         given = {"n_nodes": 60, "n_edges": 500, "n_layers": 3, **sizes}
         file = tmp_path / "report.html"
         if not file.exists():
-            page = as_page(made_circuit(**given), tmp_path / "run", text)
+            page = as_page(fitted(made_circuit(**given)), tmp_path / "run", text)
             file.write_bytes(write_page(page))
         browser.open(file, fragment=fragment, size=size, dark=dark)
         return browser

@@ -40,6 +40,32 @@ def test_it_opens_on_an_answer_and_asks_for_nothing(opened: Open) -> None:
     assert page.messages() == []
 
 
+def test_the_fit_of_the_dictionaries_is_told(opened: Open) -> None:
+    page = opened()
+    caption, heads, *rows = page.text(".fit table").replace("\t", " ").splitlines()
+    assert caption.endswith("on 88 tokens of the training prompts.")
+    assert heads.split() == ["variance", "explained", "L0"]
+    stated, silent = rows
+    assert stated.endswith("0.813 (source: 0.875) 21.3 (source: 20.5)")
+    assert silent.endswith("0.813 21.3") and "source" not in silent
+    name = silent.removesuffix(" 0.813 21.3")
+    assert f"Features of {name} have signs" in page.text(".fit")
+
+
+def test_negative_activations_have_a_colour_of_their_own(opened: Open) -> None:
+    page = opened()
+    color = "getComputedStyle(p.appendChild(Object.assign(document.createElement('span'), {"
+    positive, negative = (
+        page.run(
+            "const p = document.body.appendChild(document.createElement('p'));"
+            f"p.className = 'context'; return {color}className: '{kind}', style: '--heat: 1'}})))"
+            ".backgroundColor"
+        )
+        for kind in ("", "negative")
+    )
+    assert positive != negative and "0.42" in positive and "0.42" in negative
+
+
 def test_degrees_and_faithfulness_are_plotted_with_their_tables(opened: Open) -> None:
     page = opened()
     columns = page.run(

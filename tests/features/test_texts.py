@@ -58,7 +58,7 @@ def test_a_limit_decides_how_many_texts_are_made_together(
 def test_fewer_tokens_of_a_large_model_are_sampled(
     toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = sum(each.numel() for each in toy.model.bridge.original_model.parameters())
+    weights = toy.model.n_weights
     assert sampled_count(toy.model) == 8192
     monkeypatch.setattr("saecircuits.features.texts._OPERATIONS_ON_CPU", 2 * weights * 3001)
     assert sampled_count(toy.model) == 3001

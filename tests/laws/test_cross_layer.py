@@ -29,15 +29,18 @@ from tests.tolerance import Tolerance
 CLOSE: Tolerance = {"rtol": 0, "atol": 1e-9}
 POLICIES = ["recompute", "hold"]
 FAMILIES = {"gpt2": "hook_resid_mid", "llama": "mlp.hook_in", "gemma2": "hook_resid_mid"}
+SKIPPING = {"gpt2 with skip weights": "gpt2", "gemma2 with skip weights": "gemma2"}
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[*FAMILIES, *SKIPPING])
 def crossing(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CrossLayerToy]:
     with Float64Throughout():
-        bridge = build(request.param, tmp_path_factory.mktemp(request.param))
-        yield cross_layer_toy(bridge, FAMILIES[request.param])
+        name: str = request.param
+        family = SKIPPING.get(name, name)
+        bridge = build(family, tmp_path_factory.mktemp(family))
+        yield cross_layer_toy(bridge, FAMILIES[family], with_skip=name in SKIPPING)
 
 
 def _contrast(toy: CrossLayerToy, policy: str, **choices: Any) -> Contrast:
@@ -110,7 +113,7 @@ def test_node_ablation_is_by_hand(crossing: CrossLayerToy, policy: str) -> None:
     hand, n_unit = Hand(crossing, contrast), len(contrast.units)
     draw = torch.Generator().manual_seed(3)
     whole = keep_all(crossing.model, n_unit)
-    some = Kept(tuple(torch.rand(m.shape, generator=draw) < 0.5 for m in whole.masks))
+    some = Kept.of(tuple(torch.rand(m.shape, generator=draw) < 0.5 for m in whole.masks))
     for kept in (some, some.complement(), some.without_errors()):
         features, errors = {}, {}
         for place, mask in enumerate(kept.masks):
@@ -174,9 +177,11 @@ def _cut(hand: Hand) -> Cut:
     )
     tokens = torch.zeros_like(contrast.clean.tokens).requires_grad_()
 
-    def writes(layer: int, out: Tensor) -> Tensor:
+    def writes(layer: int, out: Tensor, skipped: Tensor) -> Tensor:
         added = [features[s] @ w.W_dec[s][:, layer - s] for s in range(layer + 1)]
-        return clean.written[layer] + sum(added, errors[layer])
+        # Skip weights belong to no node: they pass on what arrives.
+        arrived = skipped - clean.skipped[layer]
+        return clean.written[layer] + arrived + sum(added, errors[layer])
 
     run = hand.run(writes=writes, tokens=lambda embedded: embedded + tokens, is_held=False)
     return Cut(features, errors, tokens, run)

@@ -98,7 +98,9 @@ def _ablate_by_hand(hand: Hand, wiring: Wiring) -> Tensor:
             return embedded if reader is None else out
 
         return hand.run(
-            writes=lambda layer, out: values.written(layer, parents), tokens=tokens, is_held=False
+            writes=lambda layer, out, _: values.written(layer, parents),
+            tokens=tokens,
+            is_held=False,
         )
 
     for spot in wiring.members:
@@ -136,7 +138,9 @@ def test_one_edge_measured_is_by_hand(crossing: CrossLayerToy, contrast: Contras
         clean = values.read(hand.clean.acts[source.place], hand.clean.errors[source.place], source)
         moved = {source: values.base_of(source) - clean}
 
-        def writes(layer: int, out: Tensor, moved: dict[Spot, Tensor] = moved) -> Tensor:
+        def writes(
+            layer: int, out: Tensor, skipped: Tensor, moved: dict[Spot, Tensor] = moved
+        ) -> Tensor:
             more = values.written(layer, moved) - values.written(layer, {})
             return hand.clean.written[layer] + more
 

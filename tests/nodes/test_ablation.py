@@ -27,7 +27,7 @@ POLICIES = ["recompute", "hold"]
 
 
 def _random_kept(contrast: Contrast, share: float) -> Kept:
-    return Kept(
+    return Kept.of(
         tuple(
             torch.rand(len(contrast.units), splice.dictionary.d_sae + 1) < share
             for splice in contrast.model.splices

@@ -6,15 +6,33 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 import saecircuits as sc
+from saecircuits.edges.ablation import ablate_edges, wire
 from saecircuits.errors import UnknownNameError
 from saecircuits.nodes.ablation import ablate_nodes, keep_all, keep_none, keep_spots
 from saecircuits.nodes.experiment import Experiment, experiment_of
 from saecircuits.nodes.names import METRIC
 from saecircuits.runs.stored import read_graph
 from saecircuits.runs.writing import write_graph
-from tests.models import Toy, contrasts_of, make_contrast
+from saecircuits.splicing import SplicedModel
+from tests.models import D_SAE, Toy, contrasts_of, make_contrast
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens went through the model in each of its passes."""
+    found: list[int] = []
+    forward = SplicedModel.forward
+
+    def counted(self: SplicedModel, tokens: Tensor, **choices: Any) -> Tensor:
+        found.append(tokens.numel())
+        return forward(self, tokens, **choices)
+
+    monkeypatch.setattr(SplicedModel, "forward", counted)
+    return found
+
 
 NODES = ["blocks.0.hook_resid_post.f3@subject", "blocks.2.hook_resid_post.error@rest"]
 
@@ -46,6 +64,32 @@ def test_batches_are_all_prompts_in_order_and_are_kept_where_that_is_asked(toy: 
         assert sum(len(batch.prompts) for batch in batches) == len(toy.prompts)
         again = contrasts_of(experiment)
         assert [one is two for one, two in zip(batches, again, strict=True)] == [keeps] * 3
+
+
+def test_passes_keep_to_the_limit_and_change_nothing(toy: Toy, passes: list[int]) -> None:
+    model, prompts = toy.model, toy.prompts
+    wide = Experiment(model, prompts)
+    sets = [wide.keep(NODES[:count]) for count in (0, 1, 2)]
+    expected, edges = wide.ablated(sets), [wide.edge(*NODES), wide.edge(NODES[0], METRIC)]
+    wired = wide.measured(lambda batch: ablate_edges(batch, [wire(edges)]))
+    n_pos = prompts.clean_tokens.shape[1]
+    # Half of the limit is for a pass: so that two prompts fit, and at once nothing more.
+    of_token = 24 * 14 + 6 * 29 + 4 * 2 * n_pos + 6 * D_SAE
+    limit = 2 * model.working_dtype.itemsize * of_token * 2 * n_pos
+    narrow = Experiment(model, prompts, memory_limit=limit)
+    assert (wide.n_batch, narrow.n_batch) == (1, 3)
+    assert max(passes) > 2 * n_pos
+    passes.clear()
+    found = narrow.ablated(sets)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+    by_edges = narrow.measured(lambda batch: ablate_edges(batch, [wire(edges)]))
+    np.testing.assert_allclose(by_edges, wired, rtol=1e-9, atol=1e-11)
+    assert max(passes) == 2 * n_pos
+
+
+def test_a_limit_that_is_none_is_refused(toy: Toy) -> None:
+    with pytest.raises(sc.InputError, match="memory_limit is 'much'; give bytes"):
+        Experiment(toy.model, toy.prompts, memory_limit="much")
 
 
 def test_what_is_measured_is_measured_in_the_model_as_it_is(toy: Toy) -> None:

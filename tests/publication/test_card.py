@@ -13,7 +13,7 @@ from saecircuits.publication.markdown import code, literal, table
 from saecircuits.runs.opening import open_folder
 from saecircuits.runs.records import Example, TaskRecord, read_record
 from saecircuits.runs.writing import write_circuit
-from tests.made import DIGEST, made_circuit, made_dashboards, made_labels, made_report
+from tests.made import DIGEST, fitted, made_circuit, made_dashboards, made_labels, made_report
 
 TASK = TaskRecord(
     name="pronoun",
@@ -54,6 +54,11 @@ def card_of(out):
     return write
 
 
+def test_features_with_signs_are_told(card_of) -> None:
+    (site,) = fitted(CIRCUIT).provenance["signed"]
+    assert f"Features of `{site}` have signs" in card_of(circuit=fitted(CIRCUIT))
+
+
 def test_the_figures_are_those_of_the_report(card_of) -> None:
     card = card_of(report=made_report(calibration={"nodes": AGREEMENT, "edges": AGREEMENT}))
     for line in (
@@ -82,7 +87,7 @@ def test_the_sign_of_nodes_and_edges_is_told(card_of) -> None:
 def test_it_can_be_repeated_from_what_it_says(card_of) -> None:
     card = card_of(report=made_report())
     assert "saecircuits discover pronoun" in card
-    assert "task = sc.load_task('pronoun', model)" in card
+    assert "task = sc.load_task('pronoun', model, limit=120)" in card
     assert "circuit = sc.prune(graph, nodes=30)" in card
     assert "estimator=" in card and "linearization='full'" in card
     assert DIGEST in card

@@ -19,13 +19,16 @@ from saecircuits.circuits import Circuit, Routes
 from saecircuits.features.dashboard_making import describe_features
 from saecircuits.features.looks import looks_of_heads
 from saecircuits.features.texts import Contexts, generate_text
+from saecircuits.heads import scores
 from saecircuits.publication.page_file import write_page
 from saecircuits.publication.page_shape import PageData
 from saecircuits.runs.records import CircuitRecord
 from saecircuits.runs.stored import read_run
 from saecircuits.runs.writing import write_circuit
+from saecircuits.splicing.anatomy import take_apart
 from tests.found import Found
 from tests.made import (
+    fitted,
     made_circuit,
     made_dashboards,
     made_labels,
@@ -91,6 +94,72 @@ def test_tables_and_page_agree(out: Path) -> None:
     units = [page.units[unit].name for unit in page.nodes.unit]
     assert units == circuit.nodes["span"].tolist()
     assert page.circuit_digest == record.circuit_digest and page.tables == record.files
+
+
+def test_fit_and_signs_of_the_dictionaries_are_on_the_page(out: Path) -> None:
+    circuit = made_circuit(n_layers=3)
+    plain = page_of(circuit, (), None, record=record_of(circuit, out), title="made")
+    assert plain.fit == () and not any(row.has_signs for row in plain.rows)
+    page = page_of(fitted(circuit), (), None, record=record_of(circuit, out), title="made")
+    names = {row.site: row.name for row in page.rows}
+    signed = [row.site for row in page.rows if row.has_signs]
+    assert signed == fitted(circuit).provenance["signed"]
+    first, second = page.fit
+    assert (first.name, second.name) == tuple(
+        names[fit["site"]] for fit in fitted(circuit).summary["fit"]
+    )
+    assert (first.variance_explained, first.l0, first.tokens) == (0.8125, 21.25, 88)
+    assert (first.stated_variance_explained, second.stated_variance_explained) == (0.875, None)
+
+
+def test_contexts_keep_the_signs_of_activations(out: Path) -> None:
+    circuit = made_circuit()
+    (board, *_), labels = made_dashboards(circuit), made_labels(circuit)
+    (group, *_) = board.examples_quantiles
+    (shown,) = group.examples
+    negative = shown.model_copy(
+        update={"tokens_acts_list": tuple(-value for value in shown.tokens_acts_list)}
+    )
+    turned = board.model_copy(
+        update={"examples_quantiles": (group.model_copy(update={"examples": (negative,)}),)}
+    )
+    pages = [
+        page_of(
+            circuit,
+            labels,
+            None,
+            record=record_of(circuit, out),
+            title="made",
+            dashboards=(one,),
+        )
+        for one in (board, turned)
+    ]
+    found, opposite = (
+        next(label.strengths for label in page.labels if label.strengths)[0].contexts[0].active
+        for page in pages
+    )
+    assert found and opposite == tuple((place, -value) for place, value in found)
+
+
+def test_the_model_is_taken_apart_once_for_all_heads(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def counted(*given: Any, **choices: Any) -> Any:
+        taken.append(given)
+        return take_apart(*given, **choices)
+
+    monkeypatch.setattr(scores, "take_apart", counted)
+    looks = looks_of_heads(found.model, found.task, found.circuit)
+    assert len(looks) > 1 and len(taken) == 1
+    length = int(found.task.train.clean_lengths[0])
+    prompt = found.task.train.clean_tokens[0, :length].tolist()
+    for look in looks:
+        asked = scores.Question(query=look.query, against="uniform", top=len(look.pairs))
+        alone = scores.scores_of_head(found.model, prompt, look.layer, look.head, asked)
+        assert [pair.contrast for pair in look.pairs] == alone.pairs["contrast"].tolist()
+    assert len(taken) == 1 + len(looks)
 
 
 def test_rows_are_in_the_order_of_computation(out: Path) -> None:

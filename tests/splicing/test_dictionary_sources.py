@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sae_lens import SAE
@@ -247,6 +249,41 @@ def test_a_folder_is_walked(cache: Path, tmp_path: Path) -> None:
     assert one.describe()["dictionaries_from"] == {"blocks.1.hook_resid_post": "saes:layer 1"}
 
 
+def _arrays(folder: Path, *, d_in: int = 12, d_sae: int = 20) -> None:
+    """Gemma Scope's arrays, in a folder that does not say what they are of."""
+    torch.manual_seed(d_in)
+    folder.mkdir(parents=True)
+    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_enc": (d_sae,), "b_dec": (d_in,)}
+    arrays: dict[str, Any] = {name: torch.randn(shape).numpy() for name, shape in shapes.items()}
+    np.savez(folder / "params.npz", **arrays, threshold=torch.rand(d_sae).numpy())
+
+
+def test_what_a_folder_does_not_say_the_user_says(cache: Path, tmp_path: Path) -> None:
+    write_gpt2(tmp_path / "mine", n_layer=2)
+    folder, hook = tmp_path / "arrays", "blocks.1.hook_resid_post"
+    d_in = small_sae(hook, seed=0).cfg.d_in
+    _arrays(folder, d_in=d_in)
+    with pytest.raises(InputError, match=r"write it behind the folder: arrays@blocks.LAYER.hook"):
+        load_model(tmp_path / "mine", dictionaries=folder)
+    model = load_model(tmp_path / "mine", dictionaries=f"{folder}@{hook}")
+    assert model.hooks == (hook,)
+    known = model.describe()
+    assert known["stated_by_user"] == {hook: f"reads {hook}, writes {hook}"}
+    assert known["dictionaries_from"] == {hook: f"arrays@{hook}:."}
+    # What the record says loads it again.
+    again = load_model(tmp_path / "mine", dictionaries=f"{folder}@{hook}:.")
+    assert again.describe() == known
+    reads, writes = "blocks.0.ln2.hook_normalized", "blocks.0.hook_mlp_out"
+    crossing = load_model(tmp_path / "mine", dictionaries=f"{folder}@{reads},{writes}")
+    assert (crossing.splices[0].site.read_hook, crossing.hooks) == (reads, (writes,))
+    # What its files say is believed.
+    small_sae(hook, seed=1).save_model(tmp_path / "said")
+    with pytest.raises(DictionaryError, match=f"there are: . is of {hook}; name the folder of"):
+        load_model(tmp_path / "mine", dictionaries=f"{tmp_path / 'said'}@{hook}")
+    with pytest.raises(InputError, match=r"cannot splice at 'blocks\.1\.hook_q'"):
+        load_model(tmp_path / "mine", dictionaries=f"{folder}@blocks.1.hook_q")
+
+
 def test_a_model_without_dictionaries_says_how_to_name_them(tmp_path: Path) -> None:
     write_gpt2(tmp_path / "mine", n_layer=1)
     with pytest.raises(ModelError, match="is a model without dictionaries; name them too"):
@@ -291,5 +328,7 @@ def test_words(tmp_path: Path) -> None:
     folder.mkdir()
     assert parsed(folder) == (str(folder), ())
     assert parsed(f"{folder}:a") == (str(folder), ("a",))
+    assert parsed(f"{folder}@blocks.1.hook_z") == (f"{folder}@blocks.1.hook_z", ())
+    assert parsed(f"{folder}@blocks.1.hook_z:.") == (f"{folder}@blocks.1.hook_z", (".",))
     with pytest.raises(UnknownNameError, match="release, folder or repository"):
         list_dictionaries("nothing of the kind")

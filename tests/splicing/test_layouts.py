@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saecircuits.errors import DictionaryError
+from saecircuits.splicing.dictionary_sources import list_dictionaries
 from saecircuits.splicing.folders import read_dictionaries
 from saecircuits.splicing.layouts.found import FoundDictionary
 
@@ -244,6 +245,13 @@ def test_where_dictionary_learning_s_are_of(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     _dictionary_learning(tmp_path / "x" / "d", "AutoEncoder", submodule_name=None)
     assert "does not say which tensor it is of" in _reason(tmp_path / "x")
+    told = f"{tmp_path / 'x' / 'd'}@blocks.{{}}.hook_mlp_out"
+    (offer,) = list_dictionaries(told.format(2))
+    assert (offer.hook, offer.is_placed, offer.load().d_sae) == (
+        "blocks.2.hook_mlp_out", True, D_SAE,
+    )  # fmt: skip
+    with pytest.raises(DictionaryError, match="has layer=2 and its dictionary gives back what"):
+        list_dictionaries(told.format(1))
     _dictionary_learning(tmp_path / "y" / "e", "CrossCoder")
     assert "its class is 'CrossCoder'" in _reason(tmp_path / "y")
     _dictionary_learning(tmp_path / "z" / "mlp_out_layer1", "AutoEncoder", submodule_name=None)

@@ -176,3 +176,16 @@ def test_a_token_of_equal_entries_has_numbers_for_derivatives(normalisation: str
     moving = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(dictionary.encode(moving).sum(), moving)
     assert bool(gradient.isfinite().all())
+
+
+def test_the_record_says_whose_features_have_signs(toy: Toy, toy_unusual: Toy) -> None:
+    signed = toy_unusual.model.describe()["signed"]
+    assert signed == ["blocks.1.attn.hook_z", "blocks.2.hook_resid_post"]
+    run = observe(toy_unusual.model, toy_unusual.prompts.clean_tokens)
+    negative = {
+        hook
+        for hook, site in zip(toy_unusual.model.hooks, run.sites, strict=True)
+        if (site.activations.value < 0).any()
+    }
+    assert negative == set(signed)
+    assert "signed" not in toy.model.describe()

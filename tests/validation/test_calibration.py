@@ -8,8 +8,10 @@ from saecircuits.edges.attribute import attribute
 from saecircuits.errors import InputError
 from saecircuits.nodes.effects import node_effects, node_index
 from saecircuits.nodes.estimators import clean_gradients
+from saecircuits.nodes.experiment import experiment_of
 from saecircuits.validation.calibration import (
     STRATA,
+    _afforded,
     _joint_effects,
     calibrate,
     spread_ranks,
@@ -99,3 +101,15 @@ def test_other_prompts_are_refused(toy: Toy) -> None:
     graph = attribute(toy.model, toy.prompts.subset([0, 1]), max_nodes=5)
     with pytest.raises(InputError, match="other prompts"):
         calibrate(toy.model, graph, toy.prompts.subset([2, 3]))
+
+
+def test_a_cause_is_looked_for_on_fewer_prompts_of_a_large_model(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = experiment_of(toy.model, toy.prompts, function="test")
+    assert _afforded(experiment) == 16
+    each = 2 * toy.model.n_weights * toy.prompts.clean_tokens.shape[1]
+    monkeypatch.setattr("saecircuits.validation.calibration._OPERATIONS", 5.5 * each)
+    assert _afforded(experiment) == 5
+    monkeypatch.setattr("saecircuits.validation.calibration._OPERATIONS", 0.5 * each)
+    assert _afforded(experiment) == 2

@@ -1,10 +1,14 @@
 """Causes that are known by where a node stands."""
 
+from collections.abc import Collection
+
+import numpy as np
 import pytest
 
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import Spot
-from saecircuits.validation.causes import GATES, cause_of_edges, cause_of_nodes
+from saecircuits.splicing.part_hooks import Nonlinearity
+from saecircuits.validation.causes import GATES, _estimated, _most, cause_of_edges, cause_of_nodes
 from tests.edges.test_reference import strongest
 from tests.models import Toy, make_contrast
 
@@ -34,6 +38,39 @@ def test_where_nothing_moves_there_is_no_cause(contrast: Contrast) -> None:
     unmoved = contrast.feature_change(2).dense()[:, 2].abs().sum(0) == 0
     nodes = [Spot(2, int(contrast.units.clean[0, 2]), int(unmoved.nonzero()[0]))]
     assert cause_of_nodes(contrast, nodes) is None
+
+
+@pytest.mark.parametrize("crosses", [False, True])
+def test_edges_are_estimated_as_each_by_itself(contrast: Contrast, crosses: bool) -> None:
+    spots = strongest(contrast, per_unit=1)
+    sources = [spot for spot in spots if spot.place in (TOKENS, 0)]
+    edges = [
+        (source, target)
+        for target in [*(spot for spot in spots if spot.place > 0), None]
+        for source in sources
+    ]
+    assert any(target is not None and target.feature < 0 for _, target in edges)
+    together = _estimated(contrast, edges, crosses=crosses)
+    alone = [_estimated(contrast, [edge], crosses=crosses)[0] for edge in edges]
+    assert together == pytest.approx(alone, abs=1e-12)
+    assert np.abs(together).max() > 1e-3
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 57, 200])
+def test_of_many_layers_the_one_that_does_most_is_found_by_halves(count: int) -> None:
+    rng = np.random.default_rng(count)
+    ones = [Nonlinearity("norm", layer) for layer in range(count)]
+    does = dict(zip(ones, rng.random(count), strict=True))
+    chosen = ones[rng.integers(count)]
+    does[chosen] += count
+    asked = []
+
+    def alone(some: Collection[Nonlinearity]) -> float:
+        asked.append(len(some))
+        return sum(does[one] for one in some)
+
+    assert _most(ones, alone) == chosen
+    assert len(asked) <= 2 * np.log2(count) + 8
 
 
 def test_gates_are_a_cause_where_edges_do_not_cross_thresholds(contrast: Contrast) -> None:

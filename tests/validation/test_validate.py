@@ -47,6 +47,23 @@ def test_all_nodes_of_the_same_prompts_give_one(toy: Toy, whole: Circuit) -> Non
     np.testing.assert_allclose(report.random["values"], 1.0, atol=1e-10)
 
 
+def test_a_circuit_is_judged_within_its_own_limit(toy: Toy, graph: AttributionGraph) -> None:
+    circuit, prompts = prune(graph, nodes=20), toy.prompts.subset([3, 4])
+    report = validate(toy.model, circuit, prompts, n_random=2)
+    low = circuit.settings.model_copy(update={"memory_limit": 1000})
+    tight = replace(circuit, settings=low)
+    choices = dict.fromkeys(("baseline", "reference", "batch_size"))
+    judges = (
+        each.held_out(toy.model, prompts, function="validate", seed=0, **choices)
+        for each in (circuit, tight)
+    )
+    assert [judge.n_batch for judge in judges] == [1, 2]
+    found = validate(toy.model, tight, prompts, n_random=2)
+    pd.testing.assert_frame_equal(found.curve, report.curve, rtol=1e-9, atol=1e-10)
+    assert found.ablations is not None and report.ablations is not None
+    pd.testing.assert_frame_equal(found.ablations, report.ablations, rtol=1e-9, atol=1e-10)
+
+
 def test_error_share_is_what_goes_with_the_error_nodes(toy: Toy, graph: AttributionGraph) -> None:
     circuit = prune(graph, nodes=60)
     report = validate(toy.model, circuit, toy.prompts.subset([3, 4]))

@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from saecircuits.errors import DictionaryError
 from saecircuits.splicing.dictionary import Dictionary
 from saecircuits.splicing.layouts.found import (
     NOTHING,
@@ -25,6 +26,7 @@ from saecircuits.splicing.layouts.found import (
     wanted,
 )
 from saecircuits.splicing.layouts.weights import made
+from saecircuits.splicing.sites import layer_of_hook
 
 _LAYOUT: Final = "dictionary_learning"
 _SETTINGS: Final = "config.json"
@@ -80,13 +82,30 @@ def _found(folder: Path, settings: Mapping[str, Any]) -> Item:
         said = (
             f"submodule_name={name!r}" if name else "no submodule_name, nor do its folders' names"
         )
-        return Unread(folder, _LAYOUT, f"it does not say which tensor it is of: {said}")
+        reason = f"it does not say which tensor it is of: {said}"
+        at = partial(_found_at, folder, settings)
+        return Unread.without_a_place(folder, _LAYOUT, reason, at, layer=layer)
     site = f"blocks.{layer}.{tensor}"
+    return _found_at(folder, settings, site, site)
+
+
+def _found_at(
+    folder: Path, settings: Mapping[str, Any], reads: str, writes: str
+) -> FoundDictionary:
+    where = folder / _SETTINGS
+    trainer = wanted(settings, "trainer", dict, where)
+    buffer = setting(settings, "buffer", dict, where) or {}
+    kind, layer = wanted(trainer, "dict_class", str, where), wanted(trainer, "layer", int, where)
+    if reads != writes or layer_of_hook(writes) != layer:
+        raise DictionaryError(
+            f"{where} has layer={layer} and its dictionary gives back what it reads, which is not "
+            f"what reads {reads!r} and writes {writes!r}; give one hook point of that layer"
+        )
     return FoundDictionary(
         path=folder,
         layout=_LAYOUT,
-        reads=site,
-        writes=site,
+        reads=reads,
+        writes=writes,
         kind=kind,
         d_sae=wanted(trainer, "dict_size", int, where),
         declared=Declared(

@@ -94,11 +94,34 @@ class Unread:
     Attributes:
         layout: whose folder it is, as far as that is known.
         reason: why it cannot be read, or what it is.
+        at: the dictionary, given the hook points that it reads and writes; None unless these are
+            all that is missing.
     """
 
     path: Path
     layout: str
     reason: str
+    at: Callable[[str, str], FoundDictionary] | None = field(default=None, repr=False)
+
+    @classmethod
+    def without_a_place(
+        cls,
+        path: Path,
+        layout: str,
+        reason: str,
+        at: Callable[[str, str], FoundDictionary],
+        *,
+        layer: int | str = "LAYER",
+    ) -> "Unread":
+        """A dictionary that does not say what it is of, and how to say it.
+
+        Args:
+            reason: what was looked for.
+            layer: the block, if that is known.
+        """
+        word = f"{path.name}@blocks.{layer}.hook_resid_post"
+        said = f"{reason}; if you know, write it behind the folder: {word}"
+        return cls(path, layout, said, at)
 
 
 Item: TypeAlias = FoundDictionary | Unread

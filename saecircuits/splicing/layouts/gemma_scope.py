@@ -81,7 +81,7 @@ def _first(folder: Path) -> Item:
             "its folders do not say what it is of: they should have the repository's name, such as "
             "gemma-scope-2b-pt-res, and the layer's, such as layer_12"
         )
-        return Unread(folder, _LAYOUT, reason)
+        return Unread.without_a_place(folder, _LAYOUT, reason, partial(_first_at, folder))
     if is_embedding:
         reads = writes = "hook_embed"
     else:
@@ -89,13 +89,17 @@ def _first(folder: Path) -> Item:
         first, last = _HOOKS[repository["what"]]
         reads = f"blocks.{layer[1]}.{first}"
         writes = f"blocks.{layer[1]}.{last}" if last else reads
+    tuned = "-it" if repository["tuned"] == "it" else ""
+    return _first_at(folder, reads, writes, model=f"gemma-2-{repository['size']}{tuned}")
+
+
+def _first_at(folder: Path, reads: str, writes: str, model: str | None = None) -> FoundDictionary:
     try:
         with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
             d_sae = int(arrays["b_enc"].shape[0])
     except Exception as error:
         # Broken archives are reported in many ways.
         raise DictionaryError(f"{folder / ARRAYS} cannot be read: {error}") from None
-    tuned = "-it" if repository["tuned"] == "it" else ""
     return FoundDictionary(
         path=folder,
         layout=_LAYOUT,
@@ -103,9 +107,7 @@ def _first(folder: Path) -> Item:
         writes=writes,
         kind="jumprelu" if reads == writes else "jumprelu_transcoder",
         d_sae=d_sae,
-        declared=Declared(
-            model=f"gemma-2-{repository['size']}{tuned}", prepend_bos=True, context_size=1024
-        ),
+        declared=Declared(model=model, prepend_bos=True, context_size=1024),
         reader=partial(_load_arrays, folder, reads, writes),
     )
 
