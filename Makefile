@@ -19,6 +19,8 @@ SHAPES := tests/nodes tests/theory tests/heads tests/expansion tests/features te
   $(patsubst %,tests/edges/test_%.py,attribute averaging engines reference) \
   $(patsubst %,tests/splicing/test_%.py,anatomy dictionary generation parts) \
   $(patsubst %,tests/validation/test_%.py,baselines calibration validate)
+# All but smollm2, whose package is a file to us, and drags along what is compiled for ten minutes.
+EXTRAS := --extra gguf --extra notebook --extra dev
 TABLE := python -m pip list --format=freeze | \
   grep -E '^(torch|transformers|transformer-lens|sae-lens|pandas|numpy)=='
 
@@ -53,7 +55,7 @@ newest:
 # constraints.txt anew, for every Python and system, when `make newest` is green.
 constraints: $(VENV)/uv
 	echo "torch==$(TORCH)" > $(VENV)/torch.txt
-	$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.10 \
+	$(BIN)/uv pip compile -q pyproject.toml $(EXTRAS) --universal --python-version 3.10 \
 	  --no-annotate --no-header --upgrade -c $(VENV)/torch.txt -o constraints.txt
 
 clean:
@@ -61,7 +63,7 @@ clean:
 
 $(VENV)-oldest/constraints.txt: pyproject.toml | $(VENV)/uv
 	mkdir -p $(@D)
-	$(BIN)/uv pip compile -q pyproject.toml --all-extras --resolution lowest-direct \
+	$(BIN)/uv pip compile -q pyproject.toml $(EXTRAS) --resolution lowest-direct \
 	  --python $(BIN)/python --no-annotate --no-header -o $@
 
 $(VENV)/uv: $(VENV)/torch

@@ -17,7 +17,7 @@ def task_parser(
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
+    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names("stories")))
     parser.add_argument("--limit", type=int, default=limit, help="prompt pairs in each half")
     parser.add_argument("--out", type=Path, default=Path(out))
     return parser

@@ -25,6 +25,8 @@ from tests.models import (
     build_unusual_toy,
     uneven_prompts,
 )
+from tests.packed import packed as packed
+from tests.packed import packed_site as packed_site
 
 torch.set_num_threads(1)
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "saecircuits"
 # From the ground up. A floor may import its own modules and everything before it.
 FLOORS = (
     ("errors", "shapes", "torch_state"),
-    ("kinds", "memory_limit", "new_file", "schema", "shown_text"),
+    ("kinds", "memory_limit", "new_file", "progress", "schema", "shown_text"),
     ("choices",),
     ("theory",),
     ("tasks",),

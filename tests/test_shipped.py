@@ -49,7 +49,7 @@ def test_every_dictionary_loads_and_is_sparse(sites: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sc.task_names())
+@pytest.mark.parametrize("name", sc.task_names("stories"))
 def test_the_model_solves_the_task(name: str, model: sc.SplicedModel) -> None:
     import torch
 

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Writes tables as CSV and Markdown, and two plots as SVG."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
+    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names("stories")))
     parser.add_argument("--limit", type=int, default=4, help="prompts of each task")
     parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)

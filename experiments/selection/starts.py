@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Writes `selection_starts`, CSV and Markdown, task by task."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="stories")
-    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names()))
+    parser.add_argument("--tasks", nargs="*", default=list(sc.task_names("stories")))
     parser.add_argument("--limit", type=int, default=None, help="prompt pairs")
     parser.add_argument("--faithfulness", type=float, default=0.82)
     parser.add_argument("--out", type=Path, default=Path("results"))

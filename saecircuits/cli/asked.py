@@ -2,16 +2,14 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from saecircuits.errors import InputError, public_path
-
-# Called with a stage's name and the share done.
-Progress: TypeAlias = Callable[[str, float], None]
+from saecircuits.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class ModelSource:
     dtype: str = "float32"
     prepend: str | None = None
 
-    def load(self) -> Any:
+    def load(self, progress: Progress) -> Any:
         """The model, with dictionaries."""
         spliced = _load(
             self.model,
@@ -41,6 +39,7 @@ class ModelSource:
             insist=self.insist,
             device=self.device,
             dtype=self.dtype,
+            progress=progress,
         )
         return spliced.prepending(self.prepend)
 
@@ -58,7 +57,7 @@ class ModelSource:
         from saecircuits.nodes.experiment import Experiment
         from saecircuits.nodes.fit import checked_fit
 
-        model = self.load()
+        model = self.load(progress)
         loaded = load_task(task, model, limit=limit)
         checked_fit(Experiment(model, loaded.train, positions="sum"))
         return model, loaded
@@ -90,10 +89,10 @@ class RunSource:
         name = _own_task(record, folder) if self.task is None else self.task
         check_task(name, limit=limit)
         progress("loading", 0.0)
-        model = self._load_model(record, folder)
+        model = self._load_model(record, folder, progress)
         return model, load_task(name, model, limit=limit)
 
-    def _load_model(self, record: Any, folder: Path) -> Any:
+    def _load_model(self, record: Any, folder: Path, progress: Progress) -> Any:
         from saecircuits.runs.loading_again import ModelWords
         from saecircuits.splicing import require_same_model
         from saecircuits.tasks.prepending import prepend_of
@@ -113,6 +112,7 @@ class RunSource:
                 insist=True,
                 device=self.device,
                 dtype=self.dtype or own.dtype,
+                progress=progress,
             )
             require_same_model(spliced, known, what="circuit")
             # Before it was recorded, the token that the libraries below call BOS was prepended.

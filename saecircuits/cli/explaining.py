@@ -187,7 +187,7 @@ def expand(
 
         check_choices(operator, by)
         progress("loading", 0.0)
-        spliced = source.load()
+        spliced = source.load(progress)
         asked: dict[str, Any] = {
             "by": by,
             "corrupted": corrupted,
@@ -224,7 +224,9 @@ def attention(
     from saecircuits.heads.terms import check_basis
 
     check_basis(by)
-    spliced = source.load()
+    with shown_progress(as_json) as progress:
+        progress("loading", 0.0)
+        spliced = source.load(progress)
     asked = Question(query, key, by, top=None if as_json else _PAIRS_SHOWN)
     found = scores_of_head(spliced, prompt, layer, head, asked)
     if as_json:

@@ -1,6 +1,7 @@
 """Commands that say what is there: models, dictionaries and tasks."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -8,20 +9,28 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from saecircuits.cli.options import AsJson
-from saecircuits.cli.showing import OUT, print_json
+from saecircuits.cli.showing import OUT, print_json, say
 from saecircuits.errors import InputError
 
 
 def models(as_json: AsJson = False) -> None:
-    """List the shipped models, their dictionaries and how good these are."""
+    """List the models known by name, their dictionaries and how good these are."""
     from saecircuits.splicing.loading import read_manifest
+    from saecircuits.splicing.packaged import PACKAGED, is_at_hand
     from saecircuits.splicing.shipped import model_names, not_shipped
 
     manifests = {name: read_manifest(name) for name in model_names()}
     if not manifests:
         raise not_shipped("there is nothing to list")
+    packages = {
+        name: {**asdict(model), "install": None if is_at_hand(model) else model.install}
+        for name, model in PACKAGED.items()
+    }
     if as_json:
-        print_json(manifests)
+        bare = {name: {"package": about} for name, about in packages.items()}
+        print_json(
+            {name: {**bare.get(name, {}), **manifests.get(name, {})} for name in bare | manifests}
+        )
         return
     for name, manifest in manifests.items():
         OUT.print(Text.assemble((name, "bold"), f": {manifest.get('description', '')}"))
@@ -38,6 +47,14 @@ def models(as_json: AsJson = False) -> None:
                 f"{entry['dead_share']:.1%}",
             )
         OUT.print(table)
+    for name, about in packages.items():
+        bare = "" if name in manifests else "; no dictionaries: name some by --dictionaries"
+        say(
+            f"{name}: {about['description']}, {about['licence']}, in the package "
+            f"{about['project']} {about['version']}{bare}"
+        )
+        if about["install"] is not None:
+            say(f"  not installed: {about['install']}")
 
 
 def dictionaries(

@@ -2,16 +2,17 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 from saecircuits.errors import inert
+from saecircuits.progress import Progress
+from saecircuits.progress import shown_progress as bar_of_stages
 
 
 class _Plain(Console):
@@ -42,23 +43,9 @@ def say(line: str) -> None:
     OUT.print(line, soft_wrap=True)
 
 
-@contextmanager
-def shown_progress(is_quiet: bool) -> Iterator[Callable[[str, float], None]]:
+def shown_progress(is_quiet: bool) -> AbstractContextManager[Progress]:
     """A bar on the error stream that shows the current stage; nothing where a program reads."""
-    with Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=NOTES,
-        transient=True,
-        disable=is_quiet or not NOTES.is_terminal,
-    ) as bar:
-        shown = bar.add_task("starting", total=None)
-
-        def show(stage: str, share: float) -> None:
-            bar.update(shown, description=stage, completed=share, total=1.0 if share > 0 else None)
-
-        yield show
+    return bar_of_stages(NOTES, is_quiet=is_quiet)
 
 
 def print_json(value: Any) -> None:

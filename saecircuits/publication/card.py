@@ -62,6 +62,7 @@ _TOLD_APART: Final = (
     "dictionaries_from",
     "revisions",
     "stated",
+    "stored_in",
     "insisted",
     "trained_with",
     "prepended",
@@ -297,11 +298,13 @@ def _made(
 def _sources(record: CircuitRecord) -> list[tuple[str, str]]:
     """Digests and versions, one to a row."""
     known = record.provenance
-    origin = known.get("dictionaries_from", {})
+    origin, stored = known.get("dictionaries_from", {}), known.get("stored_in", {})
     rows = [
         (
             literal(f"dictionary {hook}"),
-            code(str(digest)) + (f", {code(origin[hook])}" if hook in origin else ""),
+            code(str(digest))
+            + (f", {code(origin[hook])}" if hook in origin else "")
+            + (f", stored in {literal(stored[hook])}" if hook in stored else ""),
         )
         for hook, digest in sorted(
             known.get("dictionaries", {}).items(), key=lambda item: make_site(item[0], item[:1])

@@ -1,29 +1,32 @@
 """Models in GGUF files (llama.cpp's format): converted once, then loaded like any folder.
 
 transformers reads the families that it knows, and unpacks quantised weights to plain numbers. That
-takes a minute or more, so the result is kept in the user's cache, under the file's SHA-256. The
-converted model counts as quantised, which refuses to be saved; so its weights are put into a model
-built anew from the same configuration without that mark.
+takes a while, so the result is kept in the user's cache (`splicing.kept`), under the file's
+SHA-256. The converted model counts as quantised, which refuses to be saved; so its weights are put
+into a model built anew from the same configuration without that mark.
 """
 
-import os
-import shutil
+from contextlib import ExitStack
 from copy import deepcopy
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Final
 
 import torch
 
 from saecircuits.errors import MissingExtraError, ModelError
-from saecircuits.splicing.booting import refused
+from saecircuits.progress import Progress, shown_progress
+from saecircuits.splicing.booting import quiet, refused
+from saecircuits.splicing.gguf_reading import header_read_once
+from saecircuits.splicing.kept import cache, check_room, is_whole, kept
 from saecircuits.splicing.manifests import sha256_of
 
 SUFFIX: Final = ".gguf"
 _MAGIC: Final = b"GGUF"
-# What a converted folder has to hold; it is renamed to its place when all of it is there.
-_WHOLE: Final = ("config.json", "tokenizer_config.json")
+_STAGE: Final = "converting"
+# Shares of the time that are over, of SmolLM2-135M with its 49,152 words.
+_HEADER, _TENSORS, _WORDS = 0.65, 0.8, 0.95
 
 
 def is_gguf(name: str | Path) -> bool:
@@ -31,37 +34,31 @@ def is_gguf(name: str | Path) -> bool:
     return str(name).endswith(SUFFIX)
 
 
-def converted(file: str | Path) -> Path:
+def conversion_of(sha256: str) -> Path:
+    """Where the conversion of the GGUF file with this SHA-256 is kept, once it is made."""
+    return cache("gguf") / sha256
+
+
+def is_converted(sha256: str) -> bool:
+    """Whether the GGUF file with this SHA-256 was converted, and the conversion is unchanged."""
+    return is_whole(conversion_of(sha256))
+
+
+def converted(file: str | Path, progress: Progress | None = None) -> Path:
     """The folder, in Hugging Face's format and float32, of the model in a GGUF file.
+
+    Args:
+        progress: called with a stage's name and the share done, where there is something to do; a
+            bar on the terminal if None.
 
     Raises:
         MissingExtraError: the package `gguf` is not installed.
-        ModelError: no such file, no GGUF file, or a family that transformers does not read.
+        ModelError: no such file, no GGUF file, or a family that transformers does not read; a
+            cache that cannot be written, or has no room for the model.
     """
     path = Path(file).resolve()
     _check_is_gguf(path)
-    if find_spec("gguf") is None:
-        raise MissingExtraError("a model in a GGUF file", "gguf", "gguf")
-    place = _cache() / sha256_of(path)
-    if all((place / name).is_file() for name in _WHOLE):
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(mkdtemp(prefix=".converting-", dir=place.parent))
-    try:
-        with refused(
-            f"the model in {path.name} cannot be converted",
-            "; transformers reads the GGUF files of Llama, Mistral, Qwen, Gemma and some others",
-        ):
-            _convert(path, made)
-        try:
-            made.rename(place)
-        except OSError:
-            # Another process was faster: what it made is the same.
-            if not place.is_dir():
-                raise
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return place
+    return kept(conversion_of(sha256_of(path)), partial(_convert, path, progress))
 
 
 def _check_is_gguf(path: Path) -> None:
@@ -76,17 +73,40 @@ def _check_is_gguf(path: Path) -> None:
         raise ModelError(f"{path} is no GGUF file: it begins with {magic!r}, not {_MAGIC!r}")
 
 
-def _cache() -> Path:
-    """Where converted models are kept: `SAECIRCUITS_CACHE`, or the system's place for caches."""
-    given = os.environ.get("SAECIRCUITS_CACHE")
-    if given:
-        return Path(given) / "gguf"
-    from platformdirs import user_cache_path
+def _convert(path: Path, progress: Progress | None, folder: Path) -> None:
+    if find_spec("gguf") is None:
+        raise MissingExtraError("a model in a GGUF file", "gguf", "gguf")
+    with ExitStack() as stack:
+        tell = partial(
+            stack.enter_context(shown_progress()) if progress is None else progress, _STAGE
+        )
+        tell(0.0)
+        stack.enter_context(quiet())
+        stack.enter_context(
+            header_read_once(lambda share: tell(_HEADER + share * (_TENSORS - _HEADER)))
+        )
+        with refused(
+            f"the model in {path.name} cannot be converted",
+            "; transformers reads the GGUF files of Llama, Mistral, Qwen, Gemma and some others",
+        ):
+            import gguf
 
-    return user_cache_path("saecircuits") / "gguf"
+            numbers = sum(int(one.n_elements) for one in gguf.GGUFReader(str(path)).tensors)
+            check_room(folder, numbers * torch.float32.itemsize)
+            model = _model_in(path)
+            tell(_TENSORS)
+            tokenizer = _tokenizer_in(path)
+        tell(_WORDS)
+        with refused(
+            f"the model in {path.name} cannot be written to the cache",
+            "; SAECIRCUITS_CACHE names another place for it",
+        ):
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        tell(1.0)
 
 
-def _convert(path: Path, folder: Path) -> None:
+def _model_in(path: Path) -> Any:
     import transformers
 
     settings: dict[str, Any] = {"gguf_file": path.name, "dtype": torch.float32}
@@ -100,6 +120,10 @@ def _convert(path: Path, folder: Path) -> None:
         plain = type(read)(config)
     plain.load_state_dict(read.state_dict(), strict=True, assign=True)
     plain.tie_weights()
-    plain.save_pretrained(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    tokenizer.save_pretrained(folder)
+    return plain
+
+
+def _tokenizer_in(path: Path) -> Any:
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)

@@ -1,15 +1,16 @@
 """Models by name: shipped, from a folder or a file, or from a hub, with dictionaries from anywhere.
 
-Two words say what is loaded: the model (a shipped name, a folder, a GGUF file, or a hub's name),
-and its dictionaries (`splicing.dictionary_sources`). Shipped models, and folders with a manifest,
-bring dictionaries of their own: such a folder holds `manifest.json`, `model/` (Hugging Face format
-with its tokenizer), and dictionaries in sae_lens's format. The manifest names each dictionary's
-hook, the sites spliced by default, and the SHA-256 of every file, which is checked before anything
-is loaded.
+Two words say what is loaded: the model (a shipped name, one of a package, a folder, a GGUF file, or
+a hub's name), and its dictionaries (`splicing.dictionary_sources`). Shipped models, and folders
+with a manifest, bring dictionaries of their own: such a folder holds `manifest.json`, `model/`
+(Hugging Face format with its tokenizer), and dictionaries in sae_lens's format. The manifest names
+each dictionary's hook, the sites spliced by default, and the SHA-256 of every file, which is
+checked before anything is loaded. In place of `model/` it may name a model of a package
+(`packaged`), whose own SHA-256 is checked too.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from saecircuits.errors import (
     cut,
     public_path,
 )
+from saecircuits.progress import Progress
 from saecircuits.splicing import manifests
 from saecircuits.splicing.booting import boot, refused
 from saecircuits.splicing.building import splice
@@ -41,6 +43,7 @@ from saecircuits.splicing.folders import dictionary_at
 from saecircuits.splicing.gguf import converted, is_gguf
 from saecircuits.splicing.layouts.sae_lens import is_sae_lens_folder, load_sae
 from saecircuits.splicing.model import SplicedModel
+from saecircuits.splicing.packaged import PACKAGED, packaged_folder
 from saecircuits.splicing.releases import releases_for
 from saecircuits.splicing.shipped import not_shipped, shipped_folders
 from saecircuits.splicing.sites import is_same_tensor
@@ -69,12 +72,13 @@ def load_model(
     dtype: str | torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     insist: bool = False,
+    progress: Progress | None = None,
 ) -> SplicedModel:
     """A spliced model: shipped (by name), from a folder or GGUF file, or from a hub.
 
     Args:
-        name_or_folder: `stories`; a folder with a manifest; or, with `dictionaries`, a folder in
-            Hugging Face's format, a GGUF file, or the name of any hub model that
+        name_or_folder: `stories`, `smollm2`; a folder with a manifest; or, with `dictionaries`, a
+            folder in Hugging Face's format, a GGUF file, or the name of any hub model that
             transformer_lens's bridge loads.
         dictionaries: where they come from, `SOURCE` or `SOURCE:IDS`, one or several: a release of
             sae_lens's registry, a folder, or a repository of the hub (`OWNER/NAME`); `FOLDER@HOOK`
@@ -87,13 +91,16 @@ def load_model(
         dtype: of model and dictionaries: float64, float32, bfloat16 or float16, by name or torch's.
         device: where both are put: `cpu`, `cuda`, `cuda:1`, `mps`, ...
         insist: take dictionaries that say they were made for another model.
+        progress: called with a stage's name and the share done, where a GGUF file is converted; a
+            bar on the terminal if None.
 
     Raises:
         InputError: no such device here, or one without that dtype; seen before anything is read.
             Two dictionaries for one place; a model without dictionaries.
         UnknownNameError: no such dtype, model, source, dictionary or site.
-        ModelError: files that are missing or not what the manifest says; a hub out of reach; a
-            checkpoint that lacks weights; a bridge that does not compute what the model computes.
+        ModelError: files that are missing or not what the manifest says; a package that is not
+            installed; a hub out of reach; a checkpoint that lacks weights; a bridge that does not
+            compute what the model computes.
         DictionaryError: a dictionary made for another model, or of another width.
     """
     where, kind = read_place(device, dtype)
@@ -101,7 +108,7 @@ def load_model(
         raise InputError("sites is empty; name at least one, or leave it out")
     # What can be refused by names alone is, before anything large is read.
     offers = None if dictionaries is None else asked_for(dictionaries, sites)
-    place = _find(name_or_folder, has_dictionaries=offers is not None)
+    place = _find(name_or_folder, has_dictionaries=offers is not None, progress=progress)
     provenance: dict[str, Any] = {"source": public_path(name_or_folder)}
     if offers is None:
         assert place.manifest is not None, "a folder without a manifest is refused without them"
@@ -130,6 +137,7 @@ def load_model(
             if isinstance(one.dictionary, Dictionary)  # SAEs of sae_lens say it to splice()
             for said in made_for_another(one.declared.model, place.name, hook, insist=insist)
         ]
+    provenance["stored_in"] = _narrower(found, torch.promote_types(kind, torch.float32))
     with refused(f"the model in {place.model} cannot be used"):
         return splice(
             bridge,
@@ -151,22 +159,23 @@ class _Place:
     manifest: Mapping[str, Any] | None = None
 
 
-def _find(name_or_folder: str | Path, *, has_dictionaries: bool) -> _Place:
+def _find(
+    name_or_folder: str | Path, *, has_dictionaries: bool, progress: Progress | None
+) -> _Place:
     name = str(name_or_folder)
-    if is_gguf(name):
-        if not has_dictionaries:
-            raise _without_dictionaries(name)
-        return _Place(str(converted(name)), Path(name).stem)
     shipped = shipped_folders()
     folder = shipped.get(name, Path(name))
+    if not has_dictionaries and (is_gguf(name) or (name in PACKAGED and name not in shipped)):
+        raise _without_dictionaries(name)
+    if is_gguf(name):
+        return _Place(str(converted(name, progress)), Path(name).stem)
+    if name in PACKAGED and name not in shipped:
+        return _packaged(name, progress)
     if folder.is_dir():
         # Absolute, because transformer_lens takes a relative "gpt2" for the hub's model.
         folder = folder.resolve()
         if (folder / manifests.NAME).is_file() or not (folder / _CONFIG).is_file():
-            manifest = manifests.read(folder)
-            manifests.check_files(folder, manifest)
-            model = folder / manifest.get("model", "model")
-            return _Place(str(model), manifest["name"], folder, manifest)
+            return _with_manifest(folder, progress)
         if not has_dictionaries:
             raise _without_dictionaries(name)
         return _Place(str(folder), folder.name)
@@ -177,14 +186,31 @@ def _find(name_or_folder: str | Path, *, has_dictionaries: bool) -> _Place:
     return _Place(name, name)
 
 
+def _with_manifest(folder: Path, progress: Progress | None) -> _Place:
+    manifest = manifests.read(folder)
+    manifests.check_files(folder, manifest)
+    if manifest.get("packaged") is not None:
+        found = _packaged(manifest["packaged"], progress)
+        return replace(found, name=manifest["name"], folder=folder, manifest=manifest)
+    model = folder / manifest.get("model", "model")
+    return _Place(str(model), manifest["name"], folder, manifest)
+
+
+def _packaged(name: str, progress: Progress | None) -> _Place:
+    if name not in PACKAGED:
+        raise UnknownNameError("model of a package", name, PACKAGED)
+    return _Place(str(packaged_folder(PACKAGED[name], progress)), name)
+
+
 def _without_dictionaries(name: str) -> ModelError:
     made = releases_for(name)
     known = f"; releases for it: {', '.join(made[:_NAMED])}" if made else ""
     more = f" and {len(made) - _NAMED} more" if len(made) > _NAMED else ""
+    is_ours = name in PACKAGED
+    what = "comes without dictionaries here" if is_ours else "is a model without dictionaries"
     return ModelError(
-        f"{name} is a model without dictionaries; name them too: dictionaries=RELEASE, FOLDER or "
-        f"OWNER/NAME of a hub (--dictionaries), or give splice() a bridge and dictionaries{known}"
-        f"{more}"
+        f"{name} {what}; name them too: dictionaries=RELEASE, FOLDER or OWNER/NAME of a hub "
+        f"(--dictionaries), or give splice() a bridge and dictionaries{known}{more}"
     )
 
 
@@ -215,6 +241,22 @@ def _load_dictionary(path: Path, entry: Mapping[str, Any], manifest: Mapping[str
             f"{entry['writes']!r}; write the manifest anew: saecircuits manifest"
         )
     return found
+
+
+def _narrower(
+    found: Mapping[str, Any] | CrossLayerTranscoder, working: torch.dtype
+) -> dict[str, str]:
+    """The dtype that dictionaries are stored in, by hook, where it is less than what is computed
+    in: they are widened once, when they are spliced in.
+    """
+    if isinstance(found, CrossLayerTranscoder):
+        return {}  # rows are widened as they are read
+    stored = {hook: one.W_enc.dtype for hook, one in found.items()}
+    return {
+        hook: str(dtype).removeprefix("torch.")
+        for hook, dtype in stored.items()
+        if dtype.itemsize < working.itemsize
+    }
 
 
 def _one_each(taken: Sequence[Brought]) -> Mapping[str, Any] | CrossLayerTranscoder:
@@ -248,16 +290,19 @@ def model_folder(name_or_folder: str | Path) -> Path:
 
     Raises:
         UnknownNameError: no shipped model has that name, and it is no folder.
-        ModelError: the same where no models are shipped; it says how to get them.
+        ModelError: the same where no models are shipped; it says how to get them. A model of a
+            package that no dictionaries are shipped for.
     """
     by_name = shipped_folders()
     if str(name_or_folder) in by_name:
         return by_name[str(name_or_folder)]
+    if str(name_or_folder) in PACKAGED:
+        raise _without_dictionaries(str(name_or_folder))
     folder = Path(name_or_folder).resolve()
     if not folder.is_dir():
         if not by_name:
             raise not_shipped(f"{cut(str(name_or_folder), 80)!r} is no folder")
-        raise UnknownNameError("model", str(name_or_folder), by_name)
+        raise UnknownNameError("model", str(name_or_folder), {*by_name, *PACKAGED})
     return folder
 
 

@@ -49,6 +49,7 @@ class Manifest(BaseModel):
     name: Text
     description: str = ""
     model: Inside = "model"
+    packaged: Text | None = None
     default_sites: list[Text]
     dictionaries: list[Entry]
     files: dict[Inside, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]

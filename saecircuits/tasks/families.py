@@ -1,5 +1,6 @@
 """The shipped task families, by name."""
 
+from saecircuits.tasks.english import greater_than, ioi
 from saecircuits.tasks.grammar import (
     agreement,
     agreement_distractor,
@@ -65,6 +66,20 @@ _ALL = (
         "A list of words that is said again goes on as it did before.",
         "Look: ball cup hat fish. ball cup hat -> fish",
         induction,
+    ),
+    Family(
+        "ioi",
+        "Of two people named before, the one who is not giving receives; in plain English.",
+        "When Mary and John arrived at the office, John gave a letter to -> Mary",
+        ioi,
+        words="english",
+    ),
+    Family(
+        "greater_than",
+        "A year in which something ends is later than the year in which it began.",
+        "The war lasted from the year 1732 to the year 17 -> 4, 5",
+        greater_than,
+        words="english",
     ),
 )
 

@@ -20,6 +20,7 @@ from saecircuits.tasks.families import FAMILIES
 from saecircuits.tasks.files import read_pairs
 from saecircuits.tasks.pairs import PromptPair
 from saecircuits.tasks.prompts import Prompts, tokenize
+from saecircuits.tasks.templates import Words
 from saecircuits.tasks.tokens import Reader
 from saecircuits.torch_state import in_own_state
 
@@ -55,9 +56,16 @@ class Task:
         return hashlib.sha256(f"{self.train.digest} {self.test.digest}".encode()).hexdigest()
 
 
-def task_names() -> tuple[str, ...]:
-    """The names of the shipped tasks."""
-    return tuple(FAMILIES)
+def task_names(words: Words | None = None) -> tuple[str, ...]:
+    """The names of the shipped tasks.
+
+    Args:
+        words: only of tasks in these words: `stories`, which every model of language here knows,
+            or `english`, for models of general text; None for all.
+    """
+    return tuple(
+        name for name, family in FAMILIES.items() if words is None or family.words == words
+    )
 
 
 @in_own_state

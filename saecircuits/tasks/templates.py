@@ -1,7 +1,8 @@
 """From templates to prompt pairs: what every task family does with its contrasts.
 
 A family states *contrasts*: two sides that differ in what the family is about, each in named
-pieces with the one answer that is right there and wrong on the other side. `Family.make_pairs`
+pieces, with what is right there and what is wrong: mostly the one answer of the other side.
+`Family.make_pairs`
 
 1. orders all contrasts by a hash of their texts (the seed is part of it);
 2. takes each whose two texts are still unused and that this tokenizer cuts alike: equally many
@@ -15,7 +16,7 @@ Since no text is used twice, the halves share no prompt.
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from saecircuits.errors import TaskError
 from saecircuits.tasks.pairs import PromptPair, Split
@@ -24,6 +25,7 @@ from saecircuits.tasks.tokens import Tokenizer, encode_text
 
 PAIRS_PER_SPLIT = 120
 SEED = 0
+Words: TypeAlias = Literal["stories", "english"]
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,27 @@ class Side:
 
     Attributes:
         pieces: (span name, text) in order; the texts joined are the prompt.
-        answer: what follows this prompt.
+        answer: what follows this prompt, or each of what may.
+        wrong: what would be wrong; empty for what is right on the other side.
     """
 
     pieces: tuple[tuple[str, str], ...]
-    answer: str
+    answer: str | tuple[str, ...]
+    wrong: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """The prompt."""
         return "".join(text for _, text in self.pieces)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What is right, one or several."""
+        return (self.answer,) if isinstance(self.answer, str) else self.answer
+
+    def wrong_beside(self, other: "Side") -> tuple[str, ...]:
+        """What is wrong here, the other side being that one."""
+        return self.wrong or other.answers
 
 
 Contrast: TypeAlias = tuple[Side, Side]
@@ -56,12 +69,15 @@ class Family:
         description: one sentence for reports.
         example: a clean prompt and its answer, for listings.
         contrasts: makes every contrast of the templates, always the same ones.
+        words: `stories`, of children's stories, which models of general text know as well; or
+            `english`, which the shipped model of stories was not taught.
     """
 
     name: str
     description: str
     example: str
     contrasts: Callable[[], Iterable[Contrast]]
+    words: Words = "stories"
 
     def make_pairs(self, tokenizer: Tokenizer) -> tuple[PromptPair, ...]:
         """120 train and 120 test pairs with spans, the same ones for the same tokenizer.
@@ -93,8 +109,8 @@ class Family:
         return PromptPair(
             clean=clean.text,
             corrupted=corrupted.text,
-            answer=(clean.answer,),
-            wrong=(corrupted.answer,),
+            answer=clean.answers,
+            wrong=clean.wrong_beside(corrupted),
             id=f"{self.name}-{split}-{number % PAIRS_PER_SPLIT:03d}",
             split=split,
             clean_spans=spans,
@@ -110,10 +126,21 @@ def _rank(contrast: Contrast) -> bytes:
 
 def _shared_spans(contrast: Contrast, tokenizer: Tokenizer) -> tuple[Span, ...]:
     """The token ranges that both sides have in common; empty if the tokenizer cuts them apart."""
-    first, second = (_spans(side, tokenizer) for side in contrast)
-    answers = [encode_text(side.answer, tokenizer) for side in contrast]
-    fits = first == second and all(len(ids) == 1 for ids in answers) and answers[0] != answers[1]
+    one, other = contrast
+    first, second = _spans(one, tokenizer), _spans(other, tokenizer)
+    fits = first == second and all(
+        _is_told_apart(side.answers, side.wrong_beside(beside), tokenizer)
+        for side, beside in ((one, other), (other, one))
+    )
     return first if fits else ()
+
+
+def _is_told_apart(answers: Iterable[str], wrong: Iterable[str], tokenizer: Tokenizer) -> bool:
+    """Whether all are single tokens, and none is right and wrong."""
+    right, others = (
+        {tuple(encode_text(text, tokenizer)) for text in texts} for texts in (answers, wrong)
+    )
+    return all(len(ids) == 1 for ids in right | others) and not right & others
 
 
 def _spans(side: Side, tokenizer: Tokenizer) -> tuple[Span, ...]:

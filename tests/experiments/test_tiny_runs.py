@@ -30,6 +30,8 @@ from experiments.real_width import run as real_width
 from experiments.redundancy import run as redundancy
 from experiments.selection import run as selection
 from experiments.selection import starts as selection_starts
+from experiments.solved import front
+from experiments.solved import run as solved
 from experiments.thresholds import run as thresholds
 from experiments.transfer import run as transfer
 from saecircuits.splicing.loading import load_model, read_manifest
@@ -58,6 +60,28 @@ def test_circuits(tmp_path: Path) -> None:
     assert row["task"] == "agreement"
     assert row["100 nodes"] <= row["300 nodes"] + 0.05
     assert "| agreement |" in (tmp_path / "circuits.md").read_text(encoding="utf-8")
+
+
+def test_solved(tmp_path: Path) -> None:
+    asked = ["--model", "stories", "--limit", "6", "--out", str(tmp_path)]
+    solved.main([*asked, "--tasks", "agreement", "ioi", "--prepend", "none"])
+    known, untaught = pd.read_csv(tmp_path / "solved.csv").to_dict("records")
+    assert known["in front"] == "nothing" and known["pairs"] == 12
+    assert known["right, test"] == 1.0 and known["done"] == "yes"
+    assert known["logit difference"] > 0 > known["of the corrupted prompt"]
+    assert untaught["done"] == "failed"
+    solved.main(["--model", "induction", "--tasks", "agreement", "--out", str(tmp_path)])
+    (refused,) = pd.read_csv(tmp_path / "solved.csv")["done"]
+    assert refused.startswith("not read: task 'agreement': 0 usable pairs with this tokenizer")
+
+
+def test_what_stands_in_front(tmp_path: Path) -> None:
+    asked = ["--model", "stories", "--tasks", "agreement", "--prepend", "bos", "none"]
+    front.main([*asked, "--limit", "4", "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "front.csv")
+    assert table["in front"].tolist() == ["'<|endoftext|>'", "nothing"]
+    assert (table["agreement"] > 0).all()
+    assert (table["stream at position 0 / elsewhere"] > 0).all()
 
 
 @pytest.mark.slow

@@ -1,19 +1,20 @@
 """Models in GGUF files: converted once, and the model that was written."""
 
+import shutil
 from pathlib import Path
 
 import gguf
-import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
+from transformers import modeling_gguf_pytorch_utils as their_reader
 
 from saecircuits.errors import InputError, MissingExtraError, ModelError
 from saecircuits.splicing import gguf as reading
+from saecircuits.splicing.gguf import converted
 from saecircuits.splicing.loading import load_model
+from tests.gguf_file import small_llama, write_gguf
 from tests.hub_cache import small_sae
-
-LAYERS, HEADS, KEY_HEADS, D_HEAD, D_MODEL, D_MLP, WORDS = 2, 4, 2, 4, 16, 24, 31
 
 
 @pytest.fixture(autouse=True)
@@ -29,68 +30,11 @@ def saes(tmp_path: Path) -> Path:
     return tmp_path / "saes"
 
 
-def _llama() -> LlamaForCausalLM:
-    torch.manual_seed(4)
-    config = LlamaConfig(
-        vocab_size=WORDS, hidden_size=D_MODEL, intermediate_size=D_MLP, num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS, num_key_value_heads=KEY_HEADS, head_dim=D_HEAD,
-        max_position_embeddings=29, initializer_range=0.3, tie_word_embeddings=False,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
-
-
-def _interleaved(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows of a head in llama.cpp's order, where the two halves of a rotary pair are neighbours."""
-    return weight.unflatten(0, (heads, 2, D_HEAD // 2)).transpose(1, 2).flatten(0, 2)
-
-
-def _write(path: Path, model: LlamaForCausalLM) -> None:
-    """The model as llama.cpp's format has it: names, order of rows, and a tokenizer of bytes."""
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(LAYERS)
-    writer.add_context_length(29)
-    writer.add_embedding_length(D_MODEL)
-    writer.add_feed_forward_length(D_MLP)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KEY_HEADS)
-    writer.add_key_length(D_HEAD)
-    writer.add_rope_dimension_count(D_HEAD)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_vocab_size(WORDS)
-    words = ["<s>", *(chr(ord("a") + number) for number in range(26)), "ab", "cd", "ef", "gh"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(words)
-    writer.add_token_types([gguf.TokenType.CONTROL, *[gguf.TokenType.NORMAL] * (WORDS - 1)])
-    writer.add_token_merges(["a b", "c d", "e f", "g h"])
-    writer.add_bos_token_id(0)
-    writer.add_eos_token_id(0)
-    names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-    parts = {
-        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
-        "post_attention_layernorm": "ffn_norm",
-    }  # fmt: skip
-    for layer in range(LAYERS):
-        for ours, theirs in parts.items():
-            names[f"model.layers.{layer}.{ours}"] = f"blk.{layer}.{theirs}"
-    for name, weight in model.state_dict().items():
-        stem = name.removesuffix(".weight")
-        for part, heads in (("q_proj", HEADS), ("k_proj", KEY_HEADS)):
-            if stem.endswith(part):
-                weight = _interleaved(weight, heads)
-        writer.add_tensor(f"{names[stem]}.weight", weight.float().numpy().astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 def test_the_model_of_the_file_is_loaded_and_converted_once(
     tmp_path: Path, saes: Path, cache: Path
 ) -> None:
-    written = _llama()
-    _write(tmp_path / "small.gguf", written)
+    written = small_llama()
+    write_gguf(tmp_path / "small.gguf", written)
     model = load_model(tmp_path / "small.gguf", dictionaries=saes)
     assert model.name == "small"
     tokens = torch.arange(1, 8)[None]
@@ -121,7 +65,7 @@ def test_what_is_no_gguf_file_is_refused(
 
 
 def test_a_truncated_file_leaves_nothing_behind(tmp_path: Path, saes: Path, cache: Path) -> None:
-    _write(tmp_path / "small.gguf", _llama())
+    write_gguf(tmp_path / "small.gguf", small_llama())
     whole = (tmp_path / "small.gguf").read_bytes()
     (tmp_path / "small.gguf").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match=r"small.gguf cannot be converted"):
@@ -148,3 +92,68 @@ def test_the_package_is_named_where_it_is_missing(
     monkeypatch.setattr(reading, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'saecircuits\[gguf\]'"):
         load_model(tmp_path / "small.gguf", dictionaries=saes)
+
+
+def test_progress_goes_up_to_the_whole(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "small.gguf", small_llama())
+    told: list[tuple[str, float]] = []
+    converted(tmp_path / "small.gguf", lambda *stage: told.append(stage))
+    assert {stage for stage, _ in told} == {"converting"}
+    shares = [share for _, share in told]
+    assert shares == sorted(shares) and shares[0] == 0.0 and shares[-1] == 1.0
+    assert len(shares) > 20  # one for each tensor among them
+    told.clear()
+    converted(tmp_path / "small.gguf", lambda *stage: told.append(stage))
+    assert told == []
+
+
+def test_the_header_is_read_once_and_the_reader_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gguf(tmp_path / "small.gguf", small_llama())
+    read: list[Path] = []
+
+    class Counted(gguf.GGUFReader):
+        def __init__(self, path: Path) -> None:
+            read.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Counted)
+    theirs = vars(their_reader)["tqdm"]
+    converted(tmp_path / "small.gguf")
+    assert len(read) == 1
+    assert gguf.GGUFReader is Counted and vars(their_reader)["tqdm"] is theirs
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_unpacked(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_llama()
+    write_gguf(tmp_path / "small.gguf", model)
+    usage = shutil.disk_usage(tmp_path)
+    needed = 4 * sum(value.numel() for value in model.state_dict().values())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed - 1))
+    with pytest.raises(ModelError, match=r"GB left, and 0.00 GB are needed; make room, or set SAE"):
+        converted(tmp_path / "small.gguf")
+    assert not list(cache.iterdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed))
+    assert converted(tmp_path / "small.gguf").is_dir()
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_what_stops_while_it_writes_leaves_nothing(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    write_gguf(tmp_path / "small.gguf", small_llama())
+
+    def stop(self: LlamaForCausalLM, folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"half of it")
+        raise failure
+
+    monkeypatch.setattr(LlamaForCausalLM, "save_pretrained", stop)
+    with pytest.raises((ModelError, KeyboardInterrupt)) as caught:
+        converted(tmp_path / "small.gguf")
+    if isinstance(failure, OSError):
+        assert "cannot be written to the cache (OSError: " in str(caught.value)
+        assert "No space left on device); SAECIRCUITS_CACHE names another" in str(caught.value)
+    assert not list(cache.iterdir())

@@ -18,7 +18,13 @@ BOS = "<|endoftext|>"
 def byte_level_tokenizer(texts: list[str], *, vocabulary: int) -> Any:
     """A byte-level BPE tokenizer like the shipped one, of at most `vocabulary` tokens."""
     core = tokenizers.Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    # Digits one by one, as most models of general text have them.
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
@@ -37,7 +43,7 @@ def tokenizer() -> Tokenizer:
     for family in FAMILIES.values():
         sides = [side for contrast in islice(family.contrasts(), 3000) for side in contrast]
         texts += list({text for side in sides for _, text in side.pieces})
-        texts += [side.answer for side in sides]
+        texts += [answer for side in sides for answer in side.answers]
     texts += ["The quick dog"] * 5
     return byte_level_tokenizer(texts, vocabulary=4000)
 

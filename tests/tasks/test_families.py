@@ -1,11 +1,12 @@
 """Every shipped family keeps what a circuit needs: no overlap, alignment, both directions."""
 
+import re
 from collections import Counter
 
 import pytest
 
 from saecircuits.errors import TaskError
-from saecircuits.tasks import FAMILIES, load_task
+from saecircuits.tasks import FAMILIES, load_task, task_names
 from saecircuits.tasks.tokens import Tokenizer, encode_text
 from tests.tasks.conftest import Reading
 
@@ -26,7 +27,7 @@ def test_answers_are_one_token_and_prompts_align(name: str, tokenizer: Tokenizer
     task = load_task(name, Reading(tokenizer, 64))
     for prompts in (task.train, task.test):
         assert len(prompts) == 120 and prompts.has_spans and prompts.is_aligned
-        assert prompts.answer_mask.shape == prompts.wrong_mask.shape == (120, 1)
+        assert prompts.answer_mask.any(1).all() and prompts.wrong_mask.any(1).all()
         # Every span occurs in every prompt, so nothing is averaged over different prompts.
         for row in prompts.clean_spans:
             assert set(row.tolist()) - {-1} == set(range(len(prompts.span_names)))
@@ -73,6 +74,38 @@ def test_the_first_pairs_are_balanced_too(name: str, tokenizer: Tokenizer) -> No
     assert sum(texts in sides for texts in task.train.texts) == 4
 
 
+def test_one_answer_is_right_and_one_wrong_in_all_but_one(tokenizer: Tokenizer) -> None:
+    for name in FAMILIES:
+        counts = {
+            len(texts)
+            for pair in FAMILIES[name].make_pairs(tokenizer)
+            for texts in (pair.answer, pair.wrong)
+        }
+        assert (counts == {1}) is (name != "greater_than")
+
+
+def test_an_end_is_later_than_its_beginning(tokenizer: Tokenizer) -> None:
+    """Whatever single year follows: the tens decide, of the clean prompt and of what differs."""
+    for pair in FAMILIES["greater_than"].make_pairs(tokenizer):
+        (century, begun), (_, other) = (
+            re.findall(r" (\d\d)(\d)\d ", text)[0] for text in (pair.clean, pair.corrupted)
+        )
+        assert pair.clean.endswith(f" year {century}")
+        assert all(int(ten) > int(begun) for ten in pair.answer)
+        assert all(int(ten) < int(begun) for ten in pair.wrong)
+        # Some of them turn from right to wrong, or from wrong to right, in the other prompt.
+        turned = {ten for ten in pair.answer if ten < other} | {
+            ten for ten in pair.wrong if ten > other
+        }
+        assert turned in ({*pair.answer}, {*pair.wrong})
+
+
+def test_words_of_stories_and_of_plain_english() -> None:
+    stories, english = task_names("stories"), task_names("english")
+    assert {*english} == {"ioi", "greater_than"}
+    assert "pronoun" in stories and task_names() == (*stories, *english)
+
+
 def test_a_tokenizer_that_splits_the_words_is_refused(letters: Tokenizer) -> None:
     with pytest.raises(TaskError) as caught:
         FAMILIES["pronoun"].make_pairs(letters)
@@ -103,6 +136,18 @@ def test_known_prompts() -> None:
             "Look: ball cup hat duck. ball cup hat",
             " fish",
             " duck",
+        ),
+        "ioi": (
+            "When Mary and John arrived at the office, Mary gave a letter to",
+            "When Mary and John arrived at the office, John gave a letter to",
+            " John",
+            " Mary",
+        ),
+        "greater_than": (
+            "The war lasted from the year 1732 to the year 17",
+            "The war lasted from the year 1762 to the year 17",
+            ("4", "5"),
+            ("7", "8", "9"),
         ),
     }
     for name, (clean, corrupted, answer, wrong) in expected.items():
