@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
-from architecture import LanguageModel
+from architecture import LanguageModel, Tap
+from public_model import Model
 from rows import Rows
 from torch import Tensor
 
@@ -16,7 +17,7 @@ class _Enough(Exception):
     """Every wanted site has been seen; the rest of the forward pass would be waste."""
 
 
-def collect(model: LanguageModel, rows: Tensor, sites: list[str]) -> dict[str, Tensor]:
+def collect(model: Model, rows: Tensor, sites: list[str]) -> dict[str, Tensor]:
     """Activations at the sites, all positions but BOS, one row per position."""
     found: dict[str, Tensor] = {}
 
@@ -62,5 +63,18 @@ def splice(replacements: Mapping[str, Replacement]) -> Callable[[str, Tensor], T
             return activation
         replaced = replacements[site](activation[:, 1:])
         return torch.cat([activation[:, :1], replaced], dim=1)
+
+    return tap
+
+
+def collect_with(found: dict[str, Tensor], sites: Sequence[str]) -> Tap:
+    """A tap that keeps the stream at the sites, from the first of them on with a gradient."""
+
+    def tap(site: str, activation: Tensor) -> Tensor:
+        if site in sites:
+            if not activation.requires_grad:
+                activation = activation.detach().requires_grad_()
+            found[site] = activation
+        return activation
 
     return tap

@@ -1,27 +1,55 @@
-"""Joint fine-tuning: dictionaries at all sites spliced in together, errors dropped.
+"""Tuning dictionaries of several sites as one set, for circuits.
 
 Dictionaries trained one at a time each leave a small error; together, the errors add up and the
-model they stand in for no longer does what it did. Here all are tuned at once so that the model
-which runs on their reconstructions predicts what the untouched model predicts.
+model they stand in for no longer does what it did. Here all are tuned at once. What is lowered is a
+sum of four things, each with a price (`Prices`):
+
+- divergence: of the model that runs on the reconstructions, at all sites at once and without their
+  errors, from the untouched model (end-to-end dictionaries, Braun et al. 2024);
+- variance: the share of it that a reconstruction leaves, token by token;
+- effect: the share of first-order effects that goes with errors (`effects.py`);
+- passing: the share of first-order effects of changes that the features' derivatives lose
+  (`effects.py`).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from activations import splice
-from architecture import LanguageModel
 from dictionaries import parameter_of
+from effects import drawn_gradients, share_lost
 from gates import BatchGate
-from rows import ROW, MixedRows
+from public_model import Model
+from rows import ROW, Rows
 from sae_lens import SAE
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+# A feature that was off for so many steps is put where errors are, until so much of a run is over.
+_SILENT_STEPS = 50
+_REVIVED_UNTIL = 0.6
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What each part of the loss counts; sums over sites, but the divergence."""
+
+    divergence: float = 1.0
+    variance: float = 0.3
+    effect: float = 0.0
+    passing: float = 0.0
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether gradients of the untouched model are wanted."""
+        return self.effect > 0 or self.passing > 0
 
 
 @dataclass(frozen=True)
@@ -34,8 +62,9 @@ class JointRecipe:
     active: float = 24
     falling_share: float = 0.4
     rate: float = 8e-4
-    variance_price: float = 0.3
+    prices: Prices = field(default_factory=Prices)
     settled_share: float = 0.15
+    revives: bool = False
     seed: int = 21
     report_every: int = 100
 
@@ -60,28 +89,52 @@ class JointRecipe:
 
 
 class TunedDictionary(nn.Module):
-    """The parameters of one autoencoder while it is tuned with the others."""
+    """The parameters of one autoencoder while it is tuned with the others.
 
-    def __init__(self, sae: SAE, active: float) -> None:
+    They are those of the stream in units of `scale`; a saved dictionary has the stream's own.
+    """
+
+    scale: Tensor
+    silent: Tensor
+
+    def __init__(self, sae: SAE, active: float, scale: float = 1.0) -> None:
         super().__init__()
         norms = sae.W_dec.data.norm(dim=1)
         self.W_enc = nn.Parameter((sae.W_enc.data * norms).contiguous())
-        self.b_enc = nn.Parameter(parameter_of(sae, "b_enc").data * norms)
+        self.b_enc = nn.Parameter(parameter_of(sae, "b_enc").data * norms / scale)
         self.W_dec = nn.Parameter(sae.W_dec.data / norms[:, None])
-        self.b_dec = nn.Parameter(sae.b_dec.data.clone())
-        self.gate = BatchGate(active, (parameter_of(sae, "threshold").data * norms).mean().item())
-        self.unexplained = torch.zeros(())
+        self.b_dec = nn.Parameter(sae.b_dec.data / scale)
+        threshold = (parameter_of(sae, "threshold").data * norms).mean().item() / scale
+        self.gate = BatchGate(active, threshold)
+        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.register_buffer("silent", torch.zeros(len(norms)))
+        self.gradient: Tensor | None = None
+        self.lost: dict[str, Tensor] = {}
+        self.missed: Tensor | None = None
 
     def forward(self, stream: Tensor) -> Tensor:
-        """The reconstruction; what it misses is kept in `unexplained`."""
+        """The reconstruction; what it loses is kept in `lost`."""
+        x = stream.float() / self.scale
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            values = ((stream - self.b_dec) @ self.W_enc).float() + self.b_enc
+            values = ((x - self.b_dec) @ self.W_enc).float() + self.b_enc
             features = self.gate(values)
             written = (features @ self.W_dec).float() + self.b_dec
-        wanted = stream.detach().flatten(0, 1)
-        spread = (wanted - wanted.mean(dim=0)).pow(2).sum()
-        self.unexplained = (written.flatten(0, 1) - wanted).pow(2).sum() / spread
-        return written
+        wanted = x.detach()
+        centred = wanted - wanted.flatten(0, 1).mean(dim=0)
+        error = written - wanted
+        self.lost = {"variance": (error.square().sum(-1) / centred.square().sum(-1)).mean()}
+        self.missed = error.detach()
+        if self.training:
+            on = features.detach() > 0
+            self.silent += 1
+            self.silent[on.flatten(0, 1).any(dim=0)] = 0
+            if self.gradient is not None:
+                self.lost["effect"] = share_lost(self.gradient, error, centred)
+                change = wanted - wanted.roll(1, 0)
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    passed = ((change @ self.W_enc) * on) @ self.W_dec
+                self.lost["passing"] = share_lost(self.gradient, change - passed.float(), change)
+        return (written * self.scale).to(stream.dtype)
 
     @torch.no_grad()
     def normalise(self) -> None:
@@ -89,45 +142,84 @@ class TunedDictionary(nn.Module):
         self.W_dec.data /= self.W_dec.norm(dim=1, keepdim=True).clamp(min=1e-8)
 
     @torch.no_grad()
+    def revive(self, generator: torch.Generator) -> Tensor:
+        """Point features that have long been off at what is missed most; their numbers."""
+        assert self.missed is not None
+        dead = (self.silent > _SILENT_STEPS).nonzero()[:, 0]
+        missed = self.missed.flatten(0, 1)
+        dead = dead[: len(missed) // 4]
+        if len(dead):
+            sizes = missed.square().sum(-1)
+            chosen = missed[torch.multinomial(sizes, len(dead), generator=generator)]
+            directions = chosen / chosen.norm(dim=1, keepdim=True)
+            self.W_dec.data[dead] = -directions
+            self.W_enc.data[:, dead] = -directions.T
+            self.b_enc.data[dead] = 0
+            self.silent[dead] = 0
+        return dead
+
+    @torch.no_grad()
     def write_to(self, sae: SAE) -> None:
-        """Put the tuned parameters into the autoencoder of sae_lens."""
-        for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
-            getattr(sae, name).data = getattr(self, name).data.clone().contiguous()
+        """Put the tuned parameters into the autoencoder of sae_lens; decoder rows have norm 1."""
+        sae.W_enc.data = self.W_enc.data.clone().contiguous()
+        sae.W_dec.data = self.W_dec.data.clone().contiguous()
+        parameter_of(sae, "b_enc").data = self.b_enc.data * self.scale
+        sae.b_dec.data = self.b_dec.data * self.scale
         threshold = parameter_of(sae, "threshold")
-        threshold.data = self.gate.threshold.expand(len(threshold)).clone()
+        threshold.data = (self.gate.threshold * self.scale).expand(len(threshold)).clone()
 
 
-def divergence(
-    model: LanguageModel, reference: Tensor, spliced: Tensor, chunk: int = 512
-) -> Tensor:
+def divergence(model: Model, reference: Tensor, spliced: Tensor, chunk: int = 512) -> Tensor:
     """Mean KL of the spliced model from the untouched one, position 0 left out.
 
-    Both arguments are what the unembedding reads; logits are made a few rows at a time.
+    Both arguments are what the unembedding reads; logits are made a few rows at a time, and made
+    again for the gradient.
     """
-    total = spliced.new_zeros(())
-    pairs = [states[:, 1:].flatten(0, 1).split(chunk) for states in (reference, spliced)]
-    for before, after in zip(*pairs, strict=True):
+
+    def part_of(before: Tensor, after: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             wanted = before @ model.unembedding.T
             got = after @ model.unembedding.T
         wanted, got = F.log_softmax(wanted.float(), -1), F.log_softmax(got.float(), -1)
-        total = total + F.kl_div(got, wanted, reduction="sum", log_target=True)
+        return F.kl_div(got, wanted, reduction="sum", log_target=True)
+
+    total = torch.zeros((), dtype=torch.float32)
+    pairs = [states[:, 1:].flatten(0, 1).split(chunk) for states in (reference, spliced)]
+    for before, after in zip(*pairs, strict=True):
+        part = checkpoint(part_of, before, after, use_reentrant=False)
+        assert isinstance(part, Tensor)
+        total = total + part
     return total / spliced[:, 1:, 0].numel()
 
 
 class JointTraining:
-    """One joint run that writes its state to disk and goes on from there."""
+    """One run that writes its state to disk and goes on from there.
+
+    Args:
+        together: the model runs on the reconstructions; else each dictionary sees the untouched
+            stream, and the price of divergence does not count.
+        scales: of the stream at each site; 1 if None.
+    """
 
     def __init__(
-        self, model: LanguageModel, saes: dict[str, SAE], recipe: JointRecipe, folder: Path
+        self,
+        model: Model,
+        saes: dict[str, SAE],
+        recipe: JointRecipe,
+        folder: Path,
+        *,
+        together: bool = True,
+        scales: dict[str, float] | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.model = model.requires_grad_(False)
         self.saes = saes
         self.recipe = recipe
         self.folder = folder
+        self.together = together
+        scales = scales or dict.fromkeys(saes, 1.0)
         self.tuned = nn.ModuleList(
-            TunedDictionary(sae, recipe.active_first) for sae in saes.values()
+            TunedDictionary(sae, recipe.active_first, scales[site]) for site, sae in saes.items()
         ).train()
         self.optimizer = torch.optim.Adam(self.tuned.parameters(), betas=(0.9, 0.99))
         self.step = 0
@@ -158,42 +250,85 @@ class JointTraining:
             assert isinstance(member, TunedDictionary)
             yield member
 
+    def _losses(self, ids: Tensor) -> Iterator[tuple[float, Tensor]]:
+        """The parts of the loss with their prices."""
+        prices = self.recipe.prices
+        members = dict(zip(self.saes, self._members(), strict=True))
+        generator = torch.Generator().manual_seed(self.recipe.seed + self.step)
+        streams: dict[str, Tensor] = {}
+        if prices.needs_gradients:
+            reference, streams, gradients = drawn_gradients(
+                self.model, ids, list(self.saes), generator
+            )
+            for site, member in members.items():
+                member.gradient = gradients[site][:, 1:]
+        elif self.together:
+            with torch.no_grad():
+                reference = self.model.final(ids, low=True)
+        if self.together:
+            spliced = self.model.final(ids, low=True, tap=splice(members))
+            self.kl = divergence(self.model, reference, spliced)
+            yield prices.divergence, self.kl
+        else:
+            with torch.no_grad():
+                if not streams:
+                    self.model.final(ids, low=True, tap=_keeping(streams, self.saes))
+            for site, member in members.items():
+                member(streams[site][:, 1:])
+        for member in members.values():
+            for name, lost in member.lost.items():
+                yield getattr(prices, name), lost
+
     def _one_step(self, ids: Tensor) -> float:
         self.optimizer.param_groups[0]["lr"] = self.recipe.rate_at(self.step)
         settled = self.step >= (1 - self.recipe.settled_share) * self.recipe.steps
         for member in self._members():
             member.gate.follows = not settled
             member.gate.active = self.recipe.active_at(self.step)
-        with torch.no_grad():
-            reference = self.model.final(ids, low=True)
-        tap = splice(dict(zip(self.saes, self._members(), strict=True)))
-        spliced = self.model.final(ids, low=True, tap=tap)
-        kl = divergence(self.model, reference, spliced)
-        missed = torch.stack([member.unexplained for member in self._members()]).sum()
-        (kl + self.recipe.variance_price * missed).backward()
-        nn.utils.clip_grad_norm_(self.tuned.parameters(), 1.0)
+        self.kl = torch.zeros(())
+        torch.stack([price * part for price, part in self._losses(ids)]).sum().backward()
+        for member in self._members():
+            nn.utils.clip_grad_norm_(member.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         for member in self._members():
             member.normalise()
         self.step += 1
-        return kl.item()
+        if self.recipe.revives and self.step < _REVIVED_UNTIL * self.recipe.steps:
+            self._revive()
+        return self.kl.item()
+
+    def _revive(self) -> None:
+        if self.step % _SILENT_STEPS:
+            return
+        generator = torch.Generator().manual_seed(self.step)
+        for member in self._members():
+            dead = member.revive(generator)
+            for name, axis in (("W_enc", 1), ("b_enc", 0), ("W_dec", 0)):
+                state = self.optimizer.state[getattr(member, name)]
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    state[moment].index_fill_(axis, dead, 0.0)
 
     def _report(self, kl: float, started: float) -> None:
-        entry = {
+        members = list(self._members())
+        entry: dict[str, object] = {
             "step": self.step,
             "tokens": self.step * self.recipe.batch_rows * ROW,
             "seconds": round(time.monotonic() - started),
             "kl": round(kl, 4),
-            "unexplained": [round(m.unexplained.item(), 4) for m in self._members()],
-            "l0": [round(m.gate.passed, 1) for m in self._members()],
+            **{
+                name: [round(member.lost[name].item(), 4) for member in members]
+                for name in members[0].lost
+            },
+            "l0": [round(member.gate.passed, 1) for member in members],
+            "silent": [int((member.silent > _SILENT_STEPS).sum()) for member in members],
         }
         with (self.folder / "joint.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         print(json.dumps(entry), flush=True)
 
-    def run(self, rows: MixedRows) -> dict[str, SAE]:
-        """Tune to the end of the recipe and return the autoencoders."""
+    def run(self, rows: Rows, until: Callable[[], bool] = lambda: False) -> dict[str, SAE] | None:
+        """Tune to the end of the recipe; the autoencoders, or None if stopped before by `until`."""
         started = time.monotonic()
         recent: list[float] = []
         while self.step < self.recipe.steps:
@@ -202,6 +337,17 @@ class JointTraining:
                 self._save()
                 self._report(sum(recent) / len(recent), started)
                 recent = []
+                if self.step < self.recipe.steps and until():
+                    return None
         for member, sae in zip(self._members(), self.saes.values(), strict=True):
             member.write_to(sae)
         return self.saes
+
+
+def _keeping(streams: dict[str, Tensor], sites: dict[str, SAE]) -> Callable[[str, Tensor], Tensor]:
+    def tap(site: str, activation: Tensor) -> Tensor:
+        if site in sites:
+            streams[site] = activation
+        return activation
+
+    return tap

@@ -145,7 +145,9 @@ class Pretraining:
         for number, recipe in enumerate(self.recipes.joint):
             folder = self.work / f"joint_{number + 1}"
             rows = self._rows(JOINT_SEED + number, self.recipes.joint_generated_share)
-            saes = JointTraining(self.model, saes, recipe, folder).run(rows)
+            found = JointTraining(self.model, saes, recipe, folder).run(rows)
+            assert found is not None, "nothing stops a run before its end here"
+            saes = found
         for site, folder in folders.items():
             saes[site].save_model(folder)
 
