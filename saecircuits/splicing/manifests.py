@@ -2,7 +2,8 @@
 
 `manifest.json` holds the model's `name`, where its files lie (`model`), the sites spliced by
 default, the dictionaries (where each lies, its kind, and the hooks that it reads and writes), and
-the SHA-256 of every file.
+the SHA-256 of every file. Of a folder of dictionaries alone, `packaged` names a model whose weights
+come in a package (`splicing.packaged`) in place of `model`.
 """
 
 import hashlib
