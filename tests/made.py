@@ -78,10 +78,22 @@ def made_circuit(
         settings=AttributionSettings(),
         selection={"by": "effect", "nodes": n_nodes},
         summary={"metric_clean": 3.25, "metric_baseline": -1.5, "edge_nodes": n_nodes,
-                 "edge_nodes_share_of_effect": 0.875, "places": []},
+                 "edge_nodes_share_of_effect": 0.875, "scores": SCORES, "places": []},
         provenance={"model": "made", "model_digest": DIGEST, "dtype": "float32",
                     "dictionaries": {"blocks.0.hook_mlp_out": DIGEST}, "prompts": DIGEST},
     )  # fmt: skip
+
+
+# Of a made graph: what goes by features works against the metric.
+SCORES = {
+    "replacement": 0.5625,
+    "replacement_low": 0.5,
+    "replacement_high": 0.625,
+    "completeness": 0.875,
+    "tokens": 8.0,
+    "by_features": -2.0,
+    "features_share": -0.25,
+}
 
 
 def fitted(circuit: Circuit) -> Circuit:

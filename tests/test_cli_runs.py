@@ -15,6 +15,7 @@ import saecircuits as sc
 from saecircuits.features.dashboard_making import describe_features
 from saecircuits.features.texts import generated_contexts
 from saecircuits.publication.publish import publish
+from saecircuits.runs.phrases import SCORES_NOTE
 from saecircuits.runs.writing import circuit_digest
 from tests.model_folder import write_model_folder, write_task
 from tests.test_cli import SMALL, call, check_one_line
@@ -90,6 +91,28 @@ def test_a_command_takes_model_sites_and_task_from_the_run(
     if name == "validate":
         stored = json.loads((place / "run" / "validation.json").read_text())
         assert printed["faithfulness"] == pytest.approx(stored["faithfulness"], abs=1e-6)
+
+
+def test_the_graph_s_scores_are_printed(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    scores = json.loads((place / "run" / "circuit.json").read_text())["summary"]["scores"]
+    assert call(monkeypatch, "validate", "run") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for row in (
+        f"replacement score (of influence) \u2502 {scores['replacement']:.3f}",
+        f"completeness score (of inputs) \u2502 {scores['completeness']:.3f}",
+        f"linear effect by features alone \u2502 {scores['features_share']:.3f}",
+    ):
+        assert row in said
+    assert SCORES_NOTE in said
+    asked = ["attribute", "words.jsonl", "--model", "tiny", "--max-nodes", "9", "--overwrite"]
+    assert call(monkeypatch, *asked, "--out", "scored") == 0
+    assert "linear effect by features alone: " in capsys.readouterr().out
+    assert call(monkeypatch, *asked, "--out", "scored", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["scores"]
+    assert found["tokens"] and 0 <= found["replacement"] <= 1
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -78,6 +78,15 @@ function sureness(circuit: Circuit): HTMLElement {
       `${of} (${pruning.errors} of ${pruning.members} nodes); ${plain(report.faithfulness_without_errors)} without`,
     );
   }
+  const { scores } = circuit.data;
+  if (scores) {
+    const [part, whole] = [scores.by_features, scores.tokens];
+    row(
+      "By features",
+      scores.features_share === null ? "not defined" : percent(scores.features_share),
+      `of the tokens' linear effect, through no error node${part === null || whole === null ? "" : `: ${signed(part)} of ${signed(whole)}`}; by size ${plain(scores.replacement)} (replacement score), of nodes' inputs ${plain(scores.completeness)} (completeness score)`,
+    );
+  }
   const calibration = report?.calibration ?? null;
   row(
     "Calibration",
@@ -90,6 +99,7 @@ function sureness(circuit: Circuit): HTMLElement {
     `nodes${pruning.node_share === null ? "" : `, ${percent(pruning.node_share)} of the summed |effect|`}; ${count(pruning.edges)}${pruning.graph_edges === null ? "" : ` of ${count(pruning.graph_edges)}`} edges${pruning.edge_share === null ? "" : `, ${percent(pruning.edge_share)}`}`,
   );
   box.append(list);
+  if (scores && report) box.append(h("p", { class: "note" }, scores.note));
   return box;
 }
 

@@ -67,6 +67,8 @@ function comparison(a: Circuit, b: Circuit): HTMLElement[] {
       {},
       row("Faithfulness", ({ report }) => (report ? `${plain(report.faithfulness)} (${plain(report.faithfulness_low)} to ${plain(report.faithfulness_high)})` : "not measured")),
       row("Share that goes with error nodes", ({ report }) => (report && report.error_share === null ? "not defined" : percent(report?.error_share ?? null))),
+      row("Replacement score", ({ scores }) => plain(scores?.replacement ?? null)),
+      row("Linear effect by features alone", ({ scores }) => percent(scores?.features_share ?? null)),
       row("Nodes", ({ pruning }) => count(pruning.members)),
       row("Edges", ({ edges }) => count(edges.source.length)),
       row("Estimator", ({ settings }) => String(settings.estimator ?? "").replaceAll("_", " ")),

@@ -8,6 +8,7 @@
  *     task: what was asked; None for a graph of prompts without a named task.
  *     metric_clean, metric_baseline: on the training prompts, in logits.
  *     edge_notes: figures about how the edges were computed; as in `AttributionGraph.summary`.
+ *     scores: of the graph that the circuit was chosen from; None where they were not measured.
  *     limits: what the circuit does not show, in sentences.
  *     fit: of every dictionary, in forward order; empty for a run in which it was not measured.
  *     looks: why the heads that carry the strongest edges look where they look; empty where the
@@ -34,6 +35,7 @@ export interface PageData {
     [k: string]: number | null;
   };
   pruning: Pruning;
+  scores: PageScores | null;
   limits: string[];
   fit: PageFit[];
   rows: PageRow[];
@@ -105,6 +107,23 @@ export interface Pruning {
   edges: number;
   graph_edges: number | null;
   edge_share: number | null;
+}
+/**
+ * What goes by features and what by errors; `note` says how that is no share of ablation.
+ */
+export interface PageScores {
+  replacement: number | null;
+  replacement_low: number | null;
+  replacement_high: number | null;
+  completeness: number | null;
+  completeness_low: number | null;
+  completeness_high: number | null;
+  tokens: number | null;
+  by_features: number | null;
+  features_share: number | null;
+  features_share_low: number | null;
+  features_share_high: number | null;
+  note: string;
 }
 /**
  * How well one dictionary describes the model on a few training prompts; as `nodes.fit.Fit`.

@@ -39,6 +39,7 @@ from saecircuits.cli.showing import (
     print_report,
     print_run,
     print_table,
+    run_as_json,
     say,
     shown_progress,
 )
@@ -117,7 +118,7 @@ def discover(
             progress=progress,
         )
     if as_json:
-        print_json({"folder": str(run.folder), **run.report.to_json()})
+        print_json(run_as_json(run))
     else:
         print_run(run, title=f"{asked.name} in {spliced.name}")
         say(f"\nThe circuit: {run.folder / 'report.html'}, its card: README.md")
@@ -145,6 +146,7 @@ def attribute(
             check_new_file(all_edges, is_replaced=False)
         import saecircuits as sc
         from saecircuits.runs.opening import nothing_left_behind, open_folder
+        from saecircuits.runs.phrases import score_rows
         from saecircuits.runs.records import describe_task
         from saecircuits.runs.writing import write_graph
 
@@ -169,6 +171,8 @@ def attribute(
     else:
         print_fit(graph.summary["fit"])
         print_table("Strongest nodes", graph.nodes.head(15), ["node", "token", "effect"])
+        for name, value in score_rows(graph.summary):
+            say(f"{name}: {value}")
         print_front(graph)
         say(f"\n{len(graph.nodes)} nodes and {len(graph.edges)} edges in {folder}")
 

@@ -64,6 +64,8 @@ def print_front(about: Any) -> None:
 
 
 def print_report(report: Any, *, title: str, about: Any) -> None:
+    from saecircuits.runs.phrases import SCORES_NOTE, score_rows
+
     table = Table(title=title, show_header=False)
     interval = f"[{report.faithfulness_low:.3f}, {report.faithfulness_high:.3f}]"
     rows = [
@@ -77,6 +79,7 @@ def print_report(report: Any, *, title: str, about: Any) -> None:
             "share carried by error nodes",
             "not defined" if report.error_share is None else f"{report.error_share:.1%}",
         ),
+        *(scores := score_rows(about.summary)),
         ("completeness: faithfulness of the rest", f"{report.completeness:.3f}"),
         (f"{report.random['count']} random circuits, median", f"{report.random['median']:.3f}"),
     ]
@@ -96,9 +99,20 @@ def print_report(report: Any, *, title: str, about: Any) -> None:
     for name, value in rows:
         table.add_row(name, value)
     OUT.print(table)
+    if scores:
+        OUT.print(SCORES_NOTE)
     for warning in (report.calibration or {}).get("warnings", ()):
         OUT.print(warning["text"])
     print_front(about)
+
+
+def run_as_json(run: Any) -> dict[str, Any]:
+    """A run's folder, the figures of its validation, and the scores of its graph."""
+    return {
+        "folder": str(run.folder),
+        **run.report.to_json(),
+        "scores": run.graph.summary.get("scores"),
+    }
 
 
 def print_run(run: Any, *, title: str) -> None:

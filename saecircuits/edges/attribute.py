@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saecircuits.edges.collecting import EdgeTables
 from saecircuits.edges.edge_stage import EdgeJob, edge_stage, engine_for
 from saecircuits.edges.graph import AttributionGraph, metric_row, node_table
+from saecircuits.edges.graph_scores import SCORES, graph_scores
 from saecircuits.edges.memory import plan_memory, targets_at_once
-from saecircuits.edges.node_stage import node_stage
+from saecircuits.edges.node_stage import NodeStage, node_stage
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.edges.streaming import EdgeFile
 from saecircuits.edges.thresholds import longest_unit
@@ -99,12 +101,9 @@ def attribute(
     job = EdgeJob(kept, targets, found.gradients, engine, at_once)
     with nullcontext() if all_edges is None else EdgeFile(all_edges) as file:
         edges = edge_stage(experiment, settings, job, file=file, progress=progress)
-    nodes = node_table(experiment.model, units, found.effects, seed=settings.seed)
-    nodes["left_out"] = nodes["effect"] - nodes["node"].map(edges.out)
     ends = experiment.ends
-    sink = metric_row(experiment.model, units, ends, seed=settings.seed)
     return AttributionGraph(
-        nodes=pd.concat([sink, nodes], ignore_index=True),
+        nodes=_nodes(experiment, found.effects, edges, seed=settings.seed),
         edges=edges.edges,
         edge_parts=edges.parts,
         settings=settings,
@@ -117,12 +116,33 @@ def attribute(
             "edge_nodes_share_of_effect": _share(found.effects, kept),
             "edges_computed": edges.computed,
             "edges_kept_share_of_effect": edges.kept_share,
+            SCORES: _scores(found, edges, ends, kept, seed=settings.seed),
             "places": found.places,
             "fit": fit,
         },
         provenance=experiment.provenance,
         experiment=experiment,
     )
+
+
+def _nodes(
+    experiment: Experiment, effects: NodeEffects, edges: EdgeTables, *, seed: int
+) -> pd.DataFrame:
+    """The metric's row, and those of all other nodes, with what edges leave out of their effect."""
+    model, units = experiment.model, experiment.units
+    nodes = node_table(model, units, effects, seed=seed)
+    nodes["left_out"] = nodes["effect"] - nodes["node"].map(edges.out)
+    metric = metric_row(model, units, experiment.ends, seed=seed)
+    return pd.concat([metric, nodes], ignore_index=True)
+
+
+def _scores(
+    found: NodeStage, edges: EdgeTables, ends: np.ndarray, kept: Sequence[Spot], *, seed: int
+) -> dict[str, float | None]:
+    has_tokens = any(spot.place == TOKENS for spot in kept)
+    return graph_scores(
+        edges.scores, found.token_effects, ends, has_tokens=has_tokens, seed=seed
+    ).model_dump()
 
 
 def _strongest(effects: NodeEffects, count: int | None) -> list[Spot]:

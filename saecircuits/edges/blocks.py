@@ -26,6 +26,8 @@ class EdgeBlock:
             derivative by: as sources they count as one whole change, as targets 0.
         parts: the components that carry the edges; empty where the engine does not tell them apart.
         part_effects: effects by component, summed over prompts; over parts they add up to effects.
+        held: effects with the gates of the targets held, where `effects` have them crossed; None
+            where these are the same.
     """
 
     sources: tuple[Spot, ...]
@@ -34,6 +36,12 @@ class EdgeBlock:
     weights: Float[Tensor, "n_target n_source batch"]
     parts: tuple[Part, ...]
     part_effects: Float[Tensor, "n_part n_target n_source"]
+    held: Float[Tensor, "n_target n_source batch"] | None = None
+
+    @property
+    def linear(self) -> Float[Tensor, "n_target n_source batch"]:
+        """Effects with the gates of the targets held."""
+        return self.effects if self.held is None else self.held
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saecircuits.edges.blocks import EdgeBlock
 from saecircuits.edges.graph import EDGE_COLUMNS, PART_COLUMNS
+from saecircuits.edges.influence import InfluenceFlow
 from saecircuits.edges.parts import Part
 from saecircuits.edges.streaming import EdgeFile
 from saecircuits.errors import ModelError
@@ -31,6 +32,7 @@ class EdgeTables:
         computed: how many edges are not zero.
         kept_share: of the sum of their |effect|, what those in the tables carry.
         out: per source id, the sum of its out-edges, kept here or not.
+        scores: `[2, prompt]`, replacement and completeness of every prompt's graph, over all edges.
     """
 
     edges: pd.DataFrame
@@ -38,6 +40,7 @@ class EdgeTables:
     computed: int
     kept_share: float
     out: dict[str, float]
+    scores: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +81,8 @@ class EdgeCollector:
     """Takes blocks, chunk of targets by chunk of targets, and keeps the strongest edges.
 
     Args:
-        nodes: every node that can be an end of an edge; the metric is numbered after the last.
+        nodes: every node that can be an end of an edge, in forward order; the metric is numbered
+            after the last.
         names: their ids, and the metric's.
         n_prompt: over all batches.
         max_edges: how many edges are kept.
@@ -106,11 +110,16 @@ class EdgeCollector:
         self._held = self._computed = 0
         self._size = self._floor = 0.0
         self._out = np.zeros(len(nodes))
+        self._flow = InfluenceFlow(nodes)
 
     def add(self, batches: Sequence[Iterable[EdgeBlock]]) -> None:
-        """Every block into the same targets, from each batch of prompts in order."""
+        """Every block into the same targets, from each batch of prompts in order.
+
+        Targets come in forward order, the metric first; each once, with all its inputs.
+        """
         for blocks in zip(*batches, strict=True):
             self._add(blocks)
+        self._flow.close()
         if self._held > 2 * self._max_edges:
             self._keep_strongest()
 
@@ -143,7 +152,7 @@ class EdgeCollector:
         )
         share = float(edges["effect"].abs().sum()) / self._size if self._size > 0 else 1.0
         out = dict(zip(self._names.tolist(), self._out.tolist(), strict=False))
-        return EdgeTables(edges, parts, self._computed, share, out)
+        return EdgeTables(edges, parts, self._computed, share, out, self._flow.scores())
 
     def _add(self, blocks: Sequence[EdgeBlock]) -> None:
         first = blocks[0]
@@ -158,6 +167,8 @@ class EdgeCollector:
         # The mean over prompts comes from all batches at once, and intervals from every prompt.
         means = _total(_numpy(block.effects.sum(-1)) for block in blocks) / self._n_prompt
         self._check_finite(means, sources, targets)
+        for batch, block in enumerate(blocks):
+            self._flow.add(batch, block, sources, targets)
         moves = np.logical_or.reduce([_numpy((block.effects != 0).any(-1)) for block in blocks])
         self._out[sources] += means.sum(0)
         self._computed += int(moves.sum())

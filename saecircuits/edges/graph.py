@@ -43,7 +43,8 @@ class AttributionGraph:
             edges.
         settings: how it was computed.
         summary: figures about the whole: metric clean and at baseline, completeness gap per site,
-            how many nodes edges were computed among and what share of all |effect| they carry.
+            how many nodes edges were computed among and what share of all |effect| they carry, and
+            `scores`: what goes by features and what by errors (`edges.graph_scores.GraphScores`).
         provenance: model, dictionaries and prompts, by digest.
         experiment: what it was computed in, and can measure and compute more in; None for a graph
             read from disk (`on` gives it one again).

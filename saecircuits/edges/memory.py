@@ -11,7 +11,7 @@ hold for every architecture here:
     a run      8 P T d_model + K L (T (12 d_model + 2 d_mlp) + 2 H T^2)     per prompt, P places, at
                + T d_vocab                                                 K points of a line
     a target   R ((4 + 2 W) d_model + 3 d_mlp + 8 H (d_head + T))          R rows, one for each of
-               + S ((2 + 5 K) n_prompt + 6 H + 2)                          its tokens; S sources;
+               + S ((4 + 5 K) n_prompt + 6 H + 2)                          its tokens; S sources;
                                                                            K tokens to a unit where
                                                                            thresholds are crossed
 
@@ -99,7 +99,7 @@ def targets_at_once(
     size = _Sizes.of(model, prompts, settings)
     rows = plan.batch_size * max(1, size.n_pos // max(n_unit, 1))
     n_part = 2 + 6 * size.n_head if settings.parts else 0
-    sums = (2 + 5 * n_slice) * len(prompts)
+    sums = (4 + 5 * n_slice) * len(prompts)
     numbers = rows * size.of_row + n_source * (sums + n_part)
     # Summed and compared in float64.
     bytes_each = size.itemsize * numbers + 8 * n_source * (len(prompts) + 4)

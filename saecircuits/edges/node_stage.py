@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import ModelError
@@ -12,6 +14,7 @@ from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.effects import NodeEffects, joined
 from saecircuits.nodes.estimators import PlaceGradient
 from saecircuits.nodes.experiment import Experiment
+from saecircuits.nodes.features_alone import token_effects
 from saecircuits.splicing import SplicedModel
 from saecircuits.splicing.sites import TOKEN_HOOK
 
@@ -22,11 +25,13 @@ class NodeStage(NamedTuple):
     Attributes:
         gradients: `dm/dx` at every place of every batch; None where they are made anew.
         places: figures about every place, for the summary.
+        token_effects: `[2, prompt]`: the tokens' linear effect, and what goes by features alone.
     """
 
     effects: NodeEffects
     gradients: Sequence[dict[int, PlaceGradient]] | None
     places: list[dict[str, Any]]
+    token_effects: NDArray[np.float64]
 
 
 def node_stage(
@@ -35,16 +40,20 @@ def node_stage(
     """The effect of every node on every prompt."""
     estimator = settings.chosen_estimator
 
-    def of(batch: Contrast) -> tuple[NodeEffects, dict[int, PlaceGradient]]:
+    def of(batch: Contrast) -> tuple[NodeEffects, dict[int, PlaceGradient], Tensor]:
         found = estimator.gradients(batch)
         effects = estimator.effects(batch, found)
         progress("nodes", (batch.number + 1) / experiment.n_batch)
-        return effects, found if experiment.keeps_runs else _without_gradient(found)
+        is_slope = estimator.is_slope and not batch.holds_errors
+        tokens = token_effects(batch, found[TOKENS] if is_slope else None)
+        return effects, found if experiment.keeps_runs else _without_gradient(found), tokens
 
-    parts, gradients = zip(*experiment.over_batches(of), strict=True)
+    parts, gradients, tokens = zip(*experiment.over_batches(of), strict=True)
     places = _place_summaries(experiment.model, gradients)
     _check_finite(experiment.model, parts)
-    return NodeStage(joined(parts), gradients if experiment.keeps_runs else None, places)
+    kept = gradients if experiment.keeps_runs else None
+    by_prompt = np.concatenate([some.double().numpy() for some in tokens], axis=1)
+    return NodeStage(joined(parts), kept, places, by_prompt)
 
 
 def _check_finite(model: SplicedModel, parts: Sequence[NodeEffects]) -> None:

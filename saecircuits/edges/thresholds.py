@@ -132,7 +132,10 @@ class CrossingEdges:
         if parts:
             parts = (*parts, Part(THRESHOLD))
             part_effects = torch.cat([part_effects, more.sum(-1)[None]])
-        return EdgeBlock(block.sources, targets, effects + more, weights, parts, part_effects)
+        crossed = effects + more
+        return EdgeBlock(
+            block.sources, targets, crossed, weights, parts, part_effects, held=effects
+        )
 
 
 class _Gates:

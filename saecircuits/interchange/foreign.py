@@ -14,8 +14,10 @@ from typing import Any, Final
 
 from saecircuits.circuits import Circuit
 from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, table_of
+from saecircuits.edges.graph_scores import SCORES
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.errors import InputError
+from saecircuits.interchange.file_scores import file_scores
 from saecircuits.interchange.findings import whole_number
 from saecircuits.interchange.graph_checks import check_graph
 from saecircuits.interchange.graph_file import GraphFile, Group, Label
@@ -90,9 +92,10 @@ def _circuit(document: Mapping[str, Any], nodes: Rows, links: Rows) -> Circuit:
         {"source": link["source"], "target": link["target"], "effect": float(link["weight"])}
         for link in sorted(links, key=lambda link: -abs(link["weight"]))
     ]
+    node_table, edge_table = table_of(rows, NODE_TABLE), table_of(edges, EDGE_TABLE)
     return Circuit(
-        nodes=table_of(rows, NODE_TABLE),
-        edges=table_of(edges, EDGE_TABLE),
+        nodes=node_table,
+        edges=edge_table,
         edge_parts=table_of([], PART_TABLE),
         candidates=tuple(row["node"] for row in rows if row["kind"] in ("feature", "error")),
         settings=AttributionSettings(
@@ -104,7 +107,10 @@ def _circuit(document: Mapping[str, Any], nodes: Rows, links: Rows) -> Circuit:
             parts=False,
         ),
         selection={"by": "influence", **(metadata.get("pruning_settings") or {})},
-        summary={"edges_computed": len(edges)},
+        summary={
+            "edges_computed": len(edges),
+            SCORES: file_scores(node_table, edge_table).model_dump(),
+        },
         provenance={
             "model": metadata["scan"],
             "source_set": _source_set(metadata),

@@ -41,7 +41,14 @@ from saecircuits.runs.folder import (
     REPORT,
 )
 from saecircuits.runs.loading_again import ModelWords, task_call
-from saecircuits.runs.phrases import decimal, effect_number, interval, pair_phrase
+from saecircuits.runs.phrases import (
+    SCORES_NOTE,
+    decimal,
+    effect_number,
+    interval,
+    pair_phrase,
+    score_rows,
+)
 from saecircuits.runs.records import CircuitRecord
 from saecircuits.shown_text import shown_token, visible
 from saecircuits.splicing.sites import make_site
@@ -139,8 +146,10 @@ def _found(circuit: Circuit, report: ValidationReport | None) -> str:
         f"A circuit of {circuit.size} nodes ({features} features and {circuit.n_errors} error "
         f"nodes) and {len(circuit.edges):,} edges, chosen from {len(circuit.candidates):,} nodes."
     )
+    scores = [(name.capitalize(), value) for name, value in score_rows(circuit.summary)]
     if report is None:
-        return f"{size}\n\nIt was **not validated**: no faithfulness was measured."
+        known = f"\n\n{table(('', 'value'), scores, numbers=1)}" if scores else ""
+        return f"{size}\n\nIt was **not validated**: no faithfulness was measured.{known}"
     spread = interval(report.faithfulness_low, report.faithfulness_high)
     rows = [
         ("Faithfulness: this circuit alone", f"{report.faithfulness:.3f}{spread}"),
@@ -149,6 +158,7 @@ def _found(circuit: Circuit, report: ValidationReport | None) -> str:
             "Share of its faithfulness that goes with its error nodes",
             "not defined" if report.error_share is None else decimal(report.error_share),
         ),
+        *scores,
         ("All features, all error nodes at baseline", decimal(report.all_features_without_errors)),
         ("Completeness: everything but this circuit", decimal(report.completeness)),
         (
@@ -157,12 +167,13 @@ def _found(circuit: Circuit, report: ValidationReport | None) -> str:
         ),
     ]
     figures = table(("", "value"), rows, numbers=1)
+    note = f"\n\n{SCORES_NOTE}" if scores else ""
     other = "node" if report.ablate == "nodes" else "source of every node"
     return (
         f"{size}\n\nOn {report.prompts} held-out prompts, with every other {other} at its "
         f"{report.baseline} baseline; 0 is the metric with all nodes at baseline, 1 that of the "
         f"whole model:\n\n"
-        f"{figures}{_side_by_side(report)}\n\nThe right answer comes before the wrong one on "
+        f"{figures}{note}{_side_by_side(report)}\n\nThe right answer comes before the wrong one on "
         f"{report.accuracy['clean']:.0%} of these prompts for the model and on "
         f"{report.accuracy['circuit']:.0%} for the circuit."
     )

@@ -12,6 +12,7 @@ import pandas as pd
 from saecircuits.circuits import Circuit, Routes
 from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, Columns
 from saecircuits.edges.graph import AttributionGraph
+from saecircuits.edges.graph_scores import GraphScores
 from saecircuits.features.dashboards import QUARTERS, Dashboard, ShownContext, quarter_name
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.nodes.names import METRIC
@@ -31,10 +32,12 @@ from saecircuits.publication.page_shape import (
     PagePaths,
     PageReport,
     PageRow,
+    PageScores,
     PageStrength,
     PageUnit,
     Pruning,
 )
+from saecircuits.runs.phrases import SCORES_NOTE
 from saecircuits.runs.writing import circuit_digest
 from saecircuits.splicing.sites import TOKEN_HOOK, make_site
 
@@ -65,6 +68,7 @@ def page_data(contents: Contents, *, title: str) -> PageData:
         metric_baseline=_rounded(circuit.summary.get("metric_baseline")),
         edge_notes={key: _rounded(circuit.summary.get(key)) for key in _EDGE_NOTES},
         pruning=_pruning(circuit, contents.graph),
+        scores=_scores(circuit),
         limits=tuple(limit_points(circuit, contents.report, has_labels=bool(labels))),
         fit=_fit(circuit),
         rows=rows,
@@ -249,6 +253,14 @@ def _pruning(circuit: Circuit, graph: AttributionGraph | None) -> Pruning:
         graph_edges=graph_edges,
         edge_share=edge_share,
     )
+
+
+def _scores(circuit: Circuit) -> PageScores | None:
+    scores = GraphScores.of(circuit.summary)
+    if scores is None:
+        return None
+    figures = {name: _rounded(value) for name, value in scores}
+    return PageScores(**figures, note=SCORES_NOTE)
 
 
 def _members(nodes: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import create_model
 
 from saecircuits.edges.columns import EDGE_TABLE, NODE_TABLE, PART_TABLE, Columns
+from saecircuits.edges.graph_scores import GraphScores
 from saecircuits.features.dashboards import Histogram, Neighbour
 from saecircuits.features.labels import FeatureLabel
 from saecircuits.features.looks import HeadLook
@@ -144,6 +145,12 @@ class PageReport(Findings):
     calibration: Calibration | None
 
 
+class PageScores(GraphScores):
+    """What goes by features and what by errors; `note` says how that is no share of ablation."""
+
+    note: str
+
+
 class Pruning(Record):
     """What was kept of what there was.
 
@@ -217,6 +224,7 @@ class PageData(Record):
         task: what was asked; None for a graph of prompts without a named task.
         metric_clean, metric_baseline: on the training prompts, in logits.
         edge_notes: figures about how the edges were computed; as in `AttributionGraph.summary`.
+        scores: of the graph that the circuit was chosen from; None where they were not measured.
         limits: what the circuit does not show, in sentences.
         fit: of every dictionary, in forward order; empty for a run in which it was not measured.
         looks: why the heads that carry the strongest edges look where they look; empty where the
@@ -237,6 +245,7 @@ class PageData(Record):
     metric_baseline: Number
     edge_notes: dict[str, Number]
     pruning: Pruning
+    scores: PageScores | None = None
     limits: tuple[str, ...]
     fit: tuple[PageFit, ...] = ()
     rows: tuple[PageRow, ...]

@@ -1,10 +1,51 @@
-"""Sentences that the picture and the card share."""
+"""Sentences that commands, picture, page and card share."""
 
 import math
+from collections.abc import Mapping
+from typing import Any, Final
 
+from saecircuits.edges.graph_scores import GraphScores
 from saecircuits.runs.records import Example
 from saecircuits.shown_text import shortened
 from saecircuits.validation import ValidationReport
+
+# Why scores and error share are two things.
+SCORES_NOTE: Final = (
+    "The share carried by error nodes is measured by ablating them while the circuit's features "
+    "stay and can make up for them; the scores follow ways through the graph from the tokens, to "
+    "first order, and a way that meets an error node anywhere does not count as the features'."
+)
+
+
+def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a graph's scores are called, and their values; nothing for one without scores."""
+    scores = GraphScores.of(summary)
+    if scores is None:
+        return []
+    share = _with_interval(
+        scores.features_share, scores.features_share_low, scores.features_share_high
+    )
+    rows = [
+        (
+            "replacement score (of influence)",
+            _with_interval(scores.replacement, scores.replacement_low, scores.replacement_high),
+        ),
+        (
+            "completeness score (of inputs)",
+            _with_interval(scores.completeness, scores.completeness_low, scores.completeness_high),
+        ),
+    ]
+    if scores.tokens is not None and scores.by_features is not None:
+        logits = f"{effect_number(scores.by_features)} of {effect_number(scores.tokens)} logits"
+        rows.append(("linear effect by features alone", f"{share}: {logits}"))
+    return rows
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "not defined"
+    ends = "" if low is None or high is None else interval(low, high)
+    return f"{value:.3f}{ends}"
 
 
 def effect_number(value: float) -> str:

@@ -176,6 +176,26 @@ class Dictionary:
         constants = self.biases(features) - rows @ self.shift.to(rows)
         return self.normalisation.pull_back(rows, constants[:, None], given(x))
 
+    def rows_summed(
+        self,
+        weights: Float[Tensor, "n_token n_chosen"],
+        features: Int[Tensor, " n_chosen"],
+        x: Float[Tensor, "n_token d_in"] | None,
+    ) -> Float[Tensor, "n_token d_in"]:
+        """At every token, the sum of the derivatives of active features, each times a weight.
+
+        Args:
+            weights: sparse; 0 where a feature is off.
+            x: what is read there; None will do for a dictionary that does not normalise.
+        """
+        rows = self.encoder_rows(features)
+        summed = torch.sparse.mm(weights, rows)
+        if self.normalisation is None:
+            return summed
+        constants = self.biases(features) - rows @ self.shift.to(rows)
+        constants = torch.sparse.mm(weights, constants[:, None])
+        return self.normalisation.pull_back(summed, constants, given(x).to(rows))
+
     def biases(self, features: Int[Tensor, " n_node"]) -> Float[Tensor, " n_node"]:
         """What an active feature is beside `(x - shift) . e_j`."""
         return self.gate.bias(self, features).to(self.W_dec)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from saecircuits.edges.graph_scores import LEAST_SHARED
 from saecircuits.nodes.ablation import faithfulness
 from saecircuits.validation.report import (
     Areas,
@@ -16,8 +17,6 @@ from saecircuits.validation.report import (
     RandomCircuits,
 )
 
-# A tenth of what the whole model does; of less, no share is given.
-LEAST_SHARED: Final = 0.1
 # The sizes of the MIB benchmark's circuits, as shares of all edges (of all nodes).
 FRACTIONS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 

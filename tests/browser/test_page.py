@@ -31,7 +31,9 @@ def slide(page: Opened, which: str, value: int) -> None:
 def test_it_opens_on_an_answer_and_asks_for_nothing(opened: Open) -> None:
     page = opened()
     story = page.text(".story")
-    for words in ("Faithfulness", "0.88", "95%: 0.75 to 0.94", "44%", "random circuits 0.00"):
+    by_features = "\u221225%", "\u22122.00 of +8.00; by size 0.56 (replacement score)"
+    kept = "Faithfulness", "0.88", "95%: 0.75 to 0.94", "44%", "random circuits 0.00"
+    for words in (*kept, "By features", *by_features, "does not count as the features'"):
         assert words in story
     assert "Strongest paths" in story and "What this does not show" in story
     assert 0 < drawn_edges(page) <= 300

@@ -6,13 +6,17 @@ files were made.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import sparse
 from transformer_lens.model_bridge import TransformerBridge
 
+from saecircuits.edges.influence import InfluenceFlow
 from saecircuits.edges.reference import ReferenceEdges
 from saecircuits.nodes.baselines import Baseline, Batch, Values
 from saecircuits.nodes.contrast import TOKENS, Contrast
@@ -21,6 +25,7 @@ from saecircuits.nodes.interventions import ERROR, Spot
 from saecircuits.splicing import splice
 from saecircuits.splicing.cross_layer_folder import read_cross_layer
 from saecircuits.tasks import PromptPair, tokenize
+from saecircuits.theory.graph_scores import unsigned_scores
 from tests.models import build_tokenizer, make_contrast
 
 MADE = Path(__file__).parent / "circuit_tracer"
@@ -51,11 +56,28 @@ def _contrast(folder: Path, graph: dict[str, torch.Tensor], copy: Path) -> Contr
     return make_contrast(model, prompts, linearization="frozen", baseline=Nothing())
 
 
-@pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale")
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_every_edge_is_circuit_tracer_s(name: str, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Known:
+    """A graph of circuit-tracer's, and what it is of.
+
+    Attributes:
+        features: its active features.
+        acts: their activations.
+        column: every node's number, features first, BOS left out.
+        expected: `[target, source]`: direct effects on the features, and on the difference of the
+            logits last.
+    """
+
+    contrast: Contrast
+    features: list[Spot]
+    acts: list[torch.Tensor]
+    column: dict[Spot, int]
+    expected: torch.Tensor
+
+
+def _known(name: str, folder: Path) -> Known:
     graph = load_file(MADE / name / "graph.safetensors")
-    contrast = _contrast(MADE / name, graph, tmp_path / "model")
+    contrast = _contrast(MADE / name, graph, folder)
     features = [
         Spot(layer, pos - 1, feature) for layer, pos, feature in graph["active_features"].tolist()
     ]
@@ -80,11 +102,19 @@ def test_every_edge_is_circuit_tracer_s(name: str, tmp_path: Path) -> None:
     expected[:-1] = graph["adjacency"][: len(features), known]
     answer, wrong = graph["adjacency"][-2:]
     expected[-1] = (answer - wrong)[known]
+    return Known(contrast, features, acts, {spot: n for n, spot in enumerate(column)}, expected)
+
+
+@pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale")
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_every_edge_is_circuit_tracer_s(name: str, tmp_path: Path) -> None:
+    known = _known(name, tmp_path / "model")
+    contrast, features, acts, at = known.contrast, known.features, known.acts, known.column
+    expected = known.expected
     found = torch.zeros_like(expected).double()
-    at = {spot: number for number, spot in enumerate(column)}
-    engine = ReferenceEdges(contrast, clean_gradients(contrast), list(column))
+    engine = ReferenceEdges(contrast, clean_gradients(contrast), list(at))
     row = {spot: number for number, spot in enumerate(features)}
-    for place in (*range(n_layers), None):
+    for place in (*range(len(contrast.model.splices)), None):
         targets = None if place is None else tuple(s for s in features if s.place == place)
         for block in engine.into(targets):
             rows = [-1] if targets is None else [row[spot] for spot in targets]
@@ -94,3 +124,34 @@ def test_every_edge_is_circuit_tracer_s(name: str, tmp_path: Path) -> None:
                 found[rows, at[source]] = values * value
     assert (expected.abs() > 1e-2).sum() > 300
     torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale")
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_so_are_both_scores(name: str, tmp_path: Path) -> None:
+    # Of its effects on the features and on the difference of the logits, BOS left out; that its
+    # own program computes them so, `tests/theory/test_graph_scores.py` knows.
+    known = _known(name, tmp_path / "model")
+    A = np.zeros((len(known.column) + 1, len(known.column) + 1))
+    targets = [*range(len(known.features)), len(known.column)]
+    A[targets, :-1] = known.expected.numpy()
+    spots = list(known.column)
+    is_token = np.array([*(spot.place == TOKENS for spot in spots), False])
+    is_error = np.array([*(spot.feature == ERROR for spot in spots), False]) & ~is_token
+    readout = np.eye(len(A))[-1]
+    expected = unsigned_scores(
+        sparse.csr_matrix(A), is_token=is_token, is_error=is_error, readout=readout
+    )
+    sources = sorted(spots)
+    number = {spot: place for place, spot in enumerate(sources)}
+    engine = ReferenceEdges(known.contrast, clean_gradients(known.contrast), sources)
+    flow = InfluenceFlow(sources)
+    for place in (None, *range(len(known.contrast.model.splices))):
+        some = None if place is None else tuple(s for s in known.features if s.place == place)
+        for block in engine.into(some):
+            ends = (block.sources, block.targets or ())
+            flow.add(0, block, *(np.array([number[spot] for spot in end]) for end in ends))
+        flow.close()
+    found = flow.scores()[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert 0.1 < found[0] < 0.9 and 0.5 < found[1] < 0.95

@@ -19,6 +19,7 @@ from experiments.estimators import run as estimators
 from experiments.expansion import run as expansion
 from experiments.false_positives import run as false_positives
 from experiments.gallery import run as gallery
+from experiments.graph_scores import run as graph_scores
 from experiments.ground_truth import run as ground_truth
 from experiments.induction import run as induction
 from experiments.linearity import run as linearity
@@ -135,6 +136,15 @@ def test_estimators(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "estimators.csv")
     assert len(table) == len(estimators.WAYS)
     assert table["nodes spearman"].between(-1, 1).all()
+
+
+def test_graph_scores(tmp_path: Path) -> None:
+    small = ["--out", str(tmp_path), "--tasks", "pronoun", "--limit", "4", "--nodes", "60"]
+    graph_scores.main(small)
+    row, mean = pd.read_csv(tmp_path / "graph_scores.csv").to_dict("records")
+    assert row["task"] == "pronoun" and 0 < row["replacement"] < row["completeness"] < 1
+    assert row["share"] == pytest.approx(row["by features"] / row["tokens, logits"])
+    assert mean == {**row, "task": "mean"}
 
 
 def test_thresholds(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from saecircuits.circuits import compare
+from saecircuits.edges.graph_scores import GraphScores
 from saecircuits.errors import InputError
 from saecircuits.interchange.exporting import export, read_graph_file
 from saecircuits.interchange.foreign import from_foreign
 from saecircuits.interchange.graph_checks import check_graph
+from saecircuits.interchange.graph_file import GraphFile
 from tests.interchange.graphs import (
     REAL,
     foreign,
@@ -49,6 +51,37 @@ def test_links_become_edges_strongest_first() -> None:
     edges = from_foreign(foreign(), where="a file").circuit.edges
     assert edges["effect"].tolist() == [3.0, 2.0, -2.0, 1.25, -1.0, 0.5, -0.5]
     assert edges.loc[0, ["source", "target"]].tolist() == ["1_3_2", "2_4_2"]
+
+
+def _scores(graph: GraphFile) -> tuple[float | None, float | None]:
+    found = GraphScores.of(graph.circuit.summary)
+    assert found is not None and found.tokens is None and found.replacement_low is None
+    return found.replacement, found.completeness
+
+
+def test_its_scores_are_circuit_tracer_s() -> None:
+    # By hand: of the logits, weighted 2 to 1, the first has 6/7 from the feature and 1/7 from the
+    # error, the second all from the feature, and that all from tokens.
+    graph = foreign()
+    replacement = (2 * 6 / 7 + 1) / 3
+    assert _scores(from_foreign(graph, where="a file")) == pytest.approx((replacement, 0.975))
+    # Without probabilities they count alike; links in a circle have no scores.
+    del graph["nodes"][-1]["token_prob"]
+    assert _scores(from_foreign(graph, where="a file"))[0] == pytest.approx((6 / 7 + 1) / 2)
+    graph["links"].append({"source": "1_3_2", "target": "0_2_1", "weight": 1.0})
+    assert _scores(from_foreign(graph, where="a file")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("meow-clt", (0.7991786458200174, 0.9270462645598883)),
+        ("dallas-austin", (0.6936695554118805, 0.8922745326776761)),
+    ],
+)
+def test_so_are_those_of_real_graphs(name: str, expected: tuple[float, float]) -> None:
+    # Printed by circuit-tracer 0.5.0: `tests/edges/circuit_tracer/scores.py`.
+    assert _scores(read_graph_file(shared(f"{name}.json"))) == pytest.approx(expected, rel=1e-12)
 
 
 def test_without_the_pairing_the_id_names_the_feature() -> None:

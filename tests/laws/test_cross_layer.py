@@ -19,6 +19,7 @@ from saecircuits.nodes.ablation import Kept, ablate_nodes, keep_all, keep_none
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.effects import node_effects, node_index
 from saecircuits.nodes.estimators import clean_gradients
+from saecircuits.nodes.features_alone import effect_by_features
 from saecircuits.nodes.interventions import ERROR, Spot, intervene
 from saecircuits.splicing import observe, splice
 from tests.architectures import Float64Throughout, build
@@ -74,6 +75,15 @@ def test_effects_are_autograd_s(crossing: CrossLayerToy, policy: str, baseline: 
         found = torch.as_tensor(effects.effects[:, effects.index.columns(place)].toarray())
         torch.testing.assert_close(found.reshape(expected.shape), expected, **CLOSE)
         assert expected.abs().max() > 1e-3
+
+
+def test_what_passes_through_no_error_is_the_slope_with_errors_held(
+    crossing: CrossLayerToy,
+) -> None:
+    held, free = (_contrast(crossing, policy) for policy in ("hold", "recompute"))
+    expected = clean_gradients(held)[TOKENS].explained
+    torch.testing.assert_close(effect_by_features(free), expected, **CLOSE)
+    assert (clean_gradients(free)[TOKENS].explained - expected).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -5,15 +5,26 @@ from dataclasses import replace
 
 import pytest
 
+from saecircuits.circuits import Circuit
+from saecircuits.errors import InputError
 from saecircuits.features.dashboards import CorpusRecord
 from saecircuits.publication.card import write_card
 from saecircuits.publication.contents import Contents
 from saecircuits.publication.limits import limit_points
 from saecircuits.publication.markdown import code, literal, table
 from saecircuits.runs.opening import open_folder
+from saecircuits.runs.phrases import SCORES_NOTE
 from saecircuits.runs.records import Example, TaskRecord, read_record
 from saecircuits.runs.writing import write_circuit
-from tests.made import DIGEST, fitted, made_circuit, made_dashboards, made_labels, made_report
+from tests.made import (
+    DIGEST,
+    SCORES,
+    fitted,
+    made_circuit,
+    made_dashboards,
+    made_labels,
+    made_report,
+)
 
 TASK = TaskRecord(
     name="pronoun",
@@ -47,7 +58,7 @@ def card_of(out):
         command="saecircuits discover pronoun",
         **others,
     ) -> str:
-        write_circuit(open_folder(out), circuit, task=task, command=command)
+        write_circuit(open_folder(out, overwrite=True), circuit, task=task, command=command)
         contents = Contents(circuit, read_record(out), report=report, labels=labels, **others)
         return write_card(contents, title="A circuit")
 
@@ -201,6 +212,32 @@ def test_texts_licences_and_authors_are_named(card_of) -> None:
 def test_a_share_that_is_not_defined_is_called_so(card_of) -> None:
     card = card_of(report=made_report(error_share=None))
     assert "| Share of its faithfulness that goes with its error nodes | not defined |" in card
+
+
+def test_the_graph_s_scores_stand_beside_the_share_of_error_nodes(card_of) -> None:
+    def scored(scores: object) -> Circuit:
+        return replace(CIRCUIT, summary={**CIRCUIT.summary, "scores": scores})
+
+    rows = (
+        "| Replacement score (of influence) | 0.562 [0.50, 0.62] |\n"
+        "| Completeness score (of inputs) | 0.875 |\n"
+        "| Linear effect by features alone | -0.250: \u22122.00 of +8.00 logits |"
+    )
+    card = card_of(report=made_report())
+    assert f"goes with its error nodes | 0.438 |\n{rows}" in card and SCORES_NOTE in card
+    card = card_of()
+    assert rows in card and SCORES_NOTE not in card
+    little = {**SCORES, "replacement": None, "features_share": None}
+    card = card_of(circuit=scored(little))
+    assert "| Replacement score (of influence) | not defined |" in card
+    assert "features alone | not defined: \u22122.00 of +8.00 logits |" in card
+    # A run of a version that had none, and a graph of which no more is known.
+    older = {name: value for name, value in CIRCUIT.summary.items() if name != "scores"}
+    older_card = card_of(circuit=replace(CIRCUIT, summary=older), report=made_report())
+    assert "eplacement score" not in older_card and SCORES_NOTE not in older_card
+    assert "Linear effect" not in card_of(circuit=scored({"replacement": 0.75}))
+    with pytest.raises(InputError, match=r"summary.*scores.*surprise"):
+        card_of(circuit=scored({"surprise": 1}))
 
 
 def test_a_table_aligns_its_numbers() -> None:

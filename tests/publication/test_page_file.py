@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from saecircuits.circuits import Circuit, Routes
+from saecircuits.edges.graph_scores import GraphScores
 from saecircuits.features.dashboard_making import describe_features
 from saecircuits.features.looks import looks_of_heads
 from saecircuits.features.texts import Contexts, generate_text
@@ -209,6 +210,19 @@ def test_what_pruning_left(found: Found, out: Path) -> None:
     assert page.pruning.graph_edges == len(found.graph.edges) > page.pruning.edges
     without = page_of(found.circuit, (), None, record=record, title="toy").pruning
     assert (without.node_share, without.graph_edges, without.edge_share) == (None, None, None)
+
+
+def test_the_graph_s_scores_are_on_the_page(found: Found, out: Path) -> None:
+    page = page_of(found.circuit, (), None, record=record_of(found.circuit, out), title="toy")
+    scores = GraphScores.of(found.graph.summary)
+    assert page.scores is not None and scores is not None and scores.features_share is not None
+    for name, value in scores:
+        assert getattr(page.scores, name) == pytest.approx(value, rel=1e-5)
+    # A run of a version that had none.
+    older = {name: value for name, value in found.circuit.summary.items() if name != "scores"}
+    circuit = dataclasses.replace(found.circuit, summary=older)
+    record = record_of(circuit, out)
+    assert page_of(circuit, (), None, record=record, title="toy").scores is None
 
 
 def test_why_heads_look(found: Found) -> None:
