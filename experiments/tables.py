@@ -29,7 +29,7 @@ def markdown_table(table: pd.DataFrame, *, digits: int = 3) -> str:
 
 def _cell(value: object, digits: int) -> str:
     if isinstance(value, str):
-        return value
+        return value.replace("|", "\\|")  # otherwise the end of the cell, in code too
     if pd.isna(value):  # pyright: ignore[reportArgumentType, reportCallIssue]
         return "-"
     # Adding 0.0 makes of a negative zero a positive one.
