@@ -38,6 +38,8 @@ def cached(cache: Path, repository: str) -> Path:
 def write_model(config: Any, *folders: Path, dtype: torch.dtype = torch.float32) -> None:
     """A random model of this configuration, with a tokenizer of a few words, in every folder."""
     torch.manual_seed(0)
+    # A token for padding would have no embedding, and it is token 0 that begins every prompt here.
+    config.pad_token_id = None
     with torch.device("cpu"):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
     vocabulary = {"<|endoftext|>": 0} | {word: n for n, word in enumerate(_WORDS, 1)}
