@@ -109,7 +109,7 @@ def test_fit_and_signs_of_the_dictionaries_are_on_the_page(out: Path) -> None:
     assert (first.name, second.name) == tuple(
         names[fit["site"]] for fit in fitted(circuit).summary["fit"]
     )
-    assert (first.variance_explained, first.l0, first.tokens) == (0.8125, 21.25, 88)
+    assert (first.variance_explained, first.l0, first.tokens) == (0.8125, 1021.25, 88)
     assert (first.stated_variance_explained, second.stated_variance_explained) == (0.875, None)
 
 
