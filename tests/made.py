@@ -97,19 +97,20 @@ SCORES = {
 
 
 def fitted(circuit: Circuit) -> Circuit:
-    """The same with a measured fit of two dictionaries, the second of which has features with signs
-    and a source that states nothing.
+    """The same with a measured fit of its first two dictionaries, the second of which has features
+    with signs and a source that states nothing.
     """
     sites = sorted({site for site in circuit.nodes["site"] if site.startswith("blocks")})[:2]
     figures = {"variance_explained": 0.8125, "l0": 1021.25, "tokens": 88}
-    fits = [
-        {**figures, "site": sites[0], "stated_variance_explained": 0.875, "stated_l0": 1020.5},
-        {**figures, "site": sites[1], "stated_variance_explained": None, "stated_l0": None},
+    stated = [
+        {"stated_variance_explained": 0.875, "stated_l0": 1020.5},
+        {"stated_variance_explained": None, "stated_l0": None},
     ]
+    fits = [{**figures, "site": site, **said} for site, said in zip(sites, stated, strict=False)]
     return replace(
         circuit,
         summary={**circuit.summary, "fit": fits},
-        provenance={**circuit.provenance, "signed": [sites[1]]},
+        provenance={**circuit.provenance, "signed": sites[1:]},
     )
 
 
