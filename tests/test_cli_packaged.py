@@ -79,6 +79,7 @@ def test_one_line_where_it_is_not_installed(
 ) -> None:
     small_sae(HOOK, seed=1, model="tiny").save_model(tmp_path / "saes")
     (packed_site / packed.file).unlink()
+    monkeypatch.chdir(tmp_path)
     words = ["pronoun", "--model", "tiny", "--dictionaries", str(tmp_path / "saes")]
     assert call(monkeypatch, "discover", *words) == 2
     check_one_line(capsys, "pip install --no-deps packed-llama==0.1.2")

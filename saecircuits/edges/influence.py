@@ -40,8 +40,8 @@ class InfluenceFlow:
     """
 
     def __init__(self, nodes: Sequence[Spot]) -> None:
-        is_token = torch.tensor([spot.place == TOKENS for spot in nodes], dtype=torch.bool)
-        is_error = torch.tensor([spot.feature == ERROR for spot in nodes], dtype=torch.bool)
+        kinds = [(spot.place == TOKENS, spot.feature == ERROR) for spot in nodes]
+        is_token, is_error = torch.tensor(kinds, device="cpu").reshape(-1, 2).bool().T
         begins, is_error = is_token | is_error, is_error & ~is_token
         # Rows of a state: t, e, c, n, then 1 for error nodes, and 1 for all that are there.
         self._initial = torch.stack([is_token, is_error, begins, begins, is_error, begins])
@@ -66,7 +66,7 @@ class InfluenceFlow:
             sources, targets: numbers of the block's nodes.
         """
         size = block.linear.detach().abs()
-        at = torch.from_numpy(sources.astype(np.int64)).to(size.device)
+        at = torch.as_tensor(sources.astype(np.int64), device=size.device)
         if batch not in self._states:
             n_prompt = size.shape[-1]
             state = self._initial.to(size)[..., None]
@@ -86,8 +86,8 @@ class InfluenceFlow:
         chosen = self._is_feature[self._targets]
         for batch, sums in self._sums.items():
             state = self._states[batch]
-            rows = torch.from_numpy(self._targets[chosen]).to(state.device)
-            state[:, rows] = _flow(sums[:, torch.from_numpy(chosen).to(state.device)])
+            rows = torch.as_tensor(self._targets[chosen], device=state.device)
+            state[:, rows] = _flow(sums[:, torch.as_tensor(chosen, device=state.device)])
         self._sums.clear()
 
     def scores(self) -> Float[np.ndarray, "2 prompt"]:
