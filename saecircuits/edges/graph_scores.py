@@ -81,7 +81,7 @@ class GraphScores(Record):
 
 
 def graph_scores(
-    by_size: Float[np.ndarray, "2 prompt"],
+    by_size: Float[np.ndarray, "2 scored"],
     token_effects: Float[np.ndarray, "2 prompt"],
     ends: Float[np.ndarray, "2 prompt"],
     *,
@@ -91,7 +91,8 @@ def graph_scores(
     """The figures over all prompts.
 
     Args:
-        by_size: replacement and completeness of each prompt's graph.
+        by_size: replacement and completeness of each prompt's graph; of no prompt where there are
+            no edges.
         token_effects: the tokens' linear effect, and what of it goes by features alone, in logits.
         ends: the metric with every node clean, and with every node at its baseline.
         has_tokens: whether any token has an effect.

@@ -47,7 +47,7 @@ class Kept:
     """
 
     shapes: tuple[tuple[int, int], ...]
-    named: tuple[Int[Tensor, " n_named"], ...]
+    named: tuple[Int[Tensor, " _"], ...]
     others: bool
     device: torch.device
 
