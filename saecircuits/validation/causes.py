@@ -133,7 +133,7 @@ def _cause(contrast: Contrast, miss: Miss) -> Cause | None:
 
 
 def _depth(one: Nonlinearity) -> float:
-    return np.inf if one.layer is None else one.layer
+    return np.inf if one.layer is None else float(one.layer)
 
 
 def _most(
