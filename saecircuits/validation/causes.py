@@ -97,13 +97,12 @@ def _estimated(contrast: Contrast, edges: Sequence[Edge], *, crosses: bool) -> l
                 lambda *_, **__: linear, contrast, gradients, [source], finest=finest, crossed={}
             )
         blocks = engine.into(None if target is None else (target,))
-        found.append(
-            sum(
-                float(block.effects[:, block.sources.index(source)].mean(-1).sum())
-                for block in blocks
-                if source in block.sources
-            )
+        effects = (
+            float(block.effects[:, block.sources.index(source)].mean(-1).sum())
+            for block in blocks
+            if source in block.sources
         )
+        found.append(sum(effects, start=0.0))
     return found
 
 
