@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from public_model import PublicModel
 from public_sentences import public_passage
-from rows import ROW
+from rows import ROW, ChunkedRows
 from transformers import PreTrainedTokenizerBase
 
 PACKAGES = ("numpy", "scipy", "pandas")
@@ -42,29 +42,6 @@ def docstrings(packages: Sequence[str] = PACKAGES) -> Iterator[str]:
                     text = ast.get_docstring(node) or ""
                     if len(text) >= _SHORTEST:
                         yield text
-
-
-class Stream:
-    """Texts as one stream of tokens, cut into rows behind the token that begins a prompt."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], bos: int) -> None:
-        encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        self.bos = bos
-        self.starts = np.cumsum([0] + [len(ids) + 1 for ids in encoded])[:-1]
-        stream = [token for ids in encoded for token in (bos, *ids)]
-        self.tokens: NDArray[np.int64] = np.array(stream, dtype=np.int64)
-
-    def rows(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Random rows; half begin where a text does."""
-        last = len(self.tokens) - ROW
-        begin = np.where(
-            rng.random(count) < 0.5,
-            rng.choice(self.starts, count),
-            rng.integers(0, last, count),
-        )
-        rows = self.tokens[np.minimum(begin, last)[:, None] + np.arange(ROW)]
-        rows[:, 0] = self.bos
-        return rows
 
 
 def passage_rows(
@@ -103,8 +80,12 @@ def own_rows(model: PublicModel, count: int, seed: int, bos: int) -> NDArray[np.
     return rows.numpy()
 
 
-class PublicRows:
-    """The endless training text: the same for the same seed from any point."""
+class PublicRows(ChunkedRows):
+    """Text of every kind, each in its share.
+
+    Args:
+        streams: of each kind but passages: so many rows, by a generator.
+    """
 
     def __init__(
         self,
@@ -114,28 +95,13 @@ class PublicRows:
         seed: int,
         bos: int,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.streams = streams
-        self.seed = seed
-        self.bos = bos
-        self._number = -1
-        self._chunk = np.empty((0, ROW), dtype=np.int64)
-
-    def _load(self, number: int) -> None:
-        if number == self._number:
-            return
-        rng = np.random.default_rng([self.seed, number])
         counts = {name: round(CHUNK_ROWS * share) for name, share in SHARES.items()}
         counts["passages"] += CHUNK_ROWS - sum(counts.values())
-        parts = [draw(counts[name], rng) for name, draw in self.streams.items()]
-        drawn = passage_rows(
-            self.tokenizer, counts["passages"], f"public {self.seed} {number}", self.bos
+        super().__init__(
+            lambda number, rng: (
+                *(draw(counts[name], rng) for name, draw in streams.items()),
+                passage_rows(tokenizer, counts["passages"], f"public {seed} {number}", bos),
+            ),
+            seed=seed,
+            chunk_rows=CHUNK_ROWS,
         )
-        self._chunk = rng.permutation(np.concatenate([*parts, drawn]))
-        self._number = number
-
-    def batch(self, step: int, size: int) -> torch.Tensor:
-        """The rows of one step; `size` must divide the rows of a chunk."""
-        number, within = divmod(step * size, CHUNK_ROWS)
-        self._load(number)
-        return torch.from_numpy(self._chunk[within : within + size])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sentences import passage
 from tokenizer import SPECIAL_ID
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 ROW = 128
 GENERATED_SHARE = 0.3
@@ -26,28 +26,31 @@ class Rows(Protocol):
         ...
 
 
-def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """The token ids of each text, without BOS."""
     return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
 
 
-class Stories:
-    """All stories as one stream of tokens, each preceded by the separator."""
+class Texts:
+    """Texts as one stream of tokens, each behind the token that begins a prompt."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], bos: int = SPECIAL_ID
+    ) -> None:
         encoded = encode_texts(tokenizer, texts)
+        self.bos = bos
         self.starts = np.cumsum([0] + [len(ids) + 1 for ids in encoded])[:-1]
-        stream = [token for ids in encoded for token in (SPECIAL_ID, *ids)]
+        stream = [token for ids in encoded for token in (bos, *ids)]
         self.stream: NDArray[np.int64] = np.array(stream, dtype=np.int64)
 
     def rows(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Random rows; half begin where a story begins, so that a story does follow BOS."""
+        """Random rows; half begin where a text begins, so that one does follow BOS."""
         starts = rng.choice(self.starts, count)
         anywhere = rng.integers(0, len(self.stream) - ROW, count)
         begin = np.where(rng.random(count) < 0.5, starts, anywhere)
         begin = np.minimum(begin, len(self.stream) - ROW)
         rows = self.stream[begin[:, None] + np.arange(ROW)]
-        rows[:, 0] = SPECIAL_ID
+        rows[:, 0] = self.bos
         return rows
 
 
@@ -67,40 +70,58 @@ def generated_rows(tokenizer: PreTrainedTokenizerFast, count: int, seed: str) ->
     return rows
 
 
-class MixedRows:
+class ChunkedRows:
     """The endless training text: row after row, the same for the same seed from any point.
 
     Rows come in chunks, and a chunk depends on the seed and its number only, so that a training
     run that was interrupted goes on with the rows it would have had.
+
+    Args:
+        parts: of a chunk, by its number and a generator of its own; they are mixed.
+        chunk_rows: rows of a chunk.
     """
 
     def __init__(
         self,
-        tokenizer: PreTrainedTokenizerFast,
-        stories: Stories,
+        parts: Callable[[int, np.random.Generator], Sequence[NDArray[np.int64]]],
+        *,
         seed: int,
-        generated_share: float = GENERATED_SHARE,
+        chunk_rows: int = CHUNK_ROWS,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.stories = stories
         self.seed = seed
-        self.generated = round(CHUNK_ROWS * generated_share)
+        self._parts = parts
+        self._chunk_rows = chunk_rows
         self._number = -1
         self._chunk = np.empty((0, ROW), dtype=np.int64)
 
     def _load(self, number: int) -> None:
-        if number == self._number:
-            return
-        rng = np.random.default_rng([self.seed, number])
-        parts = (
-            self.stories.rows(CHUNK_ROWS - self.generated, rng),
-            generated_rows(self.tokenizer, self.generated, f"rows {self.seed} {number}"),
-        )
-        self._chunk = rng.permutation(np.concatenate(parts))
-        self._number = number
+        if number != self._number:
+            rng = np.random.default_rng([self.seed, number])
+            self._chunk = rng.permutation(np.concatenate(self._parts(number, rng)))
+            self._number = number
 
     def batch(self, step: int, size: int) -> torch.Tensor:
         """The rows of one step; `size` must divide the rows of a chunk."""
-        number, within = divmod(step * size, CHUNK_ROWS)
+        number, within = divmod(step * size, self._chunk_rows)
         self._load(number)
         return torch.from_numpy(self._chunk[within : within + size])
+
+
+class MixedRows(ChunkedRows):
+    """Stories and generated passages."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        stories: Texts,
+        seed: int,
+        generated_share: float = GENERATED_SHARE,
+    ) -> None:
+        self.generated = round(CHUNK_ROWS * generated_share)
+        super().__init__(
+            lambda number, rng: (
+                stories.rows(CHUNK_ROWS - self.generated, rng),
+                generated_rows(tokenizer, self.generated, f"rows {seed} {number}"),
+            ),
+            seed=seed,
+        )

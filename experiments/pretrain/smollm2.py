@@ -24,12 +24,12 @@ from dictionaries import Origin, site_metadata
 from joint import JointRecipe, JointTraining, Prices
 from numpy.typing import NDArray
 from public_model import PublicModel, tokenizer_of
-from public_text import PublicRows, Stream, docstrings, own_rows
+from public_text import PublicRows, docstrings, own_rows
+from rows import Texts
 from sae_lens import SAE, JumpReLUSAE, JumpReLUSAEConfig
 from tokenizer import stories_of
 from transformers import PreTrainedTokenizerBase
 
-LAYERS = (2, 7, 12, 17, 22, 27)
 BOS = 1  # <|im_start|>
 ORIGIN = Origin(
     model="smollm2",
@@ -66,6 +66,7 @@ TOGETHER: Final = JointRecipe(
 class Recipe:
     """Sizes of all stages."""
 
+    layers: tuple[int, ...] = (2, 7, 12, 17, 22, 27)
     features: int = 2560
     own: int = 960
     start: JointRecipe = START
@@ -80,7 +81,7 @@ class Training:
         self.corpus = corpus
         self.work = work
         self.recipe = recipe
-        self.sites = [f"blocks.{layer}.hook_resid_post" for layer in LAYERS]
+        self.sites = [f"blocks.{layer}.hook_resid_post" for layer in recipe.layers]
         work.mkdir(parents=True, exist_ok=True)
 
     @cached_property
@@ -119,9 +120,9 @@ class Training:
         return PublicRows(
             self.tokenizer,
             {
-                "stories": Stream(self.tokenizer, stories_of(self.corpus / "corpus.txt"), BOS).rows,
-                "docstrings": Stream(self.tokenizer, texts[: -len(texts) // 10], BOS).rows,
-                "own": lambda count, rng: own[rng.integers(0, len(own) - 256, count)],
+                "stories": Texts(self.tokenizer, stories_of(self.corpus / "corpus.txt"), BOS).rows,
+                "docstrings": Texts(self.tokenizer, texts[: -len(texts) // 10], BOS).rows,
+                "own": lambda count, rng: own[rng.integers(0, len(own) - _OWN_AT_ONCE, count)],
             },
             seed=seed,
             bos=BOS,

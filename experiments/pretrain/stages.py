@@ -25,7 +25,7 @@ from manifest import (
 from measure import construction_scores, loss_on, stream_norms, test_prompts
 from pruning import prune
 from recipes import Recipes
-from rows import CHUNK_ROWS, GENERATED_SHARE, ROW, MixedRows, Stories
+from rows import CHUNK_ROWS, GENERATED_SHARE, ROW, MixedRows, Texts
 from tokenizer import split_words, stories_of, train_tokenizer
 from transcoders import train_transcoder
 from transformers import PreTrainedTokenizerFast
@@ -78,9 +78,9 @@ class Pretraining:
         return PreTrainedTokenizerFast.from_pretrained(folder)
 
     @cached_property
-    def stories(self) -> dict[str, Stories]:
+    def stories(self) -> dict[str, Texts]:
         """The stories trained on and the held-out ones, tokenised."""
-        return {name: Stories(self.tokenizer, texts) for name, texts in self._texts.items()}
+        return {name: Texts(self.tokenizer, texts) for name, texts in self._texts.items()}
 
     @cached_property
     def story_rows(self) -> dict[str, torch.Tensor]:

@@ -5,8 +5,9 @@ nothing of the frame.
 """
 
 from collections.abc import Iterator
-from itertools import permutations, product
+from itertools import product
 
+from saecircuits.tasks.receiving import who_receives
 from saecircuits.tasks.templates import Contrast, Side
 
 _NAMES = ("Mary", "Alice", "Sarah", "Emma", "John", "James", "Peter", "David")
@@ -37,27 +38,7 @@ _EARLIER, _LATER, _SINGLE = (2, 3), (6, 7), range(1, 9)
 
 def ioi() -> Iterator[Contrast]:
     """The one who does not give receives: "When Mary and John ..., John gave a letter to"."""
-
-    def side(opening: str, names: tuple[str, str], scene: str, giver: int, gift: str) -> Side:
-        pieces = (
-            ("opening", opening),
-            ("first", f" {names[0]}"),
-            ("and", " and"),
-            ("second", f" {names[1]}"),
-            ("scene", scene),
-            ("giver", f" {names[giver]}"),
-            ("gift", f" {gift}"),
-            ("to", " to"),
-        )
-        return Side(pieces, f" {names[1 - giver]}")
-
-    for (opening, scene), place, names, gift in product(
-        _SCENES, _PLACES, permutations(_NAMES, 2), _GIFTS
-    ):
-        yield (
-            side(opening, names, scene.format(place), 0, gift),
-            side(opening, names, scene.format(place), 1, gift),
-        )
+    yield from who_receives(_SCENES, _PLACES, _NAMES, _GIFTS)
 
 
 def greater_than() -> Iterator[Contrast]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import combinations, permutations, product
 
 from saecircuits.tasks.lexicon import COLOURS, LISTED, OBJECTS, PEOPLE, PLACES
+from saecircuits.tasks.receiving import who_receives
 from saecircuits.tasks.templates import Contrast, Side
 
 
@@ -19,27 +20,8 @@ def indirect_object() -> Iterator[Contrast]:
         ("When", " were at the {},"),
         ("After", " went to the {},"),
     ]
-
-    def side(opening: str, names: tuple[str, str], scene: str, giver: int, thing: str) -> Side:
-        pieces = (
-            ("opening", opening),
-            ("first", f" {names[0]}"),
-            ("and", " and"),
-            ("second", f" {names[1]}"),
-            ("scene", scene),
-            ("giver", f" {names[giver]}"),
-            ("gift", f" gave a {thing}"),
-            ("to", " to"),
-        )
-        return Side(pieces, f" {names[1 - giver]}")
-
-    for (opening, scene), place, names, thing in product(
-        scenes, PLACES, permutations(PEOPLE, 2), OBJECTS[:4]
-    ):
-        yield (
-            side(opening, names, scene.format(place), 0, thing),
-            side(opening, names, scene.format(place), 1, thing),
-        )
+    gifts = [f"gave a {thing}" for thing in OBJECTS[:4]]
+    yield from who_receives(scenes, PLACES, PEOPLE, gifts)
 
 
 def noun_copy() -> Iterator[Contrast]:

@@ -1,6 +1,7 @@
 """Tuning of dictionaries as one set: the parts of its loss, and that it goes on as it was."""
 
 import importlib
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -213,8 +214,8 @@ def test_what_a_model_writes_itself_begins_as_a_prompt_does(pretrain: Any, folde
 def test_text_of_a_public_model_is_the_same_from_any_step(pretrain: Any) -> None:
     text = pretrain("public_text")
     tokenizer = build_tokenizer(WORDS)
-    stream = text.Stream(tokenizer, ["w1 w2 w3 w4 w5 w6 w7 w8"] * 60, bos=0)
-    assert stream.tokens[:10].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 0]
+    stream = pretrain("rows").Texts(tokenizer, ["w1 w2 w3 w4 w5 w6 w7 w8"] * 60, bos=0)
+    assert stream.stream[:10].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 0]
 
     def rows() -> Any:
         draws = {name: stream.rows for name in text.SHARES if name != "passages"}
@@ -249,3 +250,36 @@ def test_features_of_a_new_dictionary_leave_the_large_direction_to_one(pretrain:
     assert abs(rows[0, 3]) > 0.999
     assert rows[1:, 3].abs().max() < 0.1
     assert sae.W_enc.isfinite().all()
+
+
+def test_every_stage_for_a_public_model_runs_and_goes_on(
+    pretrain: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its weights are in bfloat16.
+    monkeypatch.setattr(torch, "autocast", torch.amp.autocast_mode.autocast)
+    build_tokenizer(WORDS).save_pretrained(folder)
+    monkeypatch.setattr(pretrain("public_text").docstrings, "__defaults__", (["sae_lens"],))
+    (tmp_path / "corpus.txt").write_text("<|endoftext|>".join(["w1 w2 w3 w4 w5 " * 9] * 40))
+    stages, joint = pretrain("smollm2"), pretrain("joint")
+    monkeypatch.setattr(stages, "_OWN_AT_ONCE", 8)
+    small = {"tokens": 4 * 16 * 128, "active_first": 9, "active": 7, "report_every": 2}
+    recipe = stages.Recipe(
+        layers=(0, 2), features=FEATURES, own=16, start=joint.JointRecipe(**small),
+        together=joint.JointRecipe(**small, prices=joint.Prices(effect=0.3, passing=0.1)),
+    )  # fmt: skip
+
+    def run(over: bool) -> Path:
+        work = tmp_path / "work"
+        stages.Training(folder, tmp_path, work, recipe).run(lambda: over)
+        return work
+
+    stopped = run(over=True)
+    assert not (stopped / "saes").exists() and not (stopped / "together").exists()
+    saes = run(over=False) / "saes"
+    assert sorted(path.name for path in saes.iterdir()) == [SITES[0], SITES[2]]
+    sae = JumpReLUSAE.load_from_disk(saes / SITES[2])
+    assert sae.cfg.metadata.hook_name == SITES[2] and sae.cfg.metadata.model_name == "smollm2"
+    assert sae.W_enc.isfinite().all() and float(sae.threshold[0]) > 0
+    logged = (tmp_path / "work" / "together" / "joint.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in logged] == [2, 4]
+    assert set(json.loads(logged[0])) >= {"kl", "variance", "effect", "passing"}

@@ -8,7 +8,14 @@ import pytest
 from saecircuits.nodes.contrast import TOKENS, Contrast
 from saecircuits.nodes.interventions import Spot
 from saecircuits.splicing.part_hooks import Nonlinearity
-from saecircuits.validation.causes import GATES, _estimated, _most, cause_of_edges, cause_of_nodes
+from saecircuits.validation.causes import (
+    GATES,
+    _depth,
+    _estimated,
+    _most,
+    cause_of_edges,
+    cause_of_nodes,
+)
 from tests.edges.test_reference import strongest
 from tests.models import Toy, make_contrast
 
@@ -71,6 +78,11 @@ def test_of_many_layers_the_one_that_does_most_is_found_by_halves(count: int) ->
 
     assert _most(ones, alone) == chosen
     assert len(asked) <= 2 * np.log2(count) + 8
+
+
+def test_layers_are_halved_by_depth() -> None:
+    ones = [Nonlinearity("norm", layer) for layer in (None, 10, 2, 0)]
+    assert [one.layer for one in sorted(ones, key=_depth)] == [0, 2, 10, None]
 
 
 def test_gates_are_a_cause_where_edges_do_not_cross_thresholds(contrast: Contrast) -> None:

@@ -1,0 +1,66 @@
+"""What the shipped dictionaries lose, site by site, as the joint training counts it (`joint.py`).
+
+python experiments/pretrain/lost.py --corpus DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from architecture import LanguageModel, Shape, from_transformers
+from dictionaries import load_dictionary
+from effects import drawn_gradients
+from joint import TunedDictionary
+from manifest import layer_sites, sae_folder
+from rows import MixedRows, Texts
+from tokenizer import stories_of
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+STORIES = Path(__file__).resolve().parents[2] / "pretrained" / "stories"
+SEED = 303
+BATCH_ROWS = 64
+
+
+@torch.no_grad()
+def lost(
+    model: LanguageModel, members: dict[str, TunedDictionary], rows: MixedRows, batches: int
+) -> dict[str, dict[str, float]]:
+    """Site to part of the loss to its mean over batches of text; nothing is tuned."""
+    totals: dict[str, dict[str, float]] = {site: {} for site in members}
+    generator = torch.Generator().manual_seed(SEED)
+    for step in range(batches):
+        ids = rows.batch(step, BATCH_ROWS)
+        _, streams, gradients = drawn_gradients(model, ids, list(members), generator)
+        for site, member in members.items():
+            member.gradient = gradients[site][:, 1:]
+            member(streams[site][:, 1:])
+            for name, value in member.lost.items():
+                totals[site][name] = totals[site].get(name, 0.0) + value.item() / batches
+    return totals
+
+
+def main() -> None:
+    """Print a line for every site."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--batches", type=int, default=8)
+    options = parser.parse_args()
+    model = LanguageModel(Shape())
+    from_transformers(GPT2LMHeadModel.from_pretrained(STORIES / "model"), model)
+    model.eval().requires_grad_(False)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(STORIES / "model")
+    stories = Texts(tokenizer, stories_of(options.corpus / "corpus_valid.txt"))
+    members = {}
+    for site in layer_sites("hook_resid_post", model.shape.layers):
+        members[site] = TunedDictionary(load_dictionary(sae_folder(STORIES, site)), active=16)
+        members[site].gate.follows = False
+    for site, parts in lost(
+        model, members, MixedRows(tokenizer, stories, SEED), options.batches
+    ).items():
+        print(site, *(f"{name} {value:.3f}" for name, value in parts.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
