@@ -42,37 +42,6 @@ def test_it_opens_on_an_answer_and_asks_for_nothing(opened: Open) -> None:
     assert page.messages() == []
 
 
-def test_the_fit_of_the_dictionaries_is_told(opened: Open) -> None:
-    page = opened()
-    assert page.text(".fit caption").endswith("on 88 tokens of the training prompts.")
-    heads = page.run(
-        "return [...document.querySelectorAll('.fit thead th')].map((e) => e.innerText)"
-    )
-    assert heads == ["variance explained", "L0"]
-    stated, silent = page.run(
-        "return [...document.querySelectorAll('.fit tbody tr')]"
-        ".map((row) => [...row.children].map((cell) => cell.textContent))"
-    )
-    assert stated[1:] == ["0.813 (source: 0.875)", "1021.3 (source: 1020.5)"]
-    assert silent[1:] == ["0.813", "1021.3"]
-    name = silent[0]
-    assert f"Features of {name} have signs" in page.text(".fit")
-
-
-def test_negative_activations_have_a_colour_of_their_own(opened: Open) -> None:
-    page = opened()
-    color = "getComputedStyle(p.appendChild(Object.assign(document.createElement('span'), {"
-    positive, negative = (
-        page.run(
-            "const p = document.body.appendChild(document.createElement('p'));"
-            f"p.className = 'context'; return {color}className: '{kind}', style: '--heat: 1'}})))"
-            ".backgroundColor"
-        )
-        for kind in ("", "negative")
-    )
-    assert positive != negative and "0.42" in positive and "0.42" in negative
-
-
 def test_degrees_and_faithfulness_are_plotted_with_their_tables(opened: Open) -> None:
     page = opened()
     columns = page.run(

@@ -60,12 +60,3 @@ def test_the_window_itself_never_scrolls(opened: Open, fragment: str) -> None:
     page.run("document.querySelectorAll('details.twin').forEach((part) => { part.open = true; })")
     high = "return [document.documentElement.scrollHeight, innerHeight]"
     assert page.run(high) == [900, 900]
-
-
-@pytest.mark.parametrize("width", [1000, 1400])
-def test_the_answer_does_not_scroll_sideways(opened: Open, width: int) -> None:
-    page = opened(size=(width, 900))
-    assert page.count(".fit td small") > 0
-    page.run("document.querySelectorAll('.story details').forEach((part) => { part.open = true; })")
-    story = "const story = document.querySelector('.story');"
-    assert page.run(f"{story} return story.scrollWidth - story.clientWidth") == 0
