@@ -62,7 +62,7 @@ def splice(replacements: Mapping[str, Replacement]) -> Callable[[str, Tensor], T
         if site not in replacements:
             return activation
         replaced = replacements[site](activation[:, 1:])
-        return torch.cat([activation[:, :1], replaced], dim=1)
+        return torch.cat([activation[:, :1], replaced.to(activation)], dim=1)
 
     return tap
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from activations import Replacement, collect, splice
-from architecture import LanguageModel, Tap
+from architecture import Tap
 from measure import Logits, Prompts, loss_on
+from public_model import Model
 from sae_lens import SAE
 from torch import Tensor
 
@@ -35,7 +36,7 @@ def _replacing(dictionary: SAE) -> Tap:
             features.append(dictionary.encode(activation[:, 1:]))
         if site == writes:
             written = dictionary.decode(features.pop())
-            return torch.cat([activation[:, :1], written], dim=1)
+            return torch.cat([activation[:, :1], written.to(activation)], dim=1)
         return activation
 
     return tap
@@ -47,15 +48,19 @@ def _zeroed(site: str) -> Tap:
 
 @torch.no_grad()
 def dictionary_figures(
-    model: LanguageModel, dictionary: SAE, mixture: Tensor, stories: Tensor
+    model: Model, dictionary: SAE, mixture: Tensor, stories: Tensor, batch: int = BATCH
 ) -> dict[str, float]:
-    """Sparsity and reconstruction on the mixture, and loss recovered on the stories."""
+    """Sparsity and reconstruction on the mixture, and loss recovered on the stories.
+
+    Args:
+        batch: rows at once.
+    """
     reads, writes = reading_site(dictionary), writing_site(dictionary)
     fired = torch.zeros(dictionary.cfg.d_sae)
     positions, missed = 0, 0.0
     wanted_parts = []
-    for part in mixture.split(BATCH):
-        found = collect(model, part, [reads, writes])
+    for part in mixture.split(batch):
+        found = {site: part.float() for site, part in collect(model, part, [reads, writes]).items()}
         features = dictionary.encode(found[reads])
         missed += (dictionary.decode(features) - found[writes]).pow(2).sum().item()
         fired += (features > 0).sum(dim=0)
@@ -63,9 +68,9 @@ def dictionary_figures(
         wanted_parts.append(found[writes])
     wanted = torch.cat(wanted_parts)
     spread = (wanted - wanted.mean(dim=0)).pow(2).sum().item()
-    clean = loss_on(model, stories)
-    spliced = loss_on(lambda ids: model(ids, tap=_replacing(dictionary)), stories)
-    ablated = loss_on(lambda ids: model(ids, tap=_zeroed(writes)), stories)
+    clean = loss_on(model, stories, batch)
+    spliced = loss_on(lambda ids: model(ids, tap=_replacing(dictionary)), stories, batch)
+    ablated = loss_on(lambda ids: model(ids, tap=_zeroed(writes)), stories, batch)
     return {
         "mean_l0": fired.sum().item() / positions,
         "fraction_variance_explained": 1 - missed / spread,
@@ -76,10 +81,10 @@ def dictionary_figures(
     }
 
 
-def _mean_divergence(reference: Logits, other: Logits, rows: Tensor) -> float:
+def _mean_divergence(reference: Logits, other: Logits, rows: Tensor, batch: int = BATCH) -> float:
     total, positions = 0.0, 0
     with torch.no_grad():
-        for part in rows.split(BATCH):
+        for part in rows.split(batch):
             before = F.log_softmax(reference(part)[:, 1:], -1)
             after = F.log_softmax(other(part)[:, 1:], -1)
             total += F.kl_div(after, before, reduction="sum", log_target=True).item()
@@ -87,7 +92,7 @@ def _mean_divergence(reference: Logits, other: Logits, rows: Tensor) -> float:
     return total / positions
 
 
-def spliced_model(model: LanguageModel, saes: Mapping[str, SAE]) -> Logits:
+def spliced_model(model: Model, saes: Mapping[str, SAE]) -> Logits:
     """The model that runs on the reconstructions at all the sites, errors dropped."""
 
     def replacement(sae: SAE) -> Replacement:
@@ -98,8 +103,22 @@ def spliced_model(model: LanguageModel, saes: Mapping[str, SAE]) -> Logits:
 
 
 @torch.no_grad()
+def all_spliced(
+    model: Model, saes: Mapping[str, SAE], rows: Tensor, batch: int = BATCH
+) -> dict[str, object]:
+    """Loss and divergence when all dictionaries stand in for the stream at once."""
+    spliced = spliced_model(model, saes)
+    return {
+        "sites": list(saes),
+        "loss_unspliced": loss_on(model, rows, batch),
+        "loss_all_spliced": loss_on(spliced, rows, batch),
+        "kl": _mean_divergence(model, spliced, rows, batch),
+    }
+
+
+@torch.no_grad()
 def joint_figures(
-    model: LanguageModel, saes: Mapping[str, SAE], stories: Tensor, prompts: dict[str, Prompts]
+    model: Model, saes: Mapping[str, SAE], stories: Tensor, prompts: dict[str, Prompts]
 ) -> dict[str, object]:
     """What is left of the model when all dictionaries stand in for it at once."""
     spliced = spliced_model(model, saes)
@@ -112,10 +131,4 @@ def joint_figures(
             "kept": (kept.mean() / clean.mean()).item(),
             "accuracy_spliced": (kept > 0).float().mean().item(),
         }
-    return {
-        "sites": list(saes),
-        "loss_unspliced": loss_on(model, stories),
-        "loss_all_spliced": loss_on(spliced, stories),
-        "kl": _mean_divergence(model, spliced, stories),
-        "constructions": constructions,
-    }
+    return {**all_spliced(model, saes, stories), "constructions": constructions}

@@ -39,10 +39,14 @@ class BatchGate(nn.Module):
         """The values above the threshold, the others zero."""
         if float(self.threshold) <= 0:
             self._start(values)
-        features = F.threshold(values, float(self.threshold), 0.0)
+        features = self.held(values)
         with torch.no_grad():
             self.passed = int(torch.count_nonzero(features)) / values[..., 0].numel()
             if self.training and self.follows:
                 excess = min(max(self.passed / self.active - 1, -1.0), 1.0)
                 self.threshold *= math.exp(self.rate * excess)
         return features
+
+    def held(self, values: Tensor) -> Tensor:
+        """The same, and the threshold is not moved."""
+        return F.threshold(values, float(self.threshold), 0.0)

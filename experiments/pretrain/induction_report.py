@@ -5,13 +5,10 @@ python experiments/pretrain/induction_report.py pretrained/induction pretrained/
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from report import BARS, dictionary_table, norm_table, removed_share
+from report import BARS, dictionary_table, norm_table, removed_share, write
 
 
 def shortfalls(manifest: dict[str, Any]) -> list[str]:
@@ -81,14 +78,5 @@ within 0.25 of the loss.
 """
 
 
-def main(
-    folder: Annotated[Path, typer.Argument(help="A folder with a manifest.json.")],
-    target: Annotated[Path, typer.Argument(help="The page to write.")],
-) -> None:
-    """Write the page."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    target.write_text(page(manifest), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    write(page)

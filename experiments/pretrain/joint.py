@@ -2,14 +2,16 @@
 
 Dictionaries trained one at a time each leave a small error; together, the errors add up and the
 model they stand in for no longer does what it did. Here all are tuned at once. What is lowered is a
-sum of four things, each with a price (`Prices`):
+sum of five things, each with a price (`Prices`):
 
 - divergence: of the model that runs on the reconstructions, at all sites at once and without their
   errors, from the untouched model (end-to-end dictionaries, Braun et al. 2024);
 - variance: the share of it that a reconstruction leaves, token by token;
 - effect: the share of first-order effects that goes with errors (`effects.py`);
 - passing: the share of first-order effects of changes that the features' derivatives lose
-  (`effects.py`).
+  (`effects.py`);
+- change: how much smaller or larger reconstructions make what a word does to the stream at later
+  words, and its effects (`TunedDictionary.lose_change`).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from activations import splice
 from dictionaries import parameter_of
-from effects import drawn_gradients, share_lost
+from effects import Reference, drawn_gradients, share_lost, twins
 from gates import BatchGate
 from public_model import Model
 from rows import ROW, Rows
@@ -45,11 +47,12 @@ class Prices:
     variance: float = 0.3
     effect: float = 0.0
     passing: float = 0.0
+    change: float = 0.0
 
     @property
     def needs_gradients(self) -> bool:
-        """Whether gradients of the untouched model are wanted."""
-        return self.effect > 0 or self.passing > 0
+        """Whether gradients of the untouched model, and tokens drawn from it, are wanted."""
+        return self.effect > 0 or self.passing > 0 or self.change > 0
 
 
 @dataclass(frozen=True)
@@ -108,33 +111,70 @@ class TunedDictionary(nn.Module):
         self.gate = BatchGate(active, threshold)
         self.register_buffer("scale", torch.tensor(float(scale)))
         self.register_buffer("silent", torch.zeros(len(norms)))
-        self.gradient: Tensor | None = None
         self.lost: dict[str, Tensor] = {}
         self.missed: Tensor | None = None
 
     def forward(self, stream: Tensor) -> Tensor:
-        """The reconstruction; what it loses is kept in `lost`."""
+        """The reconstruction."""
         x = stream.float() / self.scale
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            values = ((x - self.b_dec) @ self.W_enc).float() + self.b_enc
-            features = self.gate(values)
-            written = (features @ self.W_dec).float() + self.b_dec
-        wanted = x.detach()
-        centred = wanted - wanted.flatten(0, 1).mean(dim=0)
-        error = written - wanted
+        return (self._written(self.gate.held(self._values(x))) * self.scale).to(stream.dtype)
+
+    def lose(self, stream: Tensor, gradient: Tensor | None = None) -> None:
+        """Put what the reconstruction loses into `lost`, and let the gate follow.
+
+        Args:
+            stream: `[row, position, width]`.
+            gradient: of what effects are on, there; without one no effects are counted.
+        """
+        x = stream.float() / self.scale
+        features = self.gate(self._values(x))
+        centred = x - x.flatten(0, 1).mean(dim=0)
+        error = self._written(features) - x
         self.lost = {"variance": (error.square().sum(-1) / centred.square().sum(-1)).mean()}
         self.missed = error.detach()
-        if self.training:
-            on = features.detach() > 0
+        with torch.no_grad():
             self.silent += 1
-            self.silent[on.flatten(0, 1).any(dim=0)] = 0
-            if self.gradient is not None:
-                self.lost["effect"] = share_lost(self.gradient, error, centred)
-                change = wanted - wanted.roll(1, 0)
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    passed = ((change @ self.W_enc) * on) @ self.W_dec
-                self.lost["passing"] = share_lost(self.gradient, change - passed.float(), change)
-        return (written * self.scale).to(stream.dtype)
+            self.silent[(features > 0).flatten(0, 1).any(dim=0)] = 0
+        if gradient is None:
+            return
+        self.lost["effect"] = share_lost(gradient, error, centred)
+        change = x - x.roll(1, 0)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            passed = ((change @ self.W_enc) * (features > 0)) @ self.W_dec
+        self.lost["passing"] = share_lost(gradient, change - passed.float(), change)
+
+    def _values(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return ((x - self.b_dec) @ self.W_enc).float() + self.b_enc
+
+    def _written(self, features: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return (features @ self.W_dec).float() + self.b_dec
+
+    def lose_change(self, stream: Tensor, other: Tensor, gradient: Tensor, counted: Tensor) -> None:
+        """Add to `lost` how much smaller or larger reconstructions make a change.
+
+        With v what a row's words change and w what reconstructions change, both in sum over the
+        places of the row, `sum over rows of |v.w - v.v| / sum over rows of v.v`, and the same of
+        the effects g.v and g.w. What is off by chance counts little, and a change that is made
+        smaller everywhere counts in full; a squared error would be least for smaller changes.
+
+        Args:
+            stream, other: `[row, position, width]`.
+            gradient: of what effects are on, at `stream`.
+            counted: the places to count, `[row, position]`.
+        """
+        x, y = (part.float() / self.scale for part in (stream, other))
+        written = [self._written(self.gate.held(self._values(part))) for part in (x, y)]
+        change = (x - y) * counted[..., None]
+        kept = written[0] - written[1]
+        effect = gradient * change
+        pairs = (
+            ((change * kept).sum((1, 2)), change.square().sum((1, 2))),
+            ((effect.sum(-1) * (gradient * kept).sum(-1)).sum(1), effect.sum(-1).square().sum(1)),
+        )
+        shares = [(passed - whole).abs().sum() / whole.sum() for passed, whole in pairs]
+        self.lost["change"] = shares[0] + shares[1]
 
     @torch.no_grad()
     def normalise(self) -> None:
@@ -196,8 +236,7 @@ class JointTraining:
     """One run that writes its state to disk and goes on from there.
 
     Args:
-        together: the model runs on the reconstructions; else each dictionary sees the untouched
-            stream, and the price of divergence does not count.
+        together: else nothing is spliced, and the price of divergence does not count.
         scales: of the stream at each site; 1 if None.
     """
 
@@ -251,33 +290,46 @@ class JointTraining:
             yield member
 
     def _losses(self, ids: Tensor) -> Iterator[tuple[float, Tensor]]:
-        """The parts of the loss with their prices."""
+        """The parts of the loss with their prices.
+
+        What each dictionary loses is counted on the untouched stream, where graphs are; the one
+        that runs on reconstructions is asked for the divergence only.
+        """
         prices = self.recipe.prices
         members = dict(zip(self.saes, self._members(), strict=True))
         generator = torch.Generator().manual_seed(self.recipe.seed + self.step)
-        streams: dict[str, Tensor] = {}
-        if prices.needs_gradients:
-            reference, streams, gradients = drawn_gradients(
-                self.model, ids, list(self.saes), generator
+        reference = self._reference(ids, generator)
+        for site, member in members.items():
+            gradient = reference.gradients.get(site)
+            member.lose(
+                reference.streams[site][:, 1:], None if gradient is None else gradient[:, 1:]
             )
+        if prices.change > 0:
+            other, is_same = twins(ids, reference.drawn, generator)
+            _, streams = self._untouched(other)
+            is_same[:, 0] = False
             for site, member in members.items():
-                member.gradient = gradients[site][:, 1:]
-        elif self.together:
-            with torch.no_grad():
-                reference = self.model.final(ids, low=True)
-        if self.together:
-            spliced = self.model.final(ids, low=True, tap=splice(members))
-            self.kl = divergence(self.model, reference, spliced)
-            yield prices.divergence, self.kl
-        else:
-            with torch.no_grad():
-                if not streams:
-                    self.model.final(ids, low=True, tap=_keeping(streams, self.saes))
-            for site, member in members.items():
-                member(streams[site][:, 1:])
+                member.lose_change(
+                    reference.streams[site], streams[site], reference.gradients[site], is_same
+                )
         for member in members.values():
             for name, lost in member.lost.items():
                 yield getattr(prices, name), lost
+        if self.together:
+            spliced = self.model.final(ids, low=True, tap=splice(members))
+            self.kl = divergence(self.model, reference.final, spliced)
+            yield prices.divergence, self.kl
+
+    def _reference(self, ids: Tensor, generator: torch.Generator) -> Reference:
+        if self.recipe.prices.needs_gradients:
+            return drawn_gradients(self.model, ids, list(self.saes), generator)
+        final, streams = self._untouched(ids)
+        return Reference(final, streams, gradients={}, drawn=ids)
+
+    @torch.no_grad()
+    def _untouched(self, ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        streams: dict[str, Tensor] = {}
+        return self.model.final(ids, low=True, tap=_keeping(streams, self.saes)), streams
 
     def _one_step(self, ids: Tensor) -> float:
         self.optimizer.param_groups[0]["lr"] = self.recipe.rate_at(self.step)

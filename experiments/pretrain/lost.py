@@ -9,13 +9,15 @@ import argparse
 from pathlib import Path
 
 import torch
+from activations import collect_with
 from architecture import LanguageModel, Shape, from_transformers
 from dictionaries import load_dictionary
-from effects import drawn_gradients
+from effects import drawn_gradients, twins
 from joint import TunedDictionary
 from manifest import layer_sites, sae_folder
 from rows import MixedRows, Texts
 from tokenizer import stories_of
+from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 STORIES = Path(__file__).resolve().parents[2] / "pretrained" / "stories"
@@ -32,10 +34,16 @@ def lost(
     generator = torch.Generator().manual_seed(SEED)
     for step in range(batches):
         ids = rows.batch(step, BATCH_ROWS)
-        _, streams, gradients = drawn_gradients(model, ids, list(members), generator)
+        reference = drawn_gradients(model, ids, list(members), generator)
+        other, is_same = twins(ids, reference.drawn, generator)
+        streams: dict[str, Tensor] = {}
+        is_same[:, 0] = False
+        model.final(other, tap=collect_with(streams, list(members)))
         for site, member in members.items():
-            member.gradient = gradients[site][:, 1:]
-            member(streams[site][:, 1:])
+            member.lose(reference.streams[site][:, 1:], reference.gradients[site][:, 1:])
+            member.lose_change(
+                reference.streams[site], streams[site], reference.gradients[site], is_same
+            )
             for name, value in member.lost.items():
                 totals[site][name] = totals[site].get(name, 0.0) + value.item() / batches
     return totals

@@ -26,6 +26,7 @@ class Recipes:
         JointRecipe(),
         JointRecipe(tokens=3_000_000, active_first=24, active=16, rate=5e-4, seed=22),
     )
+    joint_seed: int = 202
     joint_generated_share: float = 0.4
     test_prompts: int = 300
     story_rows: int = 400

@@ -6,7 +6,7 @@ python experiments/pretrain/report.py pretrained/stories pretrained/README.md
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -169,14 +169,19 @@ recovers 0.95 of the loss at a mean L0 of at most 48 with under 10% dead feature
 """
 
 
-def main(
-    folder: Annotated[Path, typer.Argument(help="A folder with a manifest.json.")],
-    target: Annotated[Path, typer.Argument(help="The page to write.")],
-) -> None:
-    """Write the page."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    target.write_text(page(manifest), encoding="utf-8")
+def write(page_of: Callable[[dict[str, Any]], str]) -> None:
+    """Run a command that writes the page of a folder."""
+
+    def main(
+        folder: Annotated[Path, typer.Argument(help="A folder with a manifest.json.")],
+        target: Annotated[Path, typer.Argument(help="The page to write.")],
+    ) -> None:
+        """Write the page."""
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        target.write_text(page_of(manifest), encoding="utf-8")
+
+    typer.run(main)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    write(page)

@@ -1,10 +1,11 @@
 """Dictionaries for SmolLM2-135M, in stages that go on where they were stopped.
 
-    python experiments/pretrain/smollm2.py --model DIR --corpus DIR --work DIR --minutes 90
+    python experiments/pretrain/smollm2.py --model DIR --corpus DIR --work DIR --out DIR
 
 1. text: what the model writes itself, once;
 2. start: every dictionary on the untouched stream;
-3. together: all of them as one set (`joint.py`).
+3. together: all of them as one set (`joint.py`);
+4. the folder that is shipped, with its figures on held-out text (`public_folder.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import torch
 from activations import collect
 from dictionaries import Origin, site_metadata
 from joint import JointRecipe, JointTraining, Prices
+from manifest import sae_folder
 from numpy.typing import NDArray
+from public_folder import write_folder
 from public_model import PublicModel, tokenizer_of
 from public_text import PublicRows, docstrings, own_rows
 from rows import Texts
@@ -35,6 +38,8 @@ ORIGIN = Origin(
     model="smollm2",
     text="TinyStories, passages, docstrings and the model's own text",
 )
+DESCRIPTION = "dictionaries of SmolLM2-135M-Instruct's stream, tuned together"
+COMMAND = "python experiments/pretrain/smollm2.py --model DIR --corpus DIR --work DIR --out DIR"
 _OWN_AT_ONCE = 64
 _LARGE = 4.0  # times the median
 _NOTHING = 1e-3  # what is left of a direction
@@ -56,7 +61,7 @@ TOGETHER: Final = JointRecipe(
     active_first=48,
     active=40,
     rate=6e-4,
-    prices=Prices(divergence=1, variance=0.3, effect=0.3, passing=0.1),
+    prices=Prices(divergence=1, variance=0.3, effect=0.3, change=0.5),
     seed=32,
     report_every=10,
 )
@@ -69,6 +74,7 @@ class Recipe:
     layers: tuple[int, ...] = (2, 7, 12, 17, 22, 27)
     features: int = 2560
     own: int = 960
+    held_out_rows: int = 128
     start: JointRecipe = START
     together: JointRecipe = TOGETHER
 
@@ -112,17 +118,21 @@ class Training:
             parts.append(np.load(path))
         return np.concatenate(parts)
 
-    def rows(self, seed: int) -> PublicRows:
-        """Training text."""
+    def rows(self, seed: int, *, held_out: bool = False) -> PublicRows:
+        """Training text, or text of the same kinds that is not trained on."""
         own = self.own_text()
         # The last batch of what the model wrote, and the last of the docstrings, are held out.
+        own = own[-_OWN_AT_ONCE:] if held_out else own[:-_OWN_AT_ONCE]
         texts = list(docstrings())
+        last = len(texts) - len(texts) // 10
+        texts = texts[last:] if held_out else texts[:last]
+        stories = stories_of(self.corpus / ("corpus_valid.txt" if held_out else "corpus.txt"))
         return PublicRows(
             self.tokenizer,
             {
-                "stories": Texts(self.tokenizer, stories_of(self.corpus / "corpus.txt"), BOS).rows,
-                "docstrings": Texts(self.tokenizer, texts[: -len(texts) // 10], BOS).rows,
-                "own": lambda count, rng: own[rng.integers(0, len(own) - _OWN_AT_ONCE, count)],
+                "stories": Texts(self.tokenizer, stories, BOS).rows,
+                "docstrings": Texts(self.tokenizer, texts, BOS).rows,
+                "own": lambda count, rng: own[rng.integers(0, len(own), count)],
             },
             seed=seed,
             bos=BOS,
@@ -176,8 +186,8 @@ class Training:
         sae.b_dec.data = centre.clone()
         return sae
 
-    def run(self, until: Callable[[], bool]) -> None:
-        """Run every stage, or stop where `until` says so."""
+    def run(self, until: Callable[[], bool], out: Path) -> None:
+        """Run every stage, or stop where `until` says so; the shipped folder comes last."""
         rows = self.rows(START_SEED)
         scales = self.scales(rows)
         torch.manual_seed(START_SEED)
@@ -201,13 +211,24 @@ class Training:
         if found is None:
             return
         for site, sae in found.items():
-            sae.save_model(self.work / "saes" / site)
+            sae.save_model(sae_folder(self.work, site))
+        write_folder(
+            self.model,
+            self.work,
+            out,
+            self.rows(HELD_OUT_SEED, held_out=True).batch(0, self.recipe.held_out_rows),
+            (self.recipe.start, self.recipe.together),
+            name="smollm2",
+            description=DESCRIPTION,
+            packaged="smollm2",
+            command=COMMAND,
+        )
 
 
 def main() -> None:
     """Go on with the training, for so many minutes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("model", "corpus", "work"):
+    for name in ("model", "corpus", "work", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=100)
     parser.add_argument("--threads", type=int, default=1)
@@ -215,7 +236,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     end = time.monotonic() + 60 * options.minutes
     training = Training(options.model, options.corpus, options.work, Recipe())
-    training.run(partial(_is_over, end))
+    training.run(partial(_is_over, end), options.out)
 
 
 def _is_over(end: float) -> bool:

@@ -31,7 +31,6 @@ from transcoders import train_transcoder
 from transformers import PreTrainedTokenizerFast
 
 DICTIONARY_SEED = 101
-JOINT_SEED = 202
 HELD_OUT_SEED = 303
 PRUNING_SEED = 404
 
@@ -124,27 +123,29 @@ class Pretraining:
             print("training", hook_name, flush=True)
             train_dictionary(self.model, self._rows(DICTIONARY_SEED), hook_name, recipe, folder)
 
-    def _stream_folder(self, hook_name: str) -> Path:
+    def stream_folder(self, hook_name: str) -> Path:
+        """Where a site's dictionary lies that the joint tuning begins with."""
         return self.work / "one_at_a_time" / hook_name
 
     @property
-    def _stream_sites(self) -> list[str]:
+    def stream_sites(self) -> list[str]:
+        """The stream after every layer."""
         return layer_sites("hook_resid_post", self.recipes.shape.layers)
 
     def stream_stage(self) -> None:
         """Train the residual-stream dictionaries one at a time: the start of the joint tuning."""
-        for site in self._stream_sites:
-            self._train_sae(site, self.recipes.stream, self._stream_folder(site))
+        for site in self.stream_sites:
+            self._train_sae(site, self.recipes.stream, self.stream_folder(site))
 
     def joint_stage(self) -> None:
         """Tune the residual-stream dictionaries together."""
-        folders = {site: sae_folder(self.out, site) for site in self._stream_sites}
+        folders = {site: sae_folder(self.out, site) for site in self.stream_sites}
         if all((folder / "sae_weights.safetensors").exists() for folder in folders.values()):
             return
-        saes = {site: load_dictionary(self._stream_folder(site)) for site in folders}
+        saes = {site: load_dictionary(self.stream_folder(site)) for site in folders}
         for number, recipe in enumerate(self.recipes.joint):
             folder = self.work / f"joint_{number + 1}"
-            rows = self._rows(JOINT_SEED + number, self.recipes.joint_generated_share)
+            rows = self._rows(self.recipes.joint_seed + number, self.recipes.joint_generated_share)
             found = JointTraining(self.model, saes, recipe, folder).run(rows)
             assert found is not None, "nothing stops a run before its end here"
             saes = found
@@ -180,7 +181,7 @@ class Pretraining:
     def _dictionary_entry(self, folder: Path) -> dict[str, Any]:
         dictionary = load_dictionary(folder)
         transcoder = dictionary.cfg.metadata.hook_name_out is not None
-        tuned = reading_site(dictionary) in self._stream_sites
+        tuned = reading_site(dictionary) in self.stream_sites
         recipe = self.recipes.transcoder if transcoder else self.recipes.parts
         recipe = self.recipes.stream if tuned else recipe
         trained_by = "sae_lens SAETrainer (BatchTopK)"
@@ -208,7 +209,7 @@ class Pretraining:
         """Measure everything on held-out text and write the manifest."""
         prompts = test_prompts(self.tokenizer, self.recipes.test_prompts)
         held_out = self.story_rows["held_out"]
-        saes = {site: load_dictionary(sae_folder(self.out, site)) for site in self._stream_sites}
+        saes = {site: load_dictionary(sae_folder(self.out, site)) for site in self.stream_sites}
         recipe = self.recipes.language_model
         facts = {
             "description": "a GPT-2 of children's stories, small enough to travel with the code",
@@ -221,14 +222,16 @@ class Pretraining:
                 "dictionaries": self.recipes.parts.seed,
                 "dictionary_rows": DICTIONARY_SEED,
                 "joint": [part.seed for part in self.recipes.joint],
-                "joint_rows": [JOINT_SEED + number for number in range(len(self.recipes.joint))],
+                "joint_rows": [
+                    self.recipes.joint_seed + number for number in range(len(self.recipes.joint))
+                ],
                 "pruning_rows": PRUNING_SEED,
                 "held_out": HELD_OUT_SEED,
             },
             "measured_on": "held-out stories (loss, KL, loss recovered), held-out stories and fresh"
             " passages in the training proportion (L0, variance, dead), fresh prompts"
             " (constructions); position 0 left out and never spliced",
-            "default_sites": self._stream_sites,
+            "default_sites": self.stream_sites,
             "language_model": {
                 "held_out_loss": loss_on(self.model, held_out),
                 "seen_stories_loss": loss_on(self.model, self.story_rows["seen"]),

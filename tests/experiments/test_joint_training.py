@@ -6,12 +6,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from saecircuits.splicing import manifests
 from tests.models import build_tokenizer
 
 PRETRAIN = Path(__file__).resolve().parents[2] / "experiments" / "pretrain"
@@ -67,21 +70,23 @@ def test_gradients_are_those_of_drawn_log_probabilities(pretrain: Any, model: An
     found = pretrain("effects").drawn_gradients(
         model, ids, SITES[:2], torch.Generator().manual_seed(3), chunk=7
     )
-    final, streams, gradients = found
+    final, gradients = found.final, found.gradients
     generator = torch.Generator().manual_seed(3)
-    stream = streams[SITES[0]].clone().requires_grad_()
+    stream = found.streams[SITES[0]].clone().requires_grad_()
     after = stream
     for block in list(model.blocks)[1:]:
         after = block(after, False, lambda _site, activation: activation)
     log_shares = (model.ln_f(after) @ model.unembedding.T)[:, 1:].flatten(0, 1).log_softmax(-1)
     torch.testing.assert_close(model.ln_f(after), final)
-    total = torch.zeros(())
+    total, tokens = torch.zeros(()), []
     for part in torch.arange(len(log_shares)).split(7):
         logits = final[:, 1:].flatten(0, 1)[part] @ model.unembedding.T
         drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)
         total = total + log_shares[part].gather(1, drawn).sum()
+        tokens.append(drawn[:, 0])
     (expected,) = torch.autograd.grad(total, stream)
     torch.testing.assert_close(gradients[SITES[0]], expected)
+    assert torch.equal(found.drawn.flatten(), torch.cat(tokens))
     assert float(expected.abs().max()) > 0.1
 
 
@@ -90,8 +95,9 @@ def test_squared_effects_are_half_the_divergence(pretrain: Any, model: Any) -> N
     effects = pretrain("effects")
     ids = _Rows().batch(1, 4).repeat(1500, 1)
     generator = torch.Generator().manual_seed(0)
-    _, streams, gradients = effects.drawn_gradients(model, ids, SITES[-1:], generator)
     (site,) = SITES[-1:]
+    found = effects.drawn_gradients(model, ids, [site], generator)
+    streams, gradients = found.streams, found.gradients
     error = torch.zeros(4, ROW, WIDTH)
     error[:, -1] = 0.2 * torch.randn(4, WIDTH, generator=generator)
     squared = (gradients[site].view(1500, 4, ROW, WIDTH) * error).sum((2, 3)).square().mean(0)
@@ -103,14 +109,32 @@ def test_squared_effects_are_half_the_divergence(pretrain: Any, model: Any) -> N
     torch.testing.assert_close(squared / 2, divergence, rtol=0.35, atol=1e-4)
 
 
+def test_twins_differ_where_another_word_was_drawn(pretrain: Any) -> None:
+    effects = pretrain("effects")
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, WORDS, (40, 23), generator=generator)
+    drawn = torch.randint(1, WORDS, (40, 22), generator=generator)
+    other, is_same = effects.twins(ids, drawn, generator, every=6)
+    assert torch.equal(is_same, other == ids)
+    assert is_same[:, :2].all()
+    row, at = (~is_same).nonzero(as_tuple=True)
+    assert torch.equal(other[row, at], drawn[row, at - 2])  # drawn[:, i] stands behind i + 1
+    # Four places a row, of which some are the first two or keep their word.
+    counts = (~is_same).sum(1)
+    assert counts.max() == 4 and 3 < counts.float().mean() < 4
+
+
 def test_what_a_dictionary_loses(pretrain: Any) -> None:
     joint = pretrain("joint")
     member = joint.TunedDictionary(_dictionary(1), active=9, scale=1.7).train()
     member.gate.follows = False
     torch.manual_seed(2)
     stream, gradient = torch.randn(5, 7, WIDTH) * 1.7, torch.randn(5, 7, WIDTH)
-    member.gradient = gradient
     written = member(stream)
+    assert not member.lost
+    member.lose(stream)
+    assert set(member.lost) == {"variance"}
+    member.lose(stream, gradient)
     sae = _dictionary(1)
     member.write_to(sae)
     torch.testing.assert_close(sae.decode(sae.encode(stream)), written)
@@ -131,10 +155,32 @@ def test_what_a_dictionary_loses(pretrain: Any) -> None:
     assert passing.item() > 0.01
 
 
+def test_what_a_dictionary_makes_of_a_change(pretrain: Any) -> None:
+    member = pretrain("joint").TunedDictionary(_dictionary(1), active=9, scale=1.7).train()
+    torch.manual_seed(2)
+    x, gradient = torch.randn(5, 7, WIDTH), torch.randn(5, 7, WIDTH)
+    other = x + 0.3 * torch.randn(5, 7, WIDTH)
+    counted = torch.rand(5, 7) < 0.6
+    threshold = float(member.gate.threshold)
+    member.lose_change(x, other, gradient, counted)
+    assert float(member.gate.threshold) == threshold
+    kept, whole = torch.zeros(2, 5), torch.zeros(2, 5)
+    with torch.no_grad():
+        for row, at in counted.nonzero().tolist():
+            change = (x - other)[row, at]
+            passed = (member(x) - member(other))[row, at]
+            effect, through = (float(gradient[row, at] @ one) for one in (change, passed))
+            kept[:, row] += torch.tensor([float(change @ passed), effect * through])
+            whole[:, row] += torch.tensor([float(change @ change), effect**2])
+    expected = ((kept - whole).abs().sum(1) / whole.sum(1)).sum()
+    torch.testing.assert_close(member.lost["change"], expected)
+    assert expected > 0.1
+
+
 def test_features_that_are_never_on_are_put_where_something_is_missed(pretrain: Any) -> None:
     member = pretrain("joint").TunedDictionary(_dictionary(3), active=9).train()
     stream = torch.randn(8, 9, WIDTH)
-    member(stream)
+    member.lose(stream)
     before = member.missed.square().sum().item()
     member.silent[[4, 30]] = 1000
     dead = member.revive(torch.Generator().manual_seed(0))
@@ -144,7 +190,7 @@ def test_features_that_are_never_on_are_put_where_something_is_missed(pretrain: 
         missed[None], member.W_dec.data[dead][:, None], -1
     )
     torch.testing.assert_close(along.max(1).values, torch.ones(2))
-    member(stream)
+    member.lose(stream)
     assert member.missed.square().sum().item() < before
 
 
@@ -155,7 +201,7 @@ def test_a_run_that_was_stopped_goes_on_as_it_was(
     joint = pretrain("joint")
     recipe = joint.JointRecipe(
         tokens=8 * 128 * 4, batch_rows=4, active_first=12, active=8, report_every=3, revives=True,
-        prices=joint.Prices(divergence=1, variance=1, effect=0.5, passing=0.5),
+        prices=joint.Prices(divergence=1, variance=1, effect=0.5, passing=0.5, change=0.5),
     )  # fmt: skip
     assert recipe.steps == 8
 
@@ -259,18 +305,20 @@ def test_every_stage_for_a_public_model_runs_and_goes_on(
     monkeypatch.setattr(torch, "autocast", torch.amp.autocast_mode.autocast)
     build_tokenizer(WORDS).save_pretrained(folder)
     monkeypatch.setattr(pretrain("public_text").docstrings, "__defaults__", (["sae_lens"],))
-    (tmp_path / "corpus.txt").write_text("<|endoftext|>".join(["w1 w2 w3 w4 w5 " * 9] * 40))
+    for name in ("corpus.txt", "corpus_valid.txt"):
+        (tmp_path / name).write_text("<|endoftext|>".join(["w1 w2 w3 w4 w5 " * 9] * 40))
     stages, joint = pretrain("smollm2"), pretrain("joint")
     monkeypatch.setattr(stages, "_OWN_AT_ONCE", 8)
     small = {"tokens": 4 * 16 * 128, "active_first": 9, "active": 7, "report_every": 2}
     recipe = stages.Recipe(
-        layers=(0, 2), features=FEATURES, own=16, start=joint.JointRecipe(**small),
-        together=joint.JointRecipe(**small, prices=joint.Prices(effect=0.3, passing=0.1)),
+        layers=(0, 2), features=FEATURES, own=16, held_out_rows=8,
+        start=joint.JointRecipe(**small),
+        together=joint.JointRecipe(**small, prices=joint.Prices(effect=0.3, change=0.1)),
     )  # fmt: skip
 
     def run(over: bool) -> Path:
         work = tmp_path / "work"
-        stages.Training(folder, tmp_path, work, recipe).run(lambda: over)
+        stages.Training(folder, tmp_path, work, recipe).run(lambda: over, tmp_path / "out")
         return work
 
     stopped = run(over=True)
@@ -282,4 +330,23 @@ def test_every_stage_for_a_public_model_runs_and_goes_on(
     assert sae.W_enc.isfinite().all() and float(sae.threshold[0]) > 0
     logged = (tmp_path / "work" / "together" / "joint.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in logged] == [2, 4]
-    assert set(json.loads(logged[0])) >= {"kl", "variance", "effect", "passing"}
+    assert set(json.loads(logged[0])) >= {"kl", "variance", "effect", "passing", "change"}
+    check_published(tmp_path / "out", saes)
+
+
+def check_published(out: Path, trained: Path) -> None:
+    """What is shipped is what was trained, in half precision, and its manifest says what it is."""
+    manifest = manifests.read(out)
+    manifests.check_files(out, manifest)
+    assert (manifest["name"], manifest["packaged"]) == ("smollm2", "smollm2")
+    assert manifest["default_sites"] == [SITES[0], SITES[2]]
+    for entry in manifest["dictionaries"]:
+        stored = load_file(out / entry["path"] / "sae_weights.safetensors")
+        wanted = load_file(trained / entry["hook_name"] / "sae_weights.safetensors")
+        assert set(stored) == set(wanted)
+        for name, weight in wanted.items():
+            assert torch.equal(stored[name], weight.half())
+        assert 0 < entry["mean_l0"] < FEATURES and entry["tokens"] == 2 * 4 * 16 * 128
+        assert np.isfinite([entry["loss_recovered"], entry["fraction_variance_explained"]]).all()
+    assert manifest["joint"]["kl"] > 0
+    assert (out / "logs" / "together_joint.jsonl").exists()

@@ -24,6 +24,7 @@ from experiments.ground_truth import run as ground_truth
 from experiments.induction import run as induction
 from experiments.linearity import run as linearity
 from experiments.long_prompt import run as long_prompt
+from experiments.objective import run as objective
 from experiments.paths_or_nodes import run as paths_or_nodes
 from experiments.precision import run as precision
 from experiments.real_width import run as real_width
@@ -34,7 +35,7 @@ from experiments.solved import front
 from experiments.solved import run as solved
 from experiments.thresholds import run as thresholds
 from experiments.transfer import run as transfer
-from saecircuits.splicing.loading import load_model, read_manifest
+from saecircuits.splicing.loading import entries_of, load_model, read_manifest
 from saecircuits.splicing.manifests import check_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -367,6 +368,33 @@ def test_dictionaries_of_another_seed(tmp_path: Path) -> None:
     loss = read_manifest("stories")["language_model"]["constructions"]["agreement"]
     found = manifest["language_model"]["constructions"]["agreement"]
     assert found["logit_difference"] == pytest.approx(loss["logit_difference"], rel=0.2)
+
+
+@trains
+@pytest.mark.slow
+def test_dictionaries_tuned_on(tmp_path: Path) -> None:
+    corpus, out = _corpus(tmp_path / "corpus"), tmp_path / "out"
+    command = ["experiments/pretrain/retuned.py", "--corpus", str(corpus), "--out", str(out)]
+    rows = ["--rows", "change", "stories-effects", "--tiny", "--threads", "1"]
+    subprocess.run([sys.executable, *command, *rows], cwd=ROOT, check=True, capture_output=True)
+    shipped = read_manifest("stories")
+    sizes = {one["hook_name"]: one["d_sae"] for one in entries_of(shipped, None)}
+    for name, trained in (("change", 256), ("stories-effects", 2048)):
+        made, manifest = load_model(out / name), read_manifest(out / name)
+        assert made.hooks == tuple(shipped["default_sites"])
+        assert manifest["command"].endswith(f"--rows {name}")
+        for entry in manifest["dictionaries"]:
+            # What was added is off until it is put somewhere, and what is off is removed.
+            assert 0 < entry["d_sae"] <= sizes[entry["hook_name"]]
+            assert entry["trained_features"] == trained
+            assert entry["fraction_variance_explained"] > 0.5
+    table = out / "objective"
+    objective.main(
+        ["--models", str(out / "change"), "--tasks", "pronoun", "--limit", "4", "--nodes", "20",
+         "--out", str(table)]
+    )  # fmt: skip
+    (row,) = pd.read_csv(table / "objective.csv").to_dict("records")
+    assert row["model"] == "change" and 0 < row["replacement"] < 1
 
 
 @trains
