@@ -34,9 +34,12 @@ from sae_lens import SAE
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-# A feature that was off for so many steps is put where errors are, until so much of a run is over.
-_SILENT_STEPS = 50
+# Features that were off for long are put where errors are until so much of a run is over.
 _REVIVED_UNTIL = 0.6
+# Counted as silent in the log.
+_SILENT_STEPS = 50
+# The share of places where it is on at first.
+_REVIVED_AT = 0.003
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,12 @@ class Prices:
 
 @dataclass(frozen=True)
 class JointRecipe:
-    """How the dictionaries are tuned together."""
+    """How the dictionaries are tuned together.
+
+    Attributes:
+        revives_after: a feature that was off for so many steps is put where errors are; None for
+            never.
+    """
 
     tokens: int = 10_000_000
     batch_rows: int = 16
@@ -67,7 +75,7 @@ class JointRecipe:
     rate: float = 8e-4
     prices: Prices = field(default_factory=Prices)
     settled_share: float = 0.15
-    revives: bool = False
+    revives_after: int | None = None
     seed: int = 21
     report_every: int = 100
 
@@ -113,6 +121,7 @@ class TunedDictionary(nn.Module):
         self.register_buffer("silent", torch.zeros(len(norms)))
         self.lost: dict[str, Tensor] = {}
         self.missed: Tensor | None = None
+        self.read: Tensor | None = None
 
     def forward(self, stream: Tensor) -> Tensor:
         """The reconstruction."""
@@ -131,7 +140,7 @@ class TunedDictionary(nn.Module):
         centred = x - x.flatten(0, 1).mean(dim=0)
         error = self._written(features) - x
         self.lost = {"variance": (error.square().sum(-1) / centred.square().sum(-1)).mean()}
-        self.missed = error.detach()
+        self.missed, self.read = error.detach(), x.detach()
         with torch.no_grad():
             self.silent += 1
             self.silent[(features > 0).flatten(0, 1).any(dim=0)] = 0
@@ -154,10 +163,12 @@ class TunedDictionary(nn.Module):
     def lose_change(self, stream: Tensor, other: Tensor, gradient: Tensor, counted: Tensor) -> None:
         """Add to `lost` how much smaller or larger reconstructions make a change.
 
-        With v what a row's words change and w what reconstructions change, both in sum over the
-        places of the row, `sum over rows of |v.w - v.v| / sum over rows of v.v`, and the same of
-        the effects g.v and g.w. What is off by chance counts little, and a change that is made
-        smaller everywhere counts in full; a squared error would be least for smaller changes.
+        With v what a row's words change, w what reconstructions change, both in sum over the places
+        of the row, and s the mean of v.v over rows: `(1 - slope)^2`, where slope is
+        `sum over rows of v.w / (v.v + s)` over `sum over rows of v.v / (v.v + s)`, so that rows
+        that change little are not drowned; and the same of the effects g.v and g.w. What is off by
+        chance cancels, and a change that is made smaller everywhere counts in full. An error row by
+        row, squared or not, would be least for reconstructions that hardly change at all.
 
         Args:
             stream, other: `[row, position, width]`.
@@ -173,8 +184,11 @@ class TunedDictionary(nn.Module):
             ((change * kept).sum((1, 2)), change.square().sum((1, 2))),
             ((effect.sum(-1) * (gradient * kept).sum(-1)).sum(1), effect.sum(-1).square().sum(1)),
         )
-        shares = [(passed - whole).abs().sum() / whole.sum() for passed, whole in pairs]
-        self.lost["change"] = shares[0] + shares[1]
+        off = torch.zeros(())
+        for passed, whole in pairs:
+            weight = 1 / (whole + whole.mean())
+            off = off + (1 - (weight * passed).sum() / (weight * whole).sum()).square()
+        self.lost["change"] = off
 
     @torch.no_grad()
     def normalise(self) -> None:
@@ -182,19 +196,24 @@ class TunedDictionary(nn.Module):
         self.W_dec.data /= self.W_dec.norm(dim=1, keepdim=True).clamp(min=1e-8)
 
     @torch.no_grad()
-    def revive(self, generator: torch.Generator) -> Tensor:
-        """Point features that have long been off at what is missed most; their numbers."""
-        assert self.missed is not None
-        dead = (self.silent > _SILENT_STEPS).nonzero()[:, 0]
+    def revive(self, silent: int, generator: torch.Generator) -> Tensor:
+        """Point features that were off for so many steps at what is missed most; their numbers.
+
+        Each is on at few places: many that are all on together would overshoot.
+        """
+        assert self.missed is not None and self.read is not None
+        dead = (self.silent >= silent).nonzero()[:, 0]
         missed = self.missed.flatten(0, 1)
         dead = dead[: len(missed) // 4]
         if len(dead):
             sizes = missed.square().sum(-1)
             chosen = missed[torch.multinomial(sizes, len(dead), generator=generator)]
-            directions = chosen / chosen.norm(dim=1, keepdim=True)
-            self.W_dec.data[dead] = -directions
-            self.W_enc.data[:, dead] = -directions.T
-            self.b_enc.data[dead] = 0
+            rows = -chosen / chosen.norm(dim=1, keepdim=True)
+            values = (self.read.flatten(0, 1) - self.b_dec) @ rows.T
+            least = values.topk(max(1, round(_REVIVED_AT * len(values))), dim=0).values[-1]
+            self.W_dec.data[dead] = rows
+            self.W_enc.data[:, dead] = rows.T
+            self.b_enc.data[dead] = self.gate.threshold - least
             self.silent[dead] = 0
         return dead
 
@@ -346,16 +365,17 @@ class JointTraining:
         for member in self._members():
             member.normalise()
         self.step += 1
-        if self.recipe.revives and self.step < _REVIVED_UNTIL * self.recipe.steps:
-            self._revive()
+        after = self.recipe.revives_after
+        if after is not None and self.step < _REVIVED_UNTIL * self.recipe.steps:
+            self._revive(after)
         return self.kl.item()
 
-    def _revive(self) -> None:
-        if self.step % _SILENT_STEPS:
+    def _revive(self, silent: int) -> None:
+        if self.step % silent:
             return
         generator = torch.Generator().manual_seed(self.step)
         for member in self._members():
-            dead = member.revive(generator)
+            dead = member.revive(silent, generator)
             for name, axis in (("W_enc", 1), ("b_enc", 0), ("W_dec", 0)):
                 state = self.optimizer.state[getattr(member, name)]
                 for moment in ("exp_avg", "exp_avg_sq"):

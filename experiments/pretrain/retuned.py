@@ -43,13 +43,13 @@ class Row:
     features: int | None = None
 
 
-def _priced(prices: Prices, tokens: int = 500_000, active: float = 16) -> JointRecipe:
+def _priced(prices: Prices, tokens: int = 250_000, active: float = 16) -> JointRecipe:
     return JointRecipe(
         tokens=tokens, active_first=active, active=active, rate=5e-4, prices=prices, seed=41
     )
 
 
-CHANGES: Final = Prices(effect=0.3, change=0.5)
+CHANGES: Final = Prices(variance=1, effect=0.5, change=0.2)
 ROWS: Final = {
     "none": Row(_priced(Prices())),
     "effect": Row(_priced(Prices(effect=0.3))),
@@ -61,7 +61,10 @@ ROWS: Final = {
     "more_active": Row(_priced(CHANGES, active=32)),
     "stories-effects": Row(
         replace(
-            _priced(CHANGES, tokens=3_000_000, active=32), active_first=40, revives=True, seed=42
+            _priced(CHANGES, tokens=3_000_000, active=32),
+            active_first=40,
+            revives_after=50,
+            seed=42,
         ),
         features=2048,
     ),

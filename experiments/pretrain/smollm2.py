@@ -52,16 +52,17 @@ START: Final = JointRecipe(
     active=48,
     rate=1e-3,
     prices=Prices(divergence=0, variance=1),
-    revives=True,
+    revives_after=50,
     seed=31,
     report_every=20,
 )
 TOGETHER: Final = JointRecipe(
-    tokens=300_000,
+    tokens=250_000,
     active_first=48,
     active=40,
-    rate=6e-4,
-    prices=Prices(divergence=1, variance=0.3, effect=0.3, change=0.5),
+    rate=4e-4,
+    prices=Prices(divergence=1, variance=1, effect=0.5, change=0.2),
+    revives_after=20,
     seed=32,
     report_every=10,
 )
