@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from saecircuits.circuits.circuit import Circuit
+from saecircuits.edges.graph_scores import GraphScores
 from saecircuits.errors import InputError
 
 _SAME: Final = ("model_digest", "dictionaries")
@@ -28,8 +29,9 @@ class Comparison:
             name), `of`, `shared`, `only_first`, `only_second`, `jaccard` (shared of all that either
             has; 1 where neither has any), and `pearson` and `spearman` of the effects of what is
             shared (NaN for fewer than three).
-        figures: a row for each circuit: its size, error nodes and edges, how it was chosen, and the
-            summed |effect| of its nodes.
+        figures: a row for each circuit: its size, error nodes and edges, how it was chosen, the
+            summed |effect| of its nodes, and `replacement` and `features_share` of its graph's
+            scores (`edges.graph_scores`; None where they are not known).
         nodes: every member of any circuit, with its effect in each (NaN where it is no member).
         edges: every edge of any, likewise.
     """
@@ -124,6 +126,7 @@ def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> flo
 
 
 def _figures(name: str, circuit: Circuit) -> dict[str, Any]:
+    scores = GraphScores.of(circuit.summary)
     return {
         "circuit": name,
         "nodes": circuit.size,
@@ -131,6 +134,8 @@ def _figures(name: str, circuit: Circuit) -> dict[str, Any]:
         "edges": len(circuit.edges),
         "method": circuit.selection.get("by"),
         "effect": float(_members(circuit)["effect"].abs().sum(min_count=1)),
+        "replacement": None if scores is None else scores.replacement,
+        "features_share": None if scores is None else scores.features_share,
     }
 
 

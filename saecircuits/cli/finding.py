@@ -248,6 +248,7 @@ def compare(
         )
         return
     figures = ["circuit", "nodes", "error_nodes", "edges", "method", "effect"]
+    figures += ["replacement", "features_share"]
     print_table("Circuits", found.figures, figures)
     overlaps = ["of", "shared", "only_first", "only_second", "jaccard", "pearson", "spearman"]
     print_table("What they share", found.overlaps, overlaps)

@@ -211,5 +211,11 @@ def _cell(value: Any) -> str:
 def print_table(title: str, frame: Any, columns: list[str]) -> None:
     table = Table(*columns, title=title)
     for row in frame[columns].itertuples(index=False):
-        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(*map(_cell, row))
     OUT.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "-"  # not known
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

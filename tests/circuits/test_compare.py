@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from saecircuits.circuits import compare, prune
+from saecircuits.edges.graph_scores import SCORES
 from saecircuits.errors import InputError
 from tests.circuits.test_prune import MEMBERS, _graph
 
@@ -24,7 +25,17 @@ def test_what_two_circuits_share() -> None:
     assert found.nodes["small"].isna().tolist() == [False, False, False, True, True]
     assert found.figures["nodes"].tolist() == [3, 5]
     assert found.figures["error_nodes"].tolist() == [1, 2]
+    assert found.figures["replacement"].isna().all()
     assert set(found.to_json()) == {"overlaps", "figures", "nodes", "edges"}
+
+
+def test_scores_of_the_graphs_stand_beside_each_other() -> None:
+    small = prune(_graph(), nodes=3)
+    scores = {"replacement": 0.625, "features_share": 0.5}
+    known = replace(small, summary={**small.summary, SCORES: scores})
+    rows = compare(known, small).figures
+    assert rows["replacement"][0] == 0.625 and rows["features_share"][0] == 0.5
+    assert rows[["replacement", "features_share"]].loc[1].isna().all()
 
 
 def test_effects_that_disagree_and_nothing_shared() -> None:
