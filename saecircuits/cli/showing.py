@@ -201,9 +201,9 @@ def _width(column: Any) -> int:
 
 
 def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return ""
     if isinstance(value, float):
-        if value != value:
-            return ""
         return f"{value:.1e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
     return str(value)
 
@@ -213,9 +213,3 @@ def print_table(title: str, frame: Any, columns: list[str]) -> None:
     for row in frame[columns].itertuples(index=False):
         table.add_row(*map(_cell, row))
     OUT.print(table)
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "-"  # not known
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
