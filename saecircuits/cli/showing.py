@@ -201,9 +201,13 @@ def _width(column: Any) -> int:
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:
+    import pandas as pd  # late: commands without tables need not wait for it
+
+    if value is None or value is pd.NA:
         return ""
     if isinstance(value, float):
+        if value != value:
+            return ""
         return f"{value:.1e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
     return str(value)
 
