@@ -61,7 +61,7 @@ ROWS: Final = {
     "more_active": Row(_priced(CHANGES, active=32)),
     "stories-effects": Row(
         replace(
-            _priced(CHANGES, tokens=3_000_000, active=32),
+            _priced(CHANGES, tokens=2_000_000, active=32),
             active_first=40,
             revives_after=50,
             seed=42,
