@@ -119,10 +119,12 @@ def page(manifest: dict[str, Any]) -> str:
 layer: `model/` loads with transformers, `saes/` and `transcoders/` with sae_lens, all without a
 network. `stories/manifest.json` has every figure below and a SHA-256 of every file.
 
-[induction.md](induction.md) is about the other shipped model, `induction/`.
+`stories-effects/` has the same model with dictionaries of the stream that more of an effect passes
+through ([docs/objective.md](../docs/objective.md)). [induction.md](induction.md) is about another
+model, `induction/`, and [smollm2.md](smollm2.md) about dictionaries for a public one.
 
-saecircuits finds both beside its checkout. An installation without one gets them as a package of
-their own, `saecircuits-models`: `pip install ./pretrained` in a checkout.
+saecircuits finds all of them beside its checkout. An installation without one gets them as a
+package of their own, `saecircuits-models`: `pip install ./pretrained` in a checkout.
 
 - **Licence of the weights:** {manifest["licence"]}. Trained on {manifest["training_text"]}.
 - **Model:** {shape["family"]}, {shape["layers"]} layers, width {shape["width"]}, {shape["heads"]}
