@@ -1,8 +1,9 @@
 """Sites far apart: models with dictionaries after a few of their layers, by `attribute` as it is.
 
-One model is drawn at random. The other's weights are real and are brought along as a folder. Their
+One model is drawn at random. Another's weights are real and are brought along as a folder. Their
 dictionaries are drawn at random, and read what the stream differs by from its mean over the
-prompts, so that tokens differ in what is active as much as their streams do.
+prompts, so that tokens differ in what is active as much as their streams do. The third is the
+public model with its own dictionaries and a task of its own, where its package is installed.
 """
 
 import statistics
@@ -22,9 +23,11 @@ from saecircuits.edges.graph import AttributionGraph
 from saecircuits.edges.settings import AttributionSettings
 from saecircuits.splicing import Dictionary, splice
 from saecircuits.splicing.booting import random_bridge
-from saecircuits.tasks import PromptPair, tokenize
+from saecircuits.splicing.loading import load_model
+from saecircuits.splicing.packaged import PACKAGED, is_at_hand
+from saecircuits.tasks import PromptPair, load_task, tokenize
 
-_REPEATS: Final = 3
+_SHIPPED, _TASK, _PAIRS = "smollm2", "ioi", 24
 _NAMES: Final = (
     ("Mary", "John", "store", "drink"),
     ("Tom", "James", "park", "ball"),
@@ -39,26 +42,38 @@ class Distant:
 
     Attributes:
         layers: dictionaries are on the stream after these.
-        kind: of the dictionaries.
+        kind: of the dictionaries; `shipped` are those of the model of this name.
         active: features of a dictionary that are active at a token; of JumpReLU on average.
         max_nodes: edges are computed among so many nodes.
         d_model: of the model that is drawn; None for one that is brought along.
+        repeats: after the first run, which is not counted then; with 0 it is.
     """
 
     name: str
     source: str
     layers: tuple[int, ...]
-    kind: Literal["topk", "jumprelu"]
+    kind: Literal["topk", "jumprelu", "shipped"]
     d_sae: int
     active: int
     max_nodes: int
     d_model: int | None = None
     n_layers: int = 12
+    repeats: int = 3
+
+    def is_at_hand(self, folder: Path | None) -> bool:
+        """Whether it can be measured: it is drawn, was brought along, or is installed."""
+        if self.kind == "shipped":
+            return is_at_hand(PACKAGED[_SHIPPED])
+        return self.d_model is not None or folder is not None
 
     @property
-    def is_drawn(self) -> bool:
-        """False for a model that is brought along."""
-        return self.d_model is not None
+    def dictionaries(self) -> str:
+        """In words."""
+        made = "its own" if self.kind == "shipped" else f"random ({self.kind})"
+        return (
+            f"{made} dictionaries of {self.d_sae:,} features on the stream after layers "
+            f"{', '.join(map(str, self.layers))}, {self.active} active per token"
+        )
 
 
 DISTANT: Final = {
@@ -85,6 +100,16 @@ DISTANT: Final = {
             active=32,
             max_nodes=100,
         ),
+        Distant(
+            name="smollm2-6",
+            source=f"SmolLM2-135M from its package, on {_PAIRS} pairs of `{_TASK}`",
+            layers=(2, 7, 12, 17, 22, 27),
+            kind="shipped",
+            d_sae=2560,
+            active=40,
+            max_nodes=300,
+            repeats=0,
+        ),
     )
 }
 
@@ -95,6 +120,10 @@ def load_distant(distant: Distant, folder: Path | None) -> Loaded:
     Args:
         folder: the model that is brought along, as Hugging Face saves it.
     """
+    if distant.kind == "shipped":
+        public = load_model(_SHIPPED)
+        task = load_task(_TASK, public, limit=_PAIRS)
+        return Loaded(public, task.train, "span", "corrupted", distant.max_nodes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if distant.d_model is not None:
@@ -208,9 +237,10 @@ def measure(distant: Distant, loaded: Loaded, threads: int) -> list[DistantResul
                 max_nodes=loaded.max_nodes,
             )
             memory = PeakMemory()
-            graph, *_ = _timed(loaded, settings)  # not counted: first calls make what is kept
+            # Not counted where there are others: first calls make what is kept.
+            graph, *spent = _timed(loaded, settings)
             peak = memory.above()
-            times = [_timed(loaded, settings)[1:] for _ in range(_REPEATS)]
+            times = [_timed(loaded, settings)[1:] for _ in range(distant.repeats)] or [spent]
             first = graph if engine == "auto" or first is None else first
             results.append(
                 DistantResult(

