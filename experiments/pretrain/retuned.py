@@ -34,12 +34,11 @@ class Row:
     """A folder of dictionaries.
 
     Attributes:
-        joint: how they are tuned; as many features are active as in the shipped set, from the
-            first step on, unless it says otherwise.
+        joint: how they are tuned, run after run.
         features: of each dictionary; as many as the shipped one has if None.
     """
 
-    joint: JointRecipe
+    joint: tuple[JointRecipe, ...]
     features: int | None = None
 
 
@@ -51,26 +50,31 @@ def _priced(prices: Prices, tokens: int = 250_000, active: float = 16) -> JointR
 
 CHANGES: Final = Prices(variance=1, effect=0.5, change=0.2)
 ROWS: Final = {
-    "none": Row(_priced(Prices())),
-    "effect": Row(_priced(Prices(effect=0.3))),
-    "passing": Row(_priced(Prices(passing=0.3))),
-    "change": Row(_priced(Prices(change=0.5))),
-    "effect_and_change": Row(_priced(CHANGES)),
-    "no_divergence": Row(_priced(replace(CHANGES, divergence=0))),
-    "no_variance": Row(_priced(replace(CHANGES, variance=0))),
-    "more_active": Row(_priced(CHANGES, active=32)),
+    "none": Row((_priced(Prices(variance=1)),)),
+    "effect": Row((_priced(Prices(variance=1, effect=0.5)),)),
+    "passing": Row((_priced(Prices(variance=1, passing=0.3)),)),
+    "change": Row((_priced(Prices(variance=1, change=0.2)),)),
+    "all": Row((_priced(CHANGES),)),
+    "no_divergence": Row((_priced(replace(CHANGES, divergence=0)),)),
+    "no_variance": Row((_priced(replace(CHANGES, variance=0)),)),
+    "more_active": Row((_priced(CHANGES, active=32),)),
     "stories-effects": Row(
-        replace(
-            _priced(CHANGES, tokens=2_000_000, active=32),
-            active_first=40,
-            revives_after=50,
-            seed=42,
+        (
+            replace(
+                _priced(CHANGES, tokens=2_000_000, active=32),
+                active_first=40,
+                revives_after=50,
+                seed=42,
+            ),
+            replace(
+                _priced(replace(CHANGES, change=1), active=32), tokens=600_000, rate=4e-4, seed=43
+            ),
         ),
         features=2048,
     ),
 }
-"""Prices beside those of the shipped set (`none`) and without one of these, and the set that is
-shipped for its effects."""
+"""Divergence and variance alone (`none`), more prices, one price less; and the set that is shipped
+for its effects."""
 
 
 def grown(sae: SAE, features: int) -> SAE:
@@ -108,7 +112,7 @@ def retune(
     recipes = replace(
         base,
         stream=replace(base.stream, samples=before, features=row.features or base.stream.features),
-        joint=(row.joint,),
+        joint=row.joint,
         joint_seed=base.joint_seed + len(base.joint),
         command=command,
     )
@@ -140,7 +144,8 @@ def main() -> None:
     for name in options.rows:
         row = ROWS[name]
         if options.tiny:
-            row = replace(row, joint=replace(row.joint, tokens=4 * row.joint.batch_rows * ROW))
+            short = (replace(part, tokens=4 * part.batch_rows * ROW) for part in row.joint)
+            row = replace(row, joint=tuple(short))
         retune(options.corpus, options.out / name, row, base=base, threads=options.threads)
 
 
