@@ -67,7 +67,7 @@ ROWS: Final = {
                 seed=42,
             ),
             replace(
-                _priced(replace(CHANGES, change=1), active=32), tokens=600_000, rate=4e-4, seed=43
+                _priced(replace(CHANGES, change=0.4), active=32), tokens=400_000, rate=3e-4, seed=43
             ),
         ),
         features=2048,

@@ -202,7 +202,8 @@ def test_a_run_that_was_stopped_goes_on_as_it_was(
 ) -> None:
     joint = pretrain("joint")
     recipe = joint.JointRecipe(
-        tokens=8 * 128 * 4, batch_rows=4, active_first=12, active=8, report_every=3, revives_after=3,
+        tokens=8 * 128 * 4, batch_rows=4, active_first=12, active=8, report_every=3,
+        revives_after=3,
         prices=joint.Prices(divergence=1, variance=1, effect=0.5, passing=0.5, change=0.5),
     )  # fmt: skip
     assert recipe.steps == 8
