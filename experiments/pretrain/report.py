@@ -121,7 +121,7 @@ network. `stories/manifest.json` has every figure below and a SHA-256 of every f
 
 `stories-effects/` has the same model with dictionaries of the stream that more of an effect passes
 through ([docs/objective.md](../docs/objective.md)). [induction.md](induction.md) is about another
-model, `induction/`, and [smollm2.md](smollm2.md) about dictionaries for a public one.
+model, `induction/`.
 
 saecircuits finds all of them beside its checkout. An installation without one gets them as a
 package of their own, `saecircuits-models`: `pip install ./pretrained` in a checkout.
