@@ -1,6 +1,6 @@
 """What the shipped dictionaries lose, site by site, as the joint training counts it (`joint.py`).
 
-python experiments/pretrain/lost.py --corpus DIR
+python experiments/pretrain/lost.py --corpus DIR --models stories stories-effects
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tokenizer import stories_of
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-STORIES = Path(__file__).resolve().parents[2] / "pretrained" / "stories"
+SHIPPED = Path(__file__).resolve().parents[2] / "pretrained"
 SEED = 303
 BATCH_ROWS = 64
 
@@ -50,24 +50,27 @@ def lost(
 
 
 def main() -> None:
-    """Print a line for every site."""
+    """Print a line for every model and site."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", default=["stories", "stories-effects"])
     parser.add_argument("--batches", type=int, default=8)
     options = parser.parse_args()
-    model = LanguageModel(Shape())
-    from_transformers(GPT2LMHeadModel.from_pretrained(STORIES / "model"), model)
-    model.eval().requires_grad_(False)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(STORIES / "model")
-    stories = Texts(tokenizer, stories_of(options.corpus / "corpus_valid.txt"))
-    members = {}
-    for site in layer_sites("hook_resid_post", model.shape.layers):
-        members[site] = TunedDictionary(load_dictionary(sae_folder(STORIES, site)), active=16)
-        members[site].gate.follows = False
-    for site, parts in lost(
-        model, members, MixedRows(tokenizer, stories, SEED), options.batches
-    ).items():
-        print(site, *(f"{name} {value:.3f}" for name, value in parts.items()), flush=True)
+    texts = stories_of(options.corpus / "corpus_valid.txt")
+    for name in options.models:
+        folder = SHIPPED / name
+        model = LanguageModel(Shape())
+        from_transformers(GPT2LMHeadModel.from_pretrained(folder / "model"), model)
+        model.eval().requires_grad_(False)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
+        rows = MixedRows(tokenizer, Texts(tokenizer, texts), SEED)
+        members = {}
+        for site in layer_sites("hook_resid_post", model.shape.layers):
+            members[site] = TunedDictionary(load_dictionary(sae_folder(folder, site)), active=16)
+            members[site].gate.follows = False
+        for site, parts in lost(model, members, rows, options.batches).items():
+            figures = (f"{part} {value:.3f}" for part, value in parts.items())
+            print(name, site, *figures, flush=True)
 
 
 if __name__ == "__main__":
