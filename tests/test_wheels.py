@@ -166,6 +166,6 @@ def test_with_the_wheel_of_the_models_they_are_found(
     with ZipFile(models_wheel) as wheel:
         wheel.extractall(models)
     lines, _ = _ask(tmp_path, site, models)
-    assert lines[0] == "stories induction stories"
+    assert lines[0] == "stories induction stories stories-effects"
     assert any(line.startswith("stories: ") for line in lines)
     assert not any(line.startswith("exit") for line in lines)
