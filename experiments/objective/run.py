@@ -19,7 +19,8 @@ from saecircuits.splicing.loading import read_manifest
 
 def measured(model: sc.SplicedModel, task: sc.Task, *, nodes: int) -> dict[str, Any]:
     """What goes by features in a task's graph, and how many of them stand for the whole."""
-    scores = sc.attribute(model, task.train, max_nodes=nodes).summary[SCORES]
+    graph = sc.attribute(model, task.train, max_nodes=nodes)
+    scores = graph.summary[SCORES]
     found = sc.baselines(model, task, kinds=["features"])
     return {
         "task": task.name,
@@ -27,7 +28,15 @@ def measured(model: sc.SplicedModel, task: sc.Task, *, nodes: int) -> dict[str, 
         "share by features": scores["features_share"],
         "most faithful": found.curve["faithfulness"].max(),
         "nodes for 0.8": found.kinds["nodes_for_bar"][0],
+        **passed(graph.nodes),
     }
+
+
+def passed(nodes: pd.DataFrame) -> dict[str, float]:
+    """Site to what features do of what features and errors do there, by effects with their signs."""
+    effects = nodes.pivot_table(index="site", columns="kind", values="effect", aggfunc="sum")
+    shares = effects["feature"] / (effects["feature"] + effects["error"])
+    return {f"passed, {site}": float(share) for site, share in shares.items()}
 
 
 def stated(manifest: dict[str, Any]) -> dict[str, float]:
@@ -60,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {
                 "model": Path(name).name,
                 **stated(read_manifest(name)),
-                **found[["replacement", "share by features", "most faithful"]].mean().to_dict(),
+                **found.drop(columns=["task", "nodes for 0.8"]).mean().to_dict(),
                 "tasks at 0.8": int(counts.notna().sum()),
                 "nodes for 0.8": ", ".join("-" if pd.isna(n) else str(n) for n in counts),
             }
