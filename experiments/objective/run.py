@@ -33,9 +33,9 @@ def measured(model: sc.SplicedModel, task: sc.Task, *, nodes: int) -> dict[str, 
 
 
 def passed(nodes: pd.DataFrame) -> dict[str, float]:
-    """Site to what features do of what features and errors do there, by effects with their signs."""
+    """Site to the share of features in what they and errors do there, effects with their signs."""
     effects = nodes.pivot_table(index="site", columns="kind", values="effect", aggfunc="sum")
-    shares = effects["feature"] / (effects["feature"] + effects["error"])
+    shares = (effects["feature"] / (effects["feature"] + effects["error"])).dropna()
     return {f"passed, {site}": float(share) for site, share in shares.items()}
 
 
