@@ -32,6 +32,7 @@ class Recipes:
     story_rows: int = 400
     dictionary_story_rows: int = 150
     mixture_rows: int = 1600
+    description: str = "a GPT-2 of children's stories, small enough to travel with the code"
     command: str = "python experiments/pretrain/run.py --corpus DIR --out DIR"
 
     @classmethod

@@ -26,6 +26,7 @@ from rows import ROW
 from sae_lens import SAE, JumpReLUSAE, JumpReLUSAEConfig
 from stages import Pretraining
 
+DESCRIPTION = "the model of stories, with dictionaries tuned on from its own"
 _NEVER = -10.0  # an offset at which a new feature is off
 
 
@@ -114,6 +115,7 @@ def retune(
         stream=replace(base.stream, samples=before, features=row.features or base.stream.features),
         joint=row.joint,
         joint_seed=base.joint_seed + len(base.joint),
+        description=DESCRIPTION,
         command=command,
     )
     work = folder.with_name(folder.name + "-work")

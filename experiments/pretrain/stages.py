@@ -212,7 +212,7 @@ class Pretraining:
         saes = {site: load_dictionary(sae_folder(self.out, site)) for site in self.stream_sites}
         recipe = self.recipes.language_model
         facts = {
-            "description": "a GPT-2 of children's stories, small enough to travel with the code",
+            "description": self.recipes.description,
             "architecture": self.recipes.shape.facts(),
             "tokens_seen": recipe.steps * recipe.batch_rows * ROW,
             "generated_share": self._rows(recipe.seed).generated / CHUNK_ROWS,
